@@ -1,0 +1,19 @@
+//! The pure core: what a request is, when a round may freeze, who has approved
+//! what, and which phase that makes.
+//!
+//! Nothing here does IO, reads a clock or is async: time is a parameter, and
+//! every rule is a function from facts to one decision, so that each can be
+//! tested as a table.
+
+pub mod canonical;
+pub mod commit;
+pub mod declared;
+pub mod digest;
+pub mod manifest;
+pub mod names;
+pub mod phase;
+pub mod policy;
+pub mod quorum;
+pub mod receipt;
+pub mod rounds;
+pub mod texts;

@@ -1,0 +1,130 @@
+//! Receipts: what the gateway wrote for each upload, and which of them count.
+//!
+//! A receipt names the round that it was written for. It counts in that
+//! round's freeze; a receipt that came after the listing of the freeze counts
+//! nowhere (its upload was answered 409). No clock is involved: versions of a
+//! path are numbered by create-only keys (DESIGN §3 "Upload against freeze").
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::digest::{Crc32, Sha256Hex};
+use super::names;
+
+/// One upload of a path, or its removal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Receipt {
+    /// The path as the uploader spelled it.
+    pub path: String,
+    /// Sortable text, unique for the path.
+    pub version: String,
+    /// The round it was written for.
+    pub round: i64,
+    /// Who sent it, by the gateway's authentication.
+    pub by: String,
+    /// When the gateway wrote it; for display only.
+    pub time: Timestamp,
+    /// The bytes; absent in a tombstone (`DELETE files/{path}`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
+}
+
+/// What an upload stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Content {
+    /// Object key in the quarantine bucket.
+    pub key: String,
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256 of the bytes, computed while they streamed.
+    pub sha256: Sha256Hex,
+    /// CRC-32 of the bytes.
+    pub crc32: Crc32,
+    /// Media type, from the name.
+    pub media_type: String,
+}
+
+/// The files that stand at the end of `round`: those listed by the last freeze,
+/// overlaid by this round's receipts, the highest version of each path winning.
+/// Sorted by path.
+#[must_use]
+pub fn standing(carried: &[Receipt], receipts: &[Receipt], round: i64) -> Vec<Receipt> {
+    let mut latest: BTreeMap<String, &Receipt> = BTreeMap::new();
+    let this_round = receipts.iter().filter(|r| r.round == round);
+    for receipt in carried.iter().chain(this_round) {
+        let entry = latest.entry(names::folded(&receipt.path)).or_insert(receipt);
+        if receipt.version > entry.version {
+            *entry = receipt;
+        }
+    }
+    let mut standing: Vec<Receipt> =
+        latest.into_values().filter(|r| r.content.is_some()).cloned().collect();
+    standing.sort_by(|a, b| a.path.cmp(&b.path));
+    standing
+}
+
+/// Version text of the `n`-th upload of a path, from 1.
+#[must_use]
+pub fn version(n: u64) -> String {
+    format!("{n:08}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn receipt(path: &str, n: u64, round: i64, bytes: Option<&str>) -> Receipt {
+        Receipt {
+            path: path.into(),
+            version: version(n),
+            round,
+            by: "alice".into(),
+            time: Timestamp::UNIX_EPOCH,
+            content: bytes.map(|b| Content {
+                key: format!("{path}-{n}"),
+                size: b.len() as u64,
+                sha256: Sha256Hex::of(b.as_bytes()),
+                crc32: Crc32(0),
+                media_type: "text/plain".into(),
+            }),
+        }
+    }
+
+    fn keys(receipts: &[Receipt]) -> Vec<String> {
+        receipts.iter().filter_map(|r| r.content.as_ref()).map(|c| c.key.clone()).collect()
+    }
+
+    #[test]
+    fn the_highest_version_of_a_path_stands_in_any_order() {
+        let one = receipt("a", 1, 1, Some("x"));
+        let two = receipt("a", 2, 1, Some("y"));
+        assert_eq!(keys(&standing(&[], &[one.clone(), two.clone()], 1)), ["a-2"]);
+        assert_eq!(keys(&standing(&[], &[two, one], 1)), ["a-2"]);
+    }
+
+    #[test]
+    fn a_tombstone_removes_and_a_later_upload_brings_back() {
+        let up = receipt("a", 1, 1, Some("x"));
+        let gone = receipt("a", 2, 1, None);
+        let back = receipt("A", 3, 1, Some("z"));
+        assert!(standing(&[], &[up.clone(), gone.clone()], 1).is_empty());
+        assert_eq!(keys(&standing(&[], &[up, gone, back], 1)), ["A-3"]);
+    }
+
+    #[test]
+    fn a_receipt_of_an_earlier_round_counts_only_if_that_round_listed_it() {
+        let listed = receipt("a", 1, 1, Some("x"));
+        let late = receipt("a", 2, 1, Some("late"));
+        let found = standing(std::slice::from_ref(&listed), &[listed.clone(), late], 2);
+        assert_eq!(keys(&found), ["a-1"]);
+    }
+
+    #[test]
+    fn versions_sort_as_numbers() {
+        assert!(version(9) < version(10) && version(99) < version(100));
+    }
+}

@@ -1,0 +1,9 @@
+//! **trevor** moves files across the boundary of a trusted research environment,
+//! after human review, with no step that a person or a crash can skip.
+//!
+//! Start at [`api`] for the resources, [`domain`] for the rules, [`storage`] for
+//! what commits, [`controller`] for the state machine at work, and [`gateway`]
+//! for the data plane.
+
+pub mod api;
+pub mod domain;
