@@ -6,4 +6,6 @@
 //! for the data plane.
 
 pub mod api;
+pub mod config;
 pub mod domain;
+pub mod storage;

@@ -1,1 +1,301 @@
-//! commit
+//! The facts that commit (DESIGN §3): each is one create-only object, and
+//! status is derived from them.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::canonical;
+use super::digest::Sha256Hex;
+use super::manifest::{Frozen, Manifest, PolicyRef};
+use super::policy::Rules;
+use super::quorum::ReviewFact;
+use super::receipt::{Content, Receipt};
+use crate::api::{Direction, Publisher};
+
+/// `owner.json`: whose prefix this is; stored before any byte.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Owner {
+    /// uid of the cluster's `kube-system` namespace.
+    pub cluster: String,
+    /// The project.
+    pub namespace: String,
+    /// The request's name.
+    pub name: String,
+    /// The request's uid.
+    pub uid: String,
+    /// Which way the files go.
+    pub direction: Direction,
+    /// The person who submits.
+    pub submitter: String,
+    /// When the request was created.
+    pub created: Timestamp,
+}
+
+/// `seal.json`: no more uploads for the round.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Seal {
+    /// The round.
+    pub round: i64,
+    /// Which policy applies to it.
+    pub policy: PolicyRef,
+    /// What it said then.
+    pub rules: Rules,
+    /// When it was sealed.
+    pub time: Timestamp,
+}
+
+/// `manifest.json`: the round frozen, or refused and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+pub enum Freeze {
+    /// What is under review.
+    Manifest(Box<Manifest>),
+    /// Why there is nothing to review.
+    Refusal(Refusal),
+}
+
+/// Why a round was refused at its freeze.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refusal {
+    /// The round.
+    pub round: i64,
+    /// One CamelCase word.
+    pub reason: String,
+    /// For the submitter: what to do.
+    pub message: String,
+    /// The uploads that stood, which the next round starts from.
+    pub listing: Vec<Receipt>,
+    /// The digest of the last manifest of this request, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Sha256Hex>,
+}
+
+impl Freeze {
+    /// The uploads that the next round starts from.
+    #[must_use]
+    pub fn listing(&self) -> Vec<Receipt> {
+        match self {
+            Self::Refusal(refusal) => refusal.listing.clone(),
+            Self::Manifest(manifest) => manifest.files.iter().map(|file| listed(manifest, file)).collect(),
+        }
+    }
+
+    /// The manifest with its digest, if this is one.
+    #[must_use]
+    pub fn frozen(&self) -> Option<Frozen> {
+        let Self::Manifest(manifest) = self else { return None };
+        let bytes = canonical::to_vec(self).ok()?;
+        Some(Frozen { manifest: manifest.as_ref().clone(), digest: Sha256Hex::of(&bytes) })
+    }
+}
+
+fn listed(manifest: &Manifest, file: &super::manifest::ManifestFile) -> Receipt {
+    Receipt {
+        path: file.path.clone(),
+        version: file.version.clone(),
+        round: manifest.round,
+        by: manifest.submitter.clone(),
+        time: Timestamp::UNIX_EPOCH,
+        content: Some(Content {
+            key: file.key.clone(),
+            size: file.size,
+            sha256: file.sha256.clone(),
+            crc32: file.crc32,
+            media_type: file.media_type.clone(),
+        }),
+    }
+}
+
+/// What was decided on a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// The quorum said yes.
+    Approved,
+    /// A reviewer asks for changes.
+    Returned,
+    /// A reviewer says no.
+    Rejected,
+    /// The submitter takes it back, or the request was deleted.
+    Withdrawn,
+}
+
+/// `decision.json`: what follows reads only this.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Decision {
+    /// The round.
+    pub round: i64,
+    /// What was decided.
+    pub verdict: Verdict,
+    /// The manifest it is about; none where the round was withdrawn before one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest_digest: Option<Sha256Hex>,
+    /// The policy that applied.
+    pub policy: PolicyRef,
+    /// Approvals that it asked for.
+    pub required: i64,
+    /// The reviews that counted.
+    pub reviews: Vec<ReviewFact>,
+    /// What the release needs of the policy.
+    pub terms: Terms,
+    /// When it was decided; the times in the zip are this.
+    pub time: Timestamp,
+}
+
+/// What a release needs of policy and configuration, fixed by the decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Terms {
+    /// URL of the crate's license.
+    pub license: String,
+    /// Who publishes.
+    pub publisher: Publisher,
+    /// Whether the crate names the reviewers.
+    pub names_reviewers: bool,
+    /// Seconds that a URL lives.
+    pub url_ttl_seconds: i64,
+    /// Seconds that quarantined files are kept after closing.
+    pub quarantine_retention_seconds: i64,
+    /// Seconds that the package is kept after release.
+    pub release_retention_seconds: i64,
+}
+
+/// `attempts/<k>.json`: one try to release, recorded before its upload starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempt {
+    /// From 1.
+    pub attempt: i64,
+    /// Key of the package, with a nonce of its own.
+    pub key: String,
+    /// Lease term of the leader that tries.
+    pub term: i64,
+    /// Which process that was.
+    pub holder: String,
+    /// Version of the packager.
+    pub packager: String,
+    /// When it started.
+    pub time: Timestamp,
+}
+
+/// `attempts/<k>.failed.json`: why a person must act.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AttemptFailure {
+    /// Which attempt.
+    pub attempt: i64,
+    /// One CamelCase word.
+    pub reason: String,
+    /// What is wrong, with which file, and what to do.
+    pub message: String,
+    /// When.
+    pub time: Timestamp,
+}
+
+/// What became of an approved round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OutcomeKind {
+    /// It crossed.
+    Released,
+    /// Changes were asked for, or the round was submitted anew, before it crossed.
+    Returned,
+    /// Rejected before it crossed.
+    Rejected,
+    /// Withdrawn before it crossed.
+    Withdrawn,
+}
+
+/// `outcome.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    /// The round.
+    pub round: i64,
+    /// What became of it.
+    pub kind: OutcomeKind,
+    /// The verified package, when it crossed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<PackageFact>,
+    /// The reviews that stopped it, when it did not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reviews: Vec<ReviewFact>,
+    /// When.
+    pub time: Timestamp,
+}
+
+/// A package that was read back and hashed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PackageFact {
+    /// The release bucket.
+    pub bucket: String,
+    /// Object key in it.
+    pub key: String,
+    /// SHA-256 of the zip.
+    pub sha256: Sha256Hex,
+    /// Bytes of the zip.
+    pub size: u64,
+    /// Data files in it.
+    pub files: u64,
+    /// Which attempt made it.
+    pub attempt: i64,
+}
+
+/// How a request closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClosedAs {
+    /// Its package crossed.
+    Released,
+    /// A reviewer said no.
+    Rejected,
+    /// It was taken back.
+    Withdrawn,
+}
+
+/// `closed.json`: when, and what is due when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Closed {
+    /// How.
+    pub closed_as: ClosedAs,
+    /// The last round.
+    pub round: i64,
+    /// When: of decision or outcome.
+    pub time: Timestamp,
+    /// When the quarantined files are deleted.
+    pub quarantine_due: Timestamp,
+    /// When the package is deleted, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release_due: Option<Timestamp>,
+    /// The policy that said so.
+    pub policy: PolicyRef,
+}
+
+/// `revoked.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Revoked {
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub time: Timestamp,
+}
+
+/// `work/retention/…`: a wake-up for the sweeper; the closing facts decide.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ticket {
+    /// The project.
+    pub namespace: String,
+    /// The request's uid.
+    pub uid: String,
+    /// `quarantine` or `release`.
+    pub what: String,
+    /// Not before.
+    pub due: Timestamp,
+}

@@ -1,1 +1,222 @@
-//! phase
+//! Where a request stands, and what is to be done next, from the stored facts.
+
+use super::commit::{
+    Attempt, AttemptFailure, Closed, ClosedAs, Decision, Freeze, Outcome, OutcomeKind, Owner, Revoked, Seal, Verdict,
+};
+use super::manifest::Frozen;
+use crate::api::Phase;
+use crate::api::condition::reason;
+
+/// What is stored of one round.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Round {
+    /// Its number.
+    pub round: i64,
+    /// No more uploads.
+    pub seal: Option<Seal>,
+    /// Manifest or refusal.
+    pub freeze: Option<Freeze>,
+    /// What was decided.
+    pub decision: Option<Decision>,
+    /// Tries to release.
+    pub attempts: Vec<Attempt>,
+    /// Why the last one needs a person.
+    pub failure: Option<AttemptFailure>,
+    /// What became of an approval.
+    pub outcome: Option<Outcome>,
+}
+
+/// What is stored of a request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// Whose prefix it is.
+    pub owner: Option<Owner>,
+    /// The last round that has a seal.
+    pub last: Option<Round>,
+    /// The last manifest before that round's.
+    pub previous: Option<Frozen>,
+    /// The closing.
+    pub closed: Option<Closed>,
+    /// The revocation.
+    pub revoked: Option<Revoked>,
+}
+
+/// What the resource asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// `spec.submission`.
+    pub submission: i64,
+    /// `spec.withdrawn`, or the resource is being deleted.
+    pub stop: bool,
+}
+
+/// How a round ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Back to the submitter, who may submit the next.
+    Returned,
+    /// The request is over.
+    Closed(ClosedAs),
+}
+
+impl Round {
+    /// How it ended, if it did.
+    #[must_use]
+    pub fn end(&self) -> Option<End> {
+        if let Some(outcome) = &self.outcome {
+            return Some(match outcome.kind {
+                OutcomeKind::Released => End::Closed(ClosedAs::Released),
+                OutcomeKind::Returned => End::Returned,
+                OutcomeKind::Rejected => End::Closed(ClosedAs::Rejected),
+                OutcomeKind::Withdrawn => End::Closed(ClosedAs::Withdrawn),
+            });
+        }
+        if let Some(decision) = &self.decision {
+            return match decision.verdict {
+                Verdict::Approved => None,
+                Verdict::Returned => Some(End::Returned),
+                Verdict::Rejected => Some(End::Closed(ClosedAs::Rejected)),
+                Verdict::Withdrawn => Some(End::Closed(ClosedAs::Withdrawn)),
+            };
+        }
+        match &self.freeze {
+            // A withdrawn round is refused first, so that uploads find an answer.
+            Some(Freeze::Refusal(refusal)) if refusal.reason == reason::WITHDRAWN => None,
+            Some(Freeze::Refusal(_)) => Some(End::Returned),
+            _ => None,
+        }
+    }
+
+    /// The manifest with its digest.
+    #[must_use]
+    pub fn frozen(&self) -> Option<Frozen> {
+        self.freeze.as_ref().and_then(Freeze::frozen)
+    }
+
+    fn approved(&self) -> bool {
+        self.decision.as_ref().is_some_and(|d| d.verdict == Verdict::Approved)
+    }
+
+    fn phase(&self) -> Phase {
+        match self.end() {
+            Some(End::Returned) => Phase::ChangesRequested,
+            Some(End::Closed(ClosedAs::Released)) => Phase::Released,
+            Some(End::Closed(ClosedAs::Rejected)) => Phase::Rejected,
+            Some(End::Closed(ClosedAs::Withdrawn)) => Phase::Withdrawn,
+            None if self.approved() && self.failure.is_some() => Phase::Failed,
+            None if self.approved() && self.attempts.is_empty() => Phase::Approved,
+            None if self.approved() => Phase::Releasing,
+            None if matches!(self.freeze, Some(Freeze::Manifest(_))) => Phase::InReview,
+            None => Phase::Submitted,
+        }
+    }
+}
+
+/// The phase and the round that it is about.
+#[must_use]
+pub fn standing(facts: &Facts, wish: Wish) -> (Phase, i64) {
+    if facts.revoked.is_some() {
+        return (Phase::Revoked, facts.last.as_ref().map_or(0, |r| r.round));
+    }
+    match &facts.last {
+        None if wish.submission > 0 => (Phase::Submitted, wish.submission),
+        None => (Phase::Draft, 0),
+        Some(last) if last.end() == Some(End::Returned) && wish.submission > last.round => {
+            (Phase::Submitted, wish.submission)
+        }
+        Some(last) => (last.phase(), last.round),
+    }
+}
+
+/// What is to be done next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// A draft, or a returned round: wait for the submitter.
+    Rest,
+    /// Look whether the round's files are there, and seal it.
+    Gather {
+        /// The round.
+        round: i64,
+    },
+    /// Seal the round at once, because the request is taken back.
+    SealToWithdraw {
+        /// The round.
+        round: i64,
+    },
+    /// Freeze the sealed round.
+    Freeze {
+        /// The round.
+        round: i64,
+        /// Because the request is taken back.
+        withdraw: bool,
+    },
+    /// Commit that the refused round is withdrawn.
+    Withdraw {
+        /// The round.
+        round: i64,
+    },
+    /// Look at the reviews.
+    Review {
+        /// The round.
+        round: i64,
+    },
+    /// Release, unless something stops it.
+    Release {
+        /// The round.
+        round: i64,
+    },
+    /// Released: make record, URL and Secret, and close.
+    Deliver {
+        /// The round.
+        round: i64,
+    },
+    /// Rejected or withdrawn: close.
+    Close {
+        /// The round.
+        round: i64,
+        /// How.
+        closed_as: ClosedAs,
+    },
+}
+
+/// Decides. A request taken back is withdrawn from any phase before Released.
+#[must_use]
+pub fn next(facts: &Facts, wish: Wish) -> Next {
+    let Some(last) = &facts.last else {
+        return open(0, wish);
+    };
+    let round = last.round;
+    match last.end() {
+        Some(End::Returned) => open(round, wish),
+        Some(End::Closed(ClosedAs::Released)) => Next::Deliver { round },
+        Some(End::Closed(closed_as)) => Next::Close { round, closed_as },
+        None => match (&last.freeze, last.approved()) {
+            (None, _) => Next::Freeze { round, withdraw: wish.stop },
+            (Some(Freeze::Refusal(_)), _) => Next::Withdraw { round },
+            (Some(Freeze::Manifest(_)), false) => Next::Review { round },
+            (Some(Freeze::Manifest(_)), true) => Next::Release { round },
+        },
+    }
+}
+
+fn open(ended: i64, wish: Wish) -> Next {
+    let round = wish.submission.max(ended + 1);
+    if wish.stop {
+        Next::SealToWithdraw { round }
+    } else if wish.submission > ended {
+        Next::Gather { round }
+    } else {
+        Next::Rest
+    }
+}
+
+/// The round that takes uploads, from what the resource says (the seal decides).
+#[must_use]
+pub fn open_round(phase: Option<Phase>, round: i64, submission: i64) -> Option<i64> {
+    match phase.unwrap_or_default() {
+        Phase::Draft => Some(submission.max(1)),
+        Phase::Submitted => Some(submission.max(round).max(1)),
+        Phase::ChangesRequested | Phase::Failed => Some(submission.max(round + 1)),
+        _ => None,
+    }
+}

@@ -1,1 +1,69 @@
-//! rounds
+//! What moved between two rounds, so that a reviewer sees it.
+
+use std::collections::BTreeMap;
+
+use super::manifest::{Frozen, ManifestFile};
+use crate::api::{Changes, ReplacedFile};
+
+/// Entries of each list in status.
+const SHOWN: usize = 50;
+
+/// The difference from an earlier manifest to this one.
+#[must_use]
+pub fn changes(before: &Frozen, now: &Frozen) -> Changes {
+    let index = |frozen: &'_ Frozen| -> BTreeMap<String, ManifestFile> {
+        frozen.manifest.files.iter().map(|f| (f.path.clone(), f.clone())).collect()
+    };
+    let (old, new) = (index(before), index(now));
+    let mut changes = Changes { since: before.digest.to_string(), ..Changes::default() };
+    for (path, file) in &new {
+        match old.get(path) {
+            None => changes.added.push(path.clone()),
+            Some(was) => {
+                if was.sha256 != file.sha256 {
+                    changes.replaced.push(ReplacedFile {
+                        path: path.clone(),
+                        from: was.sha256.to_string(),
+                        to: file.sha256.to_string(),
+                    });
+                }
+                changes.texts.extend(file_texts(was, file).into_iter().map(|t| format!("files[{path}].{t}")));
+            }
+        }
+    }
+    changes.removed = old.keys().filter(|path| !new.contains_key(*path)).cloned().collect();
+    changes.texts.extend(request_texts(before, now).into_iter().map(str::to_owned));
+    changes.texts.sort();
+    let Changes { added, removed, replaced, texts, .. } = &mut changes;
+    let mut cut = replaced.len() > SHOWN;
+    replaced.truncate(SHOWN);
+    for list in [added, removed, texts] {
+        cut |= list.len() > SHOWN;
+        list.truncate(SHOWN);
+    }
+    changes.truncated = cut;
+    changes
+}
+
+fn file_texts(was: &ManifestFile, is: &ManifestFile) -> Vec<&'static str> {
+    let rows = [
+        ("description", was.description != is.description),
+        ("justification", was.justification != is.justification),
+        ("suppressionNotes", was.suppression_notes != is.suppression_notes),
+        ("outputType", was.output_type != is.output_type),
+        ("statbarn", was.statbarn != is.statbarn),
+    ];
+    rows.into_iter().filter(|row| row.1).map(|row| row.0).collect()
+}
+
+fn request_texts(before: &Frozen, now: &Frozen) -> Vec<&'static str> {
+    let (was, is) = (&before.manifest, &now.manifest);
+    let rows = [
+        ("title", was.title != is.title),
+        ("description", was.description != is.description),
+        ("authors", was.authors != is.authors),
+        ("recipients", was.recipients != is.recipients),
+        ("delivery", was.delivery != is.delivery),
+    ];
+    rows.into_iter().filter(|row| row.1).map(|row| row.0).collect()
+}

@@ -1,1 +1,1 @@
-//! texts
+//! Texts.

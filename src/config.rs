@@ -1,0 +1,502 @@
+//! Configuration: one tree, with the names that the Helm values have.
+//!
+//! Wrong or missing configuration stops the process at start with one line
+//! that names the key (DESIGN §8). Credentials are not here: they come from the
+//! environment (`TREVOR_S3_<IDENTITY>_…`) or from the pod's own identity.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::api::Publisher;
+
+/// The longest life of a pre-signed URL that S3 allows (AWS: 7 days).
+pub const MAX_URL_TTL_SECONDS: i64 = 604_800;
+const DAY: i64 = 86_400;
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is not there or cannot be read.
+    #[error("configuration file {path}: {source}; give its path with --config")]
+    Read {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is not the tree that we know.
+    #[error("configuration file {path}: {message}")]
+    Parse {
+        /// The file.
+        path: String,
+        /// Where, and what is wrong.
+        message: String,
+    },
+    /// A key has a value that cannot work.
+    #[error("configuration key {key}: {problem}")]
+    Key {
+        /// The key, as `storage.release.bucket`.
+        key: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+}
+
+fn bad(key: impl Into<String>, problem: impl Into<String>) -> ConfigError {
+    ConfigError::Key { key: key.into(), problem: problem.into() }
+}
+
+/// The whole tree.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+pub struct Config {
+    pub storage: Storage,
+    #[serde(default)]
+    pub gateway: Gateway,
+    #[serde(default)]
+    pub controller: Controller,
+    #[serde(rename = "crate", default)]
+    pub crate_: Crate,
+    #[serde(default)]
+    pub identity: Identity,
+    #[serde(default)]
+    pub log: Log,
+}
+
+/// `storage`: buckets and their rules.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+pub struct Storage {
+    pub quarantine: Bucket,
+    pub release: Bucket,
+    #[serde(default)]
+    pub records: Option<Bucket>,
+    #[serde(default)]
+    pub staging: Option<Bucket>,
+    #[serde(default)]
+    pub allow_shared_bucket: bool,
+    #[serde(default)]
+    pub allow_http: bool,
+    #[serde(default = "default_url_ttl")]
+    pub presigned_url_ttl_seconds: i64,
+    #[serde(default)]
+    pub allow_shorter_ttl: bool,
+    #[serde(default)]
+    pub quarantine_retention_days: Option<i64>,
+    #[serde(default)]
+    pub release_retention_days: Option<i64>,
+    #[serde(default)]
+    pub quarantine_retention_seconds: Option<i64>,
+    #[serde(default)]
+    pub release_retention_seconds: Option<i64>,
+    #[serde(default)]
+    pub allow_short_retention: bool,
+}
+
+fn default_url_ttl() -> i64 {
+    MAX_URL_TTL_SECONDS
+}
+
+/// One bucket.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+pub struct Bucket {
+    pub bucket: String,
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    #[serde(default = "default_region")]
+    pub region: String,
+    #[serde(default)]
+    pub public_endpoint: Option<String>,
+    #[serde(default = "yes")]
+    pub path_style: bool,
+    #[serde(default)]
+    pub encryption: Encryption,
+    #[serde(default)]
+    pub kms_key_id: Option<String>,
+    #[serde(default)]
+    pub ca_bundle: Option<PathBuf>,
+    #[serde(default)]
+    pub credentials_secret: Option<String>,
+    #[serde(default)]
+    pub signing: Option<Signing>,
+}
+
+/// `storage.release.signing`: credentials that sign URLs, where others are short-lived.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+pub struct Signing {
+    #[serde(default)]
+    pub credentials_secret: Option<String>,
+}
+
+fn default_region() -> String {
+    "us-east-1".to_owned()
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Server-side encryption that every write asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum Encryption {
+    /// Keys of the server (SSE-S3).
+    #[default]
+    #[serde(rename = "AES256")]
+    Aes256,
+    /// Keys of a key management service (SSE-KMS).
+    #[serde(rename = "aws:kms")]
+    Kms,
+}
+
+/// `gateway`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+pub struct Gateway {
+    pub listen: String,
+    pub metrics_listen: Option<String>,
+    pub tls: Tls,
+    pub audience: String,
+    pub memory_budget_mib: u64,
+    pub min_rate_kib_s: u64,
+    pub url: String,
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self {
+            listen: "0.0.0.0:8443".into(),
+            metrics_listen: None,
+            tls: Tls::default(),
+            audience: "trevor-gateway".into(),
+            memory_budget_mib: 64,
+            min_rate_kib_s: 16,
+            url: "https://trevor-gateway.trevor-system.svc".into(),
+        }
+    }
+}
+
+/// `gateway.tls`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+pub struct Tls {
+    pub secret: Option<String>,
+    pub allow_plaintext: bool,
+}
+
+/// `controller`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+pub struct Controller {
+    pub listen: String,
+    /// Where the gateway sends its hints.
+    pub url: String,
+    pub concurrency: u16,
+    pub packaging: Packaging,
+}
+
+impl Default for Controller {
+    fn default() -> Self {
+        Self {
+            listen: "0.0.0.0:8080".into(),
+            url: "http://trevor-controller.trevor-system.svc:8080".into(),
+            concurrency: 4,
+            packaging: Packaging::default(),
+        }
+    }
+}
+
+/// `controller.packaging`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+pub struct Packaging {
+    pub mode: PackagingMode,
+    pub memory_budget_mib: u64,
+    pub spool_dir: PathBuf,
+    pub job_threshold_gib: u64,
+}
+
+impl Default for Packaging {
+    fn default() -> Self {
+        Self {
+            mode: PackagingMode::InProcess,
+            memory_budget_mib: 64,
+            spool_dir: "/var/spool/trevor".into(),
+            job_threshold_gib: 50,
+        }
+    }
+}
+
+/// Where packages are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum PackagingMode {
+    /// In the controller.
+    InProcess,
+}
+
+/// `crate`: what the RO-Crate says unless a policy says otherwise.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+pub struct Crate {
+    pub license: String,
+    pub publisher: Publisher,
+}
+
+impl Default for Crate {
+    fn default() -> Self {
+        Self {
+            license: "https://creativecommons.org/licenses/by/4.0/".into(),
+            publisher: Publisher::default(),
+        }
+    }
+}
+
+/// `identity`: rendered into the admission policies by the chart.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+pub struct Identity {
+    pub delegates: Vec<String>,
+    pub reviewing_service_accounts: Vec<String>,
+    pub require_pod_bound_token: Option<bool>,
+    pub require_credential_id: bool,
+}
+
+/// `log`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+pub struct Log {
+    pub format: LogFormat,
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Json, level: "info".into() }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people; control characters escaped.
+    Text,
+}
+
+impl Config {
+    /// Reads and checks a configuration file (YAML).
+    ///
+    /// # Errors
+    /// With the key and what to do, in one line.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.display().to_string(), source })?;
+        Self::parse(&text, &path.display().to_string())
+    }
+
+    /// Parses and checks; `origin` is named in errors.
+    ///
+    /// # Errors
+    /// With the key and what to do, in one line.
+    pub fn parse(text: &str, origin: &str) -> Result<Self, ConfigError> {
+        let config: Self = serde_yaml::from_str(text).map_err(|error| ConfigError::Parse {
+            path: origin.to_owned(),
+            message: error.to_string().replace('\n', " "),
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        self.storage.check()?;
+        let pub_name = &self.crate_.publisher.name;
+        if pub_name.trim().is_empty() {
+            return Err(bad("crate.publisher.name", "is missing; it is the organisation that releases"));
+        }
+        for (key, mib) in [
+            ("gateway.memory_budget_mib", self.gateway.memory_budget_mib),
+            ("controller.packaging.memory_budget_mib", self.controller.packaging.memory_budget_mib),
+        ] {
+            if !(32..=65_536).contains(&mib) {
+                return Err(bad(key, format!("is {mib}; give 32 to 65,536")));
+            }
+        }
+        if self.controller.concurrency == 0 {
+            return Err(bad("controller.concurrency", "is 0, which would mean unbounded; give 1 or more"));
+        }
+        if self.gateway.tls.secret.is_none() && !self.gateway.tls.allow_plaintext {
+            return Err(bad(
+                "gateway.tls",
+                "has no secret; name one, or set allow_plaintext: true behind something that serves TLS",
+            ));
+        }
+        for (key, address) in [("gateway.listen", &self.gateway.listen), ("controller.listen", &self.controller.listen)] {
+            if address.parse::<std::net::SocketAddr>().is_err() {
+                return Err(bad(key, format!("is {address:?}; give an address and a port, such as 0.0.0.0:8080")));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Storage {
+    fn check(&self) -> Result<(), ConfigError> {
+        self.check_bucket("quarantine", &self.quarantine)?;
+        self.check_bucket("release", &self.release)?;
+        if self.quarantine.same_place(&self.release) {
+            return Err(bad("storage.release.bucket", "is the quarantine bucket; release needs one of its own (ADR-0002)"));
+        }
+        if let Some(records) = &self.records {
+            self.check_bucket("records", records)?;
+            if records.same_place(&self.release) {
+                return Err(bad("storage.records.bucket", "is the release bucket; records stay inside the boundary"));
+            }
+        }
+        if let Some(staging) = &self.staging {
+            self.check_bucket("staging", staging)?;
+            if staging.same_place(&self.release) {
+                return Err(bad("storage.staging.bucket", "is the release bucket; staging needs one of its own"));
+            }
+            if staging.same_place(&self.quarantine) && !self.allow_shared_bucket {
+                return Err(bad("storage.staging.bucket", "is the quarantine bucket; use another, or set storage.allow_shared_bucket: true"));
+            }
+        }
+        let ttl = self.presigned_url_ttl_seconds;
+        if !(60..=MAX_URL_TTL_SECONDS).contains(&ttl) {
+            return Err(bad("storage.presigned_url_ttl_seconds", format!("is {ttl}; give 60 to 604,800 (7 days, the limit of S3)")));
+        }
+        self.quarantine_retention()?;
+        self.release_retention()?;
+        Ok(())
+    }
+
+    fn check_bucket(&self, zone: &str, bucket: &Bucket) -> Result<(), ConfigError> {
+        let key = |name: &str| format!("storage.{zone}.{name}");
+        if bucket.bucket.len() < 3 {
+            return Err(bad(key("bucket"), "is missing or shorter than three letters"));
+        }
+        for (name, url) in [("endpoint", &bucket.endpoint), ("public_endpoint", &bucket.public_endpoint)] {
+            let Some(url) = url else { continue };
+            let Ok(uri) = url.parse::<http::Uri>() else {
+                return Err(bad(key(name), "is not a URL"));
+            };
+            match uri.scheme_str() {
+                Some("https") => {}
+                Some("http") if self.allow_http => {}
+                Some("http") => {
+                    return Err(bad(key(name), "is plain http; use https, or set storage.allow_http: true for a test"));
+                }
+                _ => return Err(bad(key(name), "has no scheme; give https://host[:port]")),
+            }
+            if uri.host().is_none() || uri.path() != "/" || uri.query().is_some() {
+                return Err(bad(key(name), "is scheme, host and port only"));
+            }
+        }
+        if bucket.kms_key_id.is_some() && bucket.encryption != Encryption::Kms {
+            return Err(bad(key("kms_key_id"), "needs encryption: aws:kms"));
+        }
+        Ok(())
+    }
+
+    /// Seconds that quarantined files are kept after closing.
+    ///
+    /// # Errors
+    /// When days and seconds are both given, or out of bounds.
+    pub fn quarantine_retention(&self) -> Result<i64, ConfigError> {
+        self.retention("quarantine", self.quarantine_retention_days, self.quarantine_retention_seconds, 90)
+    }
+
+    /// Seconds that a package is kept after release.
+    ///
+    /// # Errors
+    /// When days and seconds are both given, or out of bounds.
+    pub fn release_retention(&self) -> Result<i64, ConfigError> {
+        self.retention("release", self.release_retention_days, self.release_retention_seconds, 30)
+    }
+
+    fn retention(&self, zone: &str, days: Option<i64>, seconds: Option<i64>, default_days: i64) -> Result<i64, ConfigError> {
+        let key = |unit: &str| format!("storage.{zone}_retention_{unit}");
+        match (days, seconds) {
+            (Some(_), Some(_)) => Err(bad(key("seconds"), "and the same in days are both given; keep one")),
+            (_, Some(_)) if !self.allow_short_retention => {
+                Err(bad(key("seconds"), "needs storage.allow_short_retention: true"))
+            }
+            (_, Some(s)) if s < 1 => Err(bad(key("seconds"), "must be at least 1")),
+            (_, Some(s)) => Ok(s),
+            (days, None) => {
+                let days = days.unwrap_or(default_days);
+                if (1..=3650).contains(&days) {
+                    Ok(days * DAY)
+                } else {
+                    Err(bad(key("days"), format!("is {days}; give 1 to 3,650")))
+                }
+            }
+        }
+    }
+}
+
+impl Bucket {
+    fn same_place(&self, other: &Self) -> bool {
+        self.bucket == other.bucket && self.endpoint == other.endpoint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "
+storage:
+  quarantine: {bucket: trevor-quarantine, endpoint: 'https://q.example'}
+  release: {bucket: trevor-release, endpoint: 'https://r.example'}
+gateway: {tls: {allow_plaintext: true}}
+crate: {publisher: {name: University}}
+";
+
+    #[test]
+    fn the_smallest_configuration_has_the_defaults_of_the_storage_decision() {
+        let config = Config::parse(GOOD, "test").unwrap();
+        assert_eq!(config.storage.presigned_url_ttl_seconds, 604_800);
+        assert_eq!(config.storage.quarantine_retention().unwrap(), 90 * DAY);
+        assert_eq!(config.storage.release_retention().unwrap(), 30 * DAY);
+    }
+
+    #[test]
+    fn each_wrong_configuration_is_one_line_that_names_the_key() {
+        let rows = [
+            ("bucket: trevor-quarantine, ", "", "storage.quarantine"),
+            ("https://q.example", "http://q.example", "storage.quarantine.endpoint"),
+            ("https://r.example", "r.example", "storage.release.endpoint"),
+            ("gateway: {tls: {allow_plaintext: true}}", "", "gateway.tls"),
+            ("{name: University}", "{name: ''}", "crate.publisher.name"),
+            ("storage:", "storage:\n  presigned_url_ttl_seconds: 604801", "storage.presigned_url_ttl_seconds"),
+            ("storage:", "storage:\n  quarantine_retention_days: 0", "storage.quarantine_retention_days"),
+            ("storage:", "storage:\n  release_retention_seconds: 5", "storage.release_retention_seconds"),
+            ("storage:", "storage:\n  retention: 5", "retention"),
+            ("bucket: trevor-release, endpoint: 'https://r.example'", "bucket: trevor-quarantine, endpoint: 'https://q.example'", "storage.release.bucket"),
+            ("gateway: {", "gateway: {memory_budget_mib: 1, ", "gateway.memory_budget_mib"),
+        ];
+        for (from, to, key) in rows {
+            let text = GOOD.replace(from, to);
+            assert_ne!(text, GOOD, "the row {from:?} changes nothing");
+            let error = Config::parse(&text, "test").unwrap_err().to_string();
+            assert!(error.contains(key), "{error:?} does not name {key}");
+            assert!(!error.contains('\n'));
+        }
+    }
+}

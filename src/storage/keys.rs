@@ -1,0 +1,159 @@
+//! Where everything is (DESIGN §3 "Storage layout"): pure names, nothing else
+//! builds a key.
+
+use crate::domain::digest::Sha256Hex;
+use crate::domain::names;
+
+/// A request, as the buckets know it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RequestKey {
+    /// The project.
+    pub namespace: String,
+    /// The request's uid.
+    pub uid: String,
+}
+
+impl RequestKey {
+    /// `requests/<ns>/<uid>/`
+    #[must_use]
+    pub fn prefix(&self) -> String {
+        format!("requests/{}/{}/", self.namespace, self.uid)
+    }
+    /// Prefix of the quarantined files.
+    #[must_use]
+    pub fn files(&self) -> String {
+        format!("{}files/", self.prefix())
+    }
+    /// Key of a new quarantined file; `nonce` is random.
+    #[must_use]
+    pub fn file(&self, nonce: &str) -> String {
+        format!("{}files/{nonce}", self.prefix())
+    }
+    /// Who owns the prefix.
+    #[must_use]
+    pub fn owner(&self) -> String {
+        format!("{}owner.json", self.prefix())
+    }
+    /// Prefix of all receipts.
+    #[must_use]
+    pub fn receipts(&self) -> String {
+        format!("{}receipts/", self.prefix())
+    }
+    /// Prefix of the receipts of one path; equal for spellings that would meet.
+    #[must_use]
+    pub fn receipts_of(&self, path: &str) -> String {
+        format!("{}{}/", self.receipts(), Sha256Hex::of(names::folded(path).as_bytes()))
+    }
+    /// One receipt.
+    #[must_use]
+    pub fn receipt(&self, path: &str, version: &str) -> String {
+        format!("{}{version}.json", self.receipts_of(path))
+    }
+    /// Prefix of all rounds.
+    #[must_use]
+    pub fn rounds(&self) -> String {
+        format!("{}rounds/", self.prefix())
+    }
+    /// Prefix of one round.
+    #[must_use]
+    pub fn round(&self, round: i64) -> String {
+        format!("{}rounds/{round}/", self.prefix())
+    }
+    /// No more uploads.
+    #[must_use]
+    pub fn seal(&self, round: i64) -> String {
+        format!("{}seal.json", self.round(round))
+    }
+    /// The frozen manifest, or the refusal.
+    #[must_use]
+    pub fn manifest(&self, round: i64) -> String {
+        format!("{}manifest.json", self.round(round))
+    }
+    /// A refusal's listing, or a manifest's: the receipts that counted.
+    #[must_use]
+    pub fn listing(&self, round: i64) -> String {
+        format!("{}listing.json", self.round(round))
+    }
+    /// Prefix of the views of a round.
+    #[must_use]
+    pub fn views(&self, round: i64) -> String {
+        format!("{}views/", self.round(round))
+    }
+    /// One view; `what` is `opened` or `viewed`.
+    #[must_use]
+    pub fn view(&self, round: i64, reader: &str, path: &str, version: &str, what: &str) -> String {
+        let reader = Sha256Hex::of(reader.as_bytes());
+        let path = Sha256Hex::of(path.as_bytes());
+        format!("{}{}/{}-{version}.{what}.json", self.views(round), reader.short(16), path.short(32))
+    }
+    /// The decision on a round.
+    #[must_use]
+    pub fn decision(&self, round: i64) -> String {
+        format!("{}decision.json", self.round(round))
+    }
+    /// Prefix of the attempts to release.
+    #[must_use]
+    pub fn attempts(&self, round: i64) -> String {
+        format!("{}attempts/", self.round(round))
+    }
+    /// One attempt, from 1.
+    #[must_use]
+    pub fn attempt(&self, round: i64, attempt: i64) -> String {
+        format!("{}{attempt:06}.json", self.attempts(round))
+    }
+    /// Why an attempt ended for good, where a person must act.
+    #[must_use]
+    pub fn attempt_failed(&self, round: i64, attempt: i64) -> String {
+        format!("{}{attempt:06}.failed.json", self.attempts(round))
+    }
+    /// What became of an approved round.
+    #[must_use]
+    pub fn outcome(&self, round: i64) -> String {
+        format!("{}outcome.json", self.round(round))
+    }
+    /// The request is closed.
+    #[must_use]
+    pub fn closed(&self) -> String {
+        format!("{}closed.json", self.prefix())
+    }
+    /// The release was taken back.
+    #[must_use]
+    pub fn revoked(&self) -> String {
+        format!("{}revoked.json", self.prefix())
+    }
+    /// The permanent record of the release.
+    #[must_use]
+    pub fn record(&self) -> String {
+        format!("records/{}/{}.json", self.namespace, self.uid)
+    }
+    /// Prefix of the ledger.
+    #[must_use]
+    pub fn ledger(&self) -> String {
+        format!("audit/requests/{}/{}/", self.namespace, self.uid)
+    }
+    /// One ledger entry.
+    #[must_use]
+    pub fn ledger_entry(&self, sequence: i64) -> String {
+        format!("{}{sequence:020}.json", self.ledger())
+    }
+    /// A URL and its Secret's name; in quarantine, deleted one day.
+    #[must_use]
+    pub fn url(&self, issue: i64) -> String {
+        format!("work/urls/{}/{issue}.json", self.uid)
+    }
+    /// A wake-up for the sweeper; `due` is `YYYY-MM-DDTHH:MM:SSZ`.
+    #[must_use]
+    pub fn ticket(&self, due: &str, what: &str) -> String {
+        format!("work/retention/{due}/{}-{what}.json", self.uid)
+    }
+    /// Prefix of the request's packages in the release bucket.
+    #[must_use]
+    pub fn releases(&self) -> String {
+        format!("releases/{}/{}/", self.namespace, self.uid)
+    }
+    /// A package in the release bucket.
+    #[must_use]
+    pub fn release(&self, nonce: &str, file_name: &str) -> String {
+        format!("{}{nonce}/{file_name}", self.releases())
+    }
+}

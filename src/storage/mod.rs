@@ -1,0 +1,22 @@
+//! The buckets, one type a zone, and what commits in them.
+//!
+//! Bytes under review live in [`Quarantine`], facts that are never deleted in
+//! [`Records`], packages in [`Release`]: three types, so that code which mixes
+//! them up does not compile. Facts are create-only objects
+//! ([`commit`]): all that compete for one step compete for one key, the first
+//! wins, and a loser reads and adopts it (DESIGN §3).
+
+mod bucket;
+mod client;
+pub mod commit;
+mod error;
+pub mod keys;
+mod presign;
+pub mod proof;
+mod zones;
+
+pub use bucket::{Bucket, Created, Listed, ObjectBody, Stored};
+pub use client::{Identity, connect};
+pub use error::StorageError;
+pub use presign::{SecretUrl, presign_get};
+pub use zones::{Quarantine, Records, Release, ReleaseUpload, Zones};

@@ -1,0 +1,119 @@
+//! The start-up proof of a storage server: create-only writes must hold.
+//!
+//! Some servers ignore `If-None-Match` without an error, others let several of
+//! concurrent writers win (FACTS "S3 servers"). Everything that commits relies
+//! on one winner, so the process refuses to start where that does not hold. The
+//! full proof races eight writers and is kept per server version; each start
+//! checks that a PUT on an existing key answers 412.
+
+use aws_sdk_s3::error::ProvideErrorMetadata as _;
+use bytes::Bytes;
+use futures::future::join_all;
+use uuid::Uuid;
+
+use super::bucket::{Bucket, Created};
+use super::error::{StorageError, translate};
+use super::zones::{Release, Zones};
+
+/// Writers of a race.
+const WRITERS: usize = 8;
+/// Races; a server that lets two of eight win now and then is caught.
+const RACES: usize = 8;
+
+/// Why a storage server cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProofError {
+    /// A second PUT on a key was accepted.
+    #[error("storage.{zone}: the server ignores create-only writes (If-None-Match: *): a second PUT of one key was accepted; trevor cannot commit anything safely there, use a server that enforces them")]
+    IgnoresCreateOnly {
+        /// The key of the configuration.
+        zone: &'static str,
+    },
+    /// Several writers won.
+    #[error("storage.{zone}: {winners} of {WRITERS} concurrent create-only writes of one key succeeded; trevor cannot commit anything safely there, use a server that enforces them")]
+    ManyWinners {
+        /// The key of the configuration.
+        zone: &'static str,
+        /// How many.
+        winners: usize,
+    },
+    /// A stored object is not in a listing at once.
+    #[error("storage.{zone}: a stored object is not in the listing that follows; trevor needs a server with strong consistency")]
+    NotListed {
+        /// The key of the configuration.
+        zone: &'static str,
+    },
+    /// The server does not do what is asked.
+    #[error("storage.{zone}: {source}")]
+    Storage {
+        /// The key of the configuration.
+        zone: &'static str,
+        /// What it said.
+        source: StorageError,
+    },
+}
+
+/// Proves quarantine (and records, where it is a bucket of its own) and release.
+///
+/// # Errors
+/// With the key of the configuration and what to do.
+pub async fn prove(zones: &Zones, release: &Release) -> Result<(), ProofError> {
+    prove_bucket("quarantine", zones.quarantine.bucket()).await?;
+    if zones.records.bucket().name() != zones.quarantine.bucket().name() {
+        prove_bucket("records", zones.records.bucket()).await?;
+    }
+    prove_bucket("release", release.probe_bucket()).await
+}
+
+async fn prove_bucket(zone: &'static str, bucket: &Bucket) -> Result<(), ProofError> {
+    let storage = |source| ProofError::Storage { zone, source };
+    let prefix = format!("work/probe/{}/", Uuid::new_v4());
+    let result = races(zone, bucket, &prefix).await;
+    let left = bucket.list(&prefix).await.map_err(storage)?;
+    let keys: Vec<String> = left.into_iter().map(|l| l.key).collect();
+    bucket.delete(&keys).await.map_err(storage)?;
+    result
+}
+
+async fn races(zone: &'static str, bucket: &Bucket, prefix: &str) -> Result<(), ProofError> {
+    let storage = |source| ProofError::Storage { zone, source };
+    for race in 0..RACES {
+        let key = format!("{prefix}{race}");
+        let writers = (0..WRITERS).map(|writer| create_once(bucket, &key, writer));
+        let mut winners = 0;
+        for created in join_all(writers).await {
+            winners += usize::from(created.map_err(storage)? == Created::New);
+        }
+        if winners > 1 {
+            return Err(ProofError::ManyWinners { zone, winners });
+        }
+        if create_once(bucket, &key, WRITERS).await.map_err(storage)? == Created::New {
+            return Err(ProofError::IgnoresCreateOnly { zone });
+        }
+        // Asks for encryption of what is stored, too.
+        bucket.head(&key).await.map_err(storage)?;
+        if !bucket.list(prefix).await.map_err(storage)?.iter().any(|l| l.key == key) {
+            return Err(ProofError::NotListed { zone });
+        }
+    }
+    Ok(())
+}
+
+/// A create-only PUT that tells a conflict (409) of a race from a win.
+async fn create_once(bucket: &Bucket, key: &str, writer: usize) -> Result<Created, StorageError> {
+    bucket.create(key, Bytes::from(format!("{writer}")), "text/plain").await
+}
+
+/// What each start checks of the gateway's own bucket view: that it reaches the
+/// server with its identity. A listing of its prefix is all it may do.
+///
+/// # Errors
+/// As the server says.
+pub async fn reach(bucket: &Bucket) -> Result<(), StorageError> {
+    let listed = bucket.client().list_objects_v2().bucket(bucket.name()).prefix("requests/").max_keys(1).send().await;
+    match listed {
+        Ok(_) => Ok(()),
+        Err(error) if error.code() == Some("AccessDenied") => Ok(()),
+        Err(error) => Err(translate("ListObjectsV2", bucket.name(), "requests/", &error)),
+    }
+}

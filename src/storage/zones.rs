@@ -1,0 +1,180 @@
+//! The zones as types: what may be done in each, and by whom.
+
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::CompletedPart;
+use bytes::Bytes;
+
+use super::bucket::{Bucket, Created, Listed, ObjectBody, Stored};
+use super::client::{Identity, connect};
+use super::error::StorageError;
+use crate::config;
+use crate::domain::commit::Attempt;
+use crate::domain::manifest::Frozen;
+use crate::domain::quorum::Approved;
+
+/// Files under review: write-once, random keys (DESIGN §1.5).
+#[derive(Clone, Debug)]
+pub struct Quarantine(Bucket);
+
+/// Facts that are never deleted.
+#[derive(Clone, Debug)]
+pub struct Records(Bucket);
+
+/// Approved packages. It can be read and emptied by anyone who holds it; written
+/// only through [`Release::begin`], which takes an [`Approved`] manifest.
+#[derive(Clone, Debug)]
+pub struct Release(Bucket);
+
+/// The buckets of a process.
+#[derive(Clone, Debug)]
+pub struct Zones {
+    /// Files under review.
+    pub quarantine: Quarantine,
+    /// Facts.
+    pub records: Records,
+}
+
+impl Zones {
+    /// Connects to quarantine and records.
+    pub async fn connect(storage: &config::Storage) -> Self {
+        let quarantine =
+            Bucket::new(connect(&storage.quarantine, None, Identity::Quarantine).await, &storage.quarantine);
+        let records = match &storage.records {
+            Some(records) => Bucket::new(connect(records, None, Identity::Records).await, records),
+            None => quarantine.clone(),
+        };
+        Self { quarantine: Quarantine(quarantine), records: Records(records) }
+    }
+}
+
+impl Quarantine {
+    /// The bucket, for reads, write-once files and `work/`.
+    #[must_use]
+    pub fn bucket(&self) -> &Bucket {
+        &self.0
+    }
+}
+
+impl Records {
+    /// The bucket, for create-only facts.
+    #[must_use]
+    pub fn bucket(&self) -> &Bucket {
+        &self.0
+    }
+}
+
+impl Release {
+    /// Connects to the release bucket.
+    pub async fn connect(storage: &config::Storage) -> Self {
+        Self(Bucket::new(connect(&storage.release, None, Identity::Release).await, &storage.release))
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    /// Reads a package back.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn open(&self, key: &str, range: Option<String>) -> Result<ObjectBody, StorageError> {
+        self.0.open(key, range).await
+    }
+
+    /// Size and encryption of a package.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn head(&self, key: &str) -> Result<Stored, StorageError> {
+        self.0.head(key).await
+    }
+
+    /// What lies under a prefix.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StorageError> {
+        self.0.list(prefix).await
+    }
+
+    /// Deletes packages.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn delete(&self, keys: &[String]) -> Result<(), StorageError> {
+        self.0.delete(keys).await
+    }
+
+    /// Open uploads under a prefix, as key and upload id.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn open_uploads(&self, prefix: &str) -> Result<Vec<(String, String)>, StorageError> {
+        self.0.open_uploads(prefix).await
+    }
+
+    /// Aborts an upload.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn abort_upload(&self, key: &str, upload: &str) -> Result<(), StorageError> {
+        self.0.abort_upload(key, upload).await
+    }
+
+    /// The only way in: an upload to the key of an attempt, for a manifest that
+    /// the quorum approved (DESIGN §1.1).
+    #[must_use]
+    pub fn begin<'a>(&'a self, _approved: &'a Approved<Frozen>, attempt: &'a Attempt) -> ReleaseUpload<'a> {
+        ReleaseUpload { bucket: &self.0, key: &attempt.key }
+    }
+
+    /// For the start-up proof only, which writes probes under `probe/`.
+    pub(super) fn probe_bucket(&self) -> &Bucket {
+        &self.0
+    }
+}
+
+/// Writes one package.
+#[derive(Debug)]
+pub struct ReleaseUpload<'a> {
+    bucket: &'a Bucket,
+    key: &'a str,
+}
+
+const ZIP: &str = "application/zip";
+
+impl ReleaseUpload<'_> {
+    /// A package that fits one part.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn put_whole(&self, body: Bytes) -> Result<Created, StorageError> {
+        self.bucket.create(self.key, body, ZIP).await
+    }
+
+    /// Starts the one multipart upload of the attempt.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn start(&self) -> Result<String, StorageError> {
+        self.bucket.start_upload(self.key, ZIP).await
+    }
+
+    /// Sends a part.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn part(&self, upload: &str, number: i32, body: ByteStream) -> Result<CompletedPart, StorageError> {
+        self.bucket.put_part(self.key, upload, number, body).await
+    }
+
+    /// Completes the upload.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn complete(&self, upload: &str, parts: Vec<CompletedPart>) -> Result<Stored, StorageError> {
+        self.bucket.complete_upload(self.key, upload, parts).await
+    }
+}
