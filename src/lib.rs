@@ -7,6 +7,9 @@
 
 pub mod api;
 pub mod audit;
+pub mod cli;
 pub mod config;
+pub mod controller;
 pub mod domain;
+pub mod lease;
 pub mod storage;

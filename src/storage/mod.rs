@@ -13,6 +13,7 @@ mod error;
 pub mod keys;
 mod presign;
 pub mod proof;
+mod rounds;
 mod urls;
 mod zones;
 
@@ -20,5 +21,6 @@ pub use bucket::{Bucket, Created, Listed, ObjectBody, Stored};
 pub use client::{Identity, connect};
 pub use error::StorageError;
 pub use presign::{SecretUrl, presign_get};
+pub use rounds::observe_previous;
 pub use urls::UrlIssue;
 pub use zones::{Quarantine, Records, Release, ReleaseUpload, Zones};

@@ -1,0 +1,110 @@
+//! The subcommands.
+
+mod crd;
+mod logging;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Config;
+use crate::controller;
+
+/// Moves files across the boundary of a trusted research environment, after human review.
+#[derive(Parser)]
+#[command(name = "trevor", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Reconciles requests: freezes, decides, releases.
+    Controller(ControllerArgs),
+    /// Takes uploads, and shows files to reviewers.
+    Gateway(ConfigArgs),
+    /// Controller and gateway in one process, for one machine.
+    Run(ControllerArgs),
+    /// Prints the custom resource definitions.
+    Crd(crd::CrdArgs),
+}
+
+#[derive(Args)]
+struct ConfigArgs {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Args)]
+struct ControllerArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Identity in the Lease; the pod's name, unless given.
+    #[arg(long, env = "POD_NAME")]
+    identity: Option<String>,
+    /// Namespace of the Lease.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "trevor-system")]
+    namespace: String,
+    /// Competes for leadership; with `false` this process leads always.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    leader_elect: bool,
+}
+
+/// Parses the arguments and runs; errors are one line on standard error.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    let result = runtime.block_on(run(cli.command));
+    // Blocking work of a broken-off task must not hold the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(error.as_ref()),
+    }
+}
+
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("trevor: {error}");
+    ExitCode::FAILURE
+}
+
+async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
+    match command {
+        Command::Crd(args) => crd::run(&args)?,
+        Command::Controller(args) => {
+            let (config, client) = start(&args.config).await?;
+            controller::run(config, client, options(&args)).await?;
+        }
+        Command::Gateway(args) => {
+            let (_config, _client) = start(&args).await?;
+        }
+        Command::Run(args) => {
+            let (config, client) = start(&args.config).await?;
+            controller::run(config, client, options(&args)).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn start(args: &ConfigArgs) -> Result<(Config, kube::Client), Box<dyn std::error::Error>> {
+    let config = Config::load(&args.config)?;
+    logging::start(&config.log)?;
+    let client = kube::Client::try_default().await?;
+    Ok((config, client))
+}
+
+fn options(args: &ControllerArgs) -> controller::Options {
+    let unique = || format!("trevor-{}", uuid::Uuid::new_v4().simple());
+    controller::Options {
+        holder: args.identity.clone().filter(|i| !i.is_empty()).unwrap_or_else(unique),
+        namespace: args.namespace.clone(),
+        elect: args.leader_elect,
+    }
+}

@@ -1,0 +1,158 @@
+//! What the effects share: clients, buckets, leadership, and the little memory
+//! that may be lost at any time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use kube::runtime::events::Recorder;
+use kube::runtime::reflector::{ObjectRef, Store};
+use tokio::sync::{Mutex, mpsc};
+
+use super::effects::release::Task;
+use super::error::EffectError;
+use crate::api::{AirlockPolicy, AirlockRequest, AirlockReview};
+use crate::audit::Chain;
+use crate::config::Config;
+use crate::domain::receipt::Receipt;
+use crate::lease::{Claim, Leadership};
+use crate::storage::keys::RequestKey;
+use crate::storage::{Release, Zones};
+
+/// Shared by all reconciles.
+pub struct Context {
+    /// Kubernetes.
+    pub client: Client,
+    /// Configuration.
+    pub config: Config,
+    /// Quarantine and records.
+    pub zones: Zones,
+    /// The release bucket.
+    pub release: Release,
+    /// Signs URLs, for the endpoint that readers use.
+    pub signer: aws_sdk_s3::Client,
+    /// uid of the cluster (of `kube-system`).
+    pub cluster: String,
+    /// Policies, as watched.
+    pub policies: Store<AirlockPolicy>,
+    /// Reviews, as watched.
+    pub reviews: Store<AirlockReview>,
+    /// Whether this process leads.
+    pub leadership: Leadership,
+    /// Events.
+    pub recorder: Recorder,
+    /// Asks for another look at a request.
+    pub wake: mpsc::UnboundedSender<ObjectRef<AirlockRequest>>,
+    /// Releases under way, by uid.
+    pub releases: Mutex<HashMap<String, Task>>,
+    memory: std::sync::Mutex<HashMap<String, Memory>>,
+}
+
+/// What is remembered of a request that is not closed; rebuilt after a restart.
+#[derive(Default)]
+struct Memory {
+    chain: Option<Arc<Chain>>,
+    receipts: Option<Arc<Mutex<HashMap<String, Receipt>>>>,
+    failures: u32,
+    looks: u32,
+}
+
+impl Context {
+    /// Puts together what reconciles share.
+    #[allow(clippy::too_many_arguments, reason = "one place puts them together")]
+    pub fn new(
+        client: Client,
+        config: Config,
+        zones: Zones,
+        release: Release,
+        signer: aws_sdk_s3::Client,
+        cluster: String,
+        policies: Store<AirlockPolicy>,
+        reviews: Store<AirlockReview>,
+        leadership: Leadership,
+        recorder: Recorder,
+        wake: mpsc::UnboundedSender<ObjectRef<AirlockRequest>>,
+    ) -> Self {
+        Self {
+            client,
+            config,
+            zones,
+            release,
+            signer,
+            cluster,
+            policies,
+            reviews,
+            leadership,
+            recorder,
+            wake,
+            releases: Mutex::default(),
+            memory: std::sync::Mutex::default(),
+        }
+    }
+
+    /// The claim to lead, tested now.
+    pub fn claim(&self) -> Result<Claim, EffectError> {
+        self.leadership.current().ok_or(EffectError::NotLeading)
+    }
+
+    fn remember<T>(&self, uid: &str, with: impl FnOnce(&mut Memory) -> T) -> T {
+        let mut memory = self.memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        with(memory.entry(uid.to_owned()).or_default())
+    }
+
+    /// The request's ledger chain.
+    pub fn chain(&self, key: &RequestKey) -> Arc<Chain> {
+        let fresh = || Arc::new(Chain::new(key.ledger()));
+        self.remember(&key.uid, |m| Arc::clone(m.chain.get_or_insert_with(fresh)))
+    }
+
+    /// Receipts that were read already; they never change.
+    pub fn receipts(&self, uid: &str) -> Arc<Mutex<HashMap<String, Receipt>>> {
+        self.remember(uid, |m| Arc::clone(m.receipts.get_or_insert_default()))
+    }
+
+    /// The receipts are not needed any more.
+    pub fn drop_receipts(&self, uid: &str) {
+        self.remember(uid, |m| m.receipts = None);
+    }
+
+    /// Nothing of the request is needed any more.
+    pub fn forget(&self, uid: &str) {
+        let mut memory = self.memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        memory.remove(uid);
+    }
+
+    /// The next pause after a failure: doubling from a second to a minute, with
+    /// jitter.
+    pub fn backoff(&self, uid: &str) -> Duration {
+        let failures = self.remember(uid, |m| {
+            m.failures = m.failures.saturating_add(1);
+            m.failures
+        });
+        jittered(Duration::from_secs(1 << failures.saturating_sub(1).min(6)).min(Duration::from_secs(60)))
+    }
+
+    /// The next pause of a request that waits for files: growing to two minutes.
+    pub fn patience(&self, uid: &str) -> Duration {
+        let looks = self.remember(uid, |m| {
+            m.looks = m.looks.saturating_add(1);
+            m.looks
+        });
+        jittered(Duration::from_secs(1 << looks.min(7)).min(Duration::from_secs(120)))
+    }
+
+    /// Something went right: pauses start small again.
+    pub fn succeeded(&self, uid: &str) {
+        self.remember(uid, |m| m.failures = 0);
+    }
+
+    /// A hint came, or the spec changed: look often again.
+    pub fn look_often(&self, uid: &str) {
+        self.remember(uid, |m| m.looks = 0);
+    }
+}
+
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(0.75 + rand::random::<f64>() / 2.0)
+}

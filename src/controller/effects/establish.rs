@@ -1,0 +1,97 @@
+//! `owner.json` and the finalizer, before any byte; and letting go at the end.
+//!
+//! Repeated: `owner.json` is create-only and equal; the finalizer is a patch that
+//! tests the resourceVersion.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+use super::super::context::Context;
+use super::super::error::EffectError;
+use super::super::reconcile::{Subject, has_finalizer};
+use crate::api::condition::reason;
+use crate::api::{AirlockRequest, Direction, FINALIZER};
+use crate::domain::commit::Owner;
+use crate::domain::phase::Facts;
+use crate::storage::commit::commit;
+
+/// Makes sure that the request has an owner object and the finalizer; or says
+/// why it cannot go on.
+pub async fn ensure(ctx: &Context, subject: &mut Subject, facts: &mut Facts) -> Result<Option<(&'static str, String)>, EffectError> {
+    let spec = &subject.request.spec;
+    let Some(submitter) = spec.submitter.clone() else {
+        return Ok(Some((
+            reason::SUBMITTER_UNKNOWN,
+            "spec.submitter is missing; delete the request and create it again with your user name there".into(),
+        )));
+    };
+    if spec.direction == Direction::Ingress && ctx.config.storage.staging.is_none() && facts.owner.is_none() {
+        return Ok(Some((
+            reason::INGRESS_NOT_CONFIGURED,
+            "ingress is off; a cluster admin turns it on with storage.staging".into(),
+        )));
+    }
+    if facts.owner.is_none() {
+        let created = subject.request.metadata.creation_timestamp.as_ref();
+        let owner = Owner {
+            cluster: ctx.cluster.clone(),
+            namespace: subject.key.namespace.clone(),
+            name: subject.name.clone(),
+            uid: subject.key.uid.clone(),
+            direction: spec.direction,
+            submitter,
+            created: created.map_or(Timestamp::UNIX_EPOCH, |Time(t)| *t),
+        };
+        let standing = commit(ctx.zones.records.bucket(), &subject.key.owner(), &owner).await?;
+        facts.owner = Some(standing.into_inner());
+    }
+    if !has_finalizer(&subject.request) && !subject.deleting() {
+        subject.request = set_finalizer(ctx, subject, true).await?;
+    }
+    if spec_has_sources(&subject.request) {
+        return Ok(Some((
+            reason::SOURCES_NOT_SUPPORTED,
+            "this version does not collect from volumes; upload the files through the gateway and remove spec.sources".into(),
+        )));
+    }
+    Ok(None)
+}
+
+fn spec_has_sources(request: &AirlockRequest) -> bool {
+    request.spec.sources.as_ref().is_some_and(|s| !s.is_empty())
+}
+
+/// Removes the finalizer: the closing facts and their tickets are stored.
+pub async fn let_go(ctx: &Context, subject: &Subject) -> Result<(), EffectError> {
+    if !has_finalizer(&subject.request) {
+        return Ok(());
+    }
+    match set_finalizer(ctx, subject, false).await {
+        Ok(_) => Ok(()),
+        Err(EffectError::Kube(kube::Error::Api(answer))) if answer.code == 404 => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+async fn set_finalizer(ctx: &Context, subject: &Subject, present: bool) -> Result<AirlockRequest, EffectError> {
+    let api: Api<AirlockRequest> = Api::namespaced(ctx.client.clone(), &subject.key.namespace);
+    // The status write in between may have moved the version: read it afresh.
+    let live = api.get(&subject.name).await?;
+    if live.metadata.uid.as_deref() != Some(&subject.key.uid) {
+        return Ok(live);
+    }
+    let mut finalizers = live.metadata.finalizers.clone().unwrap_or_default();
+    finalizers.retain(|f| f != FINALIZER);
+    if present {
+        finalizers.push(FINALIZER.to_owned());
+    }
+    let patch = json!({"metadata": {
+        "uid": subject.key.uid,
+        "resourceVersion": live.metadata.resource_version,
+        "finalizers": finalizers,
+    }});
+    Ok(api.patch(&subject.name, &PatchParams::default(), &Patch::Merge(&patch)).await?)
+}

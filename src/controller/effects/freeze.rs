@@ -1,0 +1,104 @@
+//! Freezes a sealed round: the manifest, or a refusal that says why.
+//!
+//! Listing after the seal closes the race with uploads: what is listed is in,
+//! what comes later is answered 409 (DESIGN §3). Repeated: create-only; whoever
+//! freezes second adopts the first.
+
+use super::super::context::Context;
+use super::super::error::EffectError;
+use super::super::reconcile::{Subject, seal_of};
+use super::gather;
+use crate::api::condition::reason;
+use crate::domain::commit::{Freeze, Refusal};
+use crate::domain::declared;
+use crate::domain::manifest::{Manifest, ManifestFile};
+use crate::domain::phase::Facts;
+use crate::domain::receipt::Receipt;
+use crate::storage::commit::commit;
+
+/// Writes `manifest.json`.
+pub async fn freeze(ctx: &Context, subject: &Subject, facts: &mut Facts, round: i64, withdraw: bool) -> Result<(), EffectError> {
+    let standing = gather::standing(ctx, subject, facts, round).await?;
+    let problems = if withdraw { Vec::new() } else { problems(subject, facts, &standing) };
+    let freeze = if withdraw {
+        refusal(facts, round, reason::WITHDRAWN, "the request was withdrawn".to_owned(), standing)
+    } else if problems.is_empty() {
+        manifest(subject, facts, round, standing)
+    } else {
+        let message = format!("{}; mend it and submit again", problems.join("; "));
+        refusal(facts, round, reason::SUBMISSION_REFUSED, message, standing)
+    };
+    let standing = commit(ctx.zones.records.bucket(), &subject.key.manifest(round), &freeze).await?.into_inner();
+    if let Some(last) = &mut facts.last {
+        last.freeze = Some(standing);
+    }
+    ctx.drop_receipts(&subject.key.uid);
+    Ok(())
+}
+
+fn problems(subject: &Subject, facts: &Facts, standing: &[Receipt]) -> Vec<String> {
+    if standing.is_empty() {
+        return vec!["nothing was uploaded".to_owned()];
+    }
+    let wanted = subject.request.spec.files.as_deref().unwrap_or_default();
+    let mut problems = declared::breaches(wanted, standing);
+    problems.extend(declared::missing(wanted, standing).into_iter().map(|path| format!("{path} is declared and not there")));
+    if let Some(seal) = seal_of(facts) {
+        problems.extend(seal.rules.breaches(standing));
+    }
+    problems.truncate(5);
+    problems
+}
+
+fn refusal(facts: &Facts, round: i64, reason: &str, message: String, listing: Vec<Receipt>) -> Freeze {
+    let previous = facts.previous.as_ref().map(|p| p.digest.clone());
+    Freeze::Refusal(Refusal { round, reason: reason.to_owned(), message, listing, previous })
+}
+
+fn manifest(subject: &Subject, facts: &Facts, round: i64, standing: Vec<Receipt>) -> Freeze {
+    let spec = &subject.request.spec;
+    let wanted = spec.files.as_deref().unwrap_or_default();
+    let file = |receipt: Receipt| {
+        let content = receipt.content?;
+        let said = declared::covering(wanted, &receipt.path);
+        let text = |of: fn(&crate::api::DeclaredFile) -> &Option<String>| {
+            said.and_then(|d| of(d).clone()).unwrap_or_default()
+        };
+        Some(ManifestFile {
+            description: text(|d| &d.description),
+            justification: text(|d| &d.justification),
+            suppression_notes: text(|d| &d.suppression_notes),
+            statbarn: text(|d| &d.statbarn),
+            output_type: said.and_then(|d| d.output_type),
+            path: receipt.path,
+            size: content.size,
+            sha256: content.sha256,
+            crc32: content.crc32,
+            media_type: content.media_type,
+            version: receipt.version,
+            key: content.key,
+        })
+    };
+    let owner = facts.owner.as_ref();
+    let policy = seal_of(facts).map(|s| s.policy.clone());
+    Freeze::Manifest(Box::new(Manifest {
+        namespace: subject.key.namespace.clone(),
+        name: subject.name.clone(),
+        uid: subject.key.uid.clone(),
+        round,
+        direction: spec.direction,
+        submitter: owner.map(|o| o.submitter.clone()).or_else(|| spec.submitter.clone()).unwrap_or_default(),
+        created_by: spec.created_by.clone(),
+        policy: policy.unwrap_or_else(|| crate::domain::manifest::PolicyRef {
+            name: String::new(),
+            digest: crate::domain::digest::Sha256Hex::of(b""),
+        }),
+        previous: facts.previous.as_ref().map(|p| p.digest.clone()),
+        title: spec.title.clone(),
+        description: spec.description.clone().unwrap_or_default(),
+        authors: spec.authors.clone().unwrap_or_default(),
+        recipients: spec.recipients.clone().unwrap_or_default(),
+        delivery: spec.delivery.clone(),
+        files: standing.into_iter().filter_map(file).collect(),
+    }))
+}

@@ -1,0 +1,101 @@
+//! Looks whether a round's files are there, and seals it.
+//!
+//! Repeated: the seal is create-only; reading changes nothing.
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
+
+use super::super::context::Context;
+use super::super::error::EffectError;
+use super::super::reconcile::{Rest, Subject};
+use crate::api::condition::reason;
+use crate::domain::commit::{Freeze, Seal};
+use crate::domain::declared;
+use crate::domain::digest::Sha256Hex;
+use crate::domain::manifest::PolicyRef;
+use crate::domain::phase::{Facts, Round};
+use crate::domain::policy::{Applied, Rules};
+use crate::domain::receipt::{self, Receipt};
+use crate::storage::commit::{commit, read};
+use crate::storage::{StorageError, observe_previous};
+
+/// Receipts read at once.
+const READERS: usize = 48;
+
+/// Seals the round when every declared file is there; otherwise says what is
+/// missing.
+pub async fn gather(ctx: &Context, subject: &Subject, facts: &mut Facts, round: i64) -> Result<Option<Rest>, EffectError> {
+    if let Err(problem) = &subject.policy {
+        let word = match problem {
+            crate::domain::policy::PolicyProblem::None(_) => reason::NO_POLICY,
+            crate::domain::policy::PolicyProblem::Conflict(..) => reason::CONFLICTING_POLICIES,
+        };
+        return Ok(Some(Rest { stalled: Some((word, problem.to_string())), ..Rest::default() }));
+    }
+    let wanted = subject.request.spec.files.as_deref().unwrap_or_default();
+    if !wanted.is_empty() {
+        let standing = standing(ctx, subject, facts, round).await?;
+        let missing = declared::missing(wanted, &standing);
+        if !missing.is_empty() {
+            let after = Some(ctx.patience(&subject.key.uid));
+            return Ok(Some(Rest { missing: Some(missing), after, ..Rest::default() }));
+        }
+    }
+    seal(ctx, subject, facts, round).await?;
+    Ok(None)
+}
+
+/// No more uploads for the round.
+pub async fn seal(ctx: &Context, subject: &Subject, facts: &mut Facts, round: i64) -> Result<(), EffectError> {
+    let applied = subject.policy.clone().unwrap_or_else(|_| no_policy(subject));
+    let seal = Seal { round, policy: applied.policy, rules: applied.rules, time: Timestamp::now() };
+    let seal = commit(ctx.zones.records.bucket(), &subject.key.seal(round), &seal).await?.into_inner();
+    let before = facts.last.take();
+    if let Some(frozen) = before.as_ref().and_then(Round::frozen) {
+        facts.previous = Some(frozen);
+    }
+    facts.last = Some(Round { round, seal: Some(seal), ..Round::default() });
+    Ok(())
+}
+
+/// Only a withdrawal seals without a policy: nothing is reviewed under it.
+fn no_policy(subject: &Subject) -> Applied {
+    Applied {
+        policy: PolicyRef { name: String::new(), digest: Sha256Hex::of(b"") },
+        rules: Rules::of(subject.request.spec.direction, None),
+    }
+}
+
+/// The uploads that stand for a round now.
+pub async fn standing(ctx: &Context, subject: &Subject, facts: &Facts, round: i64) -> Result<Vec<Receipt>, EffectError> {
+    let carried = carried(ctx, subject, facts, round).await?;
+    let receipts = all_receipts(ctx, subject).await?;
+    Ok(receipt::standing(&carried, &receipts, round))
+}
+
+/// What the freeze before this round listed.
+async fn carried(ctx: &Context, subject: &Subject, facts: &Facts, round: i64) -> Result<Vec<Receipt>, StorageError> {
+    if let Some(last) = &facts.last
+        && last.round < round
+    {
+        return Ok(last.freeze.as_ref().map(Freeze::listing).unwrap_or_default());
+    }
+    observe_previous(ctx.zones.records.bucket(), &subject.key, round).await
+}
+
+async fn all_receipts(ctx: &Context, subject: &Subject) -> Result<Vec<Receipt>, StorageError> {
+    let bucket = ctx.zones.records.bucket();
+    let cache = ctx.receipts(&subject.key.uid);
+    let mut known = cache.lock().await;
+    let listed = bucket.list(&subject.key.receipts()).await?;
+    let new: Vec<String> = listed.into_iter().map(|l| l.key).filter(|k| !known.contains_key(k)).collect();
+    let mut found = stream::iter(new)
+        .map(|key| async move { Ok::<_, StorageError>((read::<Receipt>(bucket, &key).await?, key)) })
+        .buffer_unordered(READERS);
+    while let Some((receipt, key)) = found.try_next().await? {
+        if let Some(receipt) = receipt {
+            known.insert(key, receipt);
+        }
+    }
+    Ok(known.values().cloned().collect())
+}

@@ -1,0 +1,11 @@
+//! The effects: one a file. Each writes create-only or with a precondition, and
+//! finds its own work when it is repeated.
+
+pub mod close;
+pub mod deliver;
+pub mod establish;
+pub mod freeze;
+pub mod gather;
+pub mod package;
+pub mod release;
+pub mod review;

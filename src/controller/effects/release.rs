@@ -1,0 +1,257 @@
+//! Releases an approved round: a cancellable task makes the package, and the
+//! reconcile observes it, looks once more whether something stops it, and
+//! commits the outcome.
+//!
+//! Repeated: a task that was lost with its process is started anew with an
+//! attempt of its own; the outcome is create-only, and whoever loses adopts it
+//! and deletes what it made.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::Api;
+use kube::runtime::reflector::ObjectRef;
+use tokio::task::JoinHandle;
+
+use super::super::context::Context;
+use super::super::error::EffectError;
+use super::super::reconcile::{Rest, Subject};
+use super::super::reviews;
+use super::{package, review};
+use crate::api::AirlockRequest;
+use crate::domain::commit::{Attempt, AttemptFailure, Outcome, OutcomeKind, PackageFact, Verdict};
+use crate::domain::phase::{Facts, Round};
+use crate::domain::quorum::{ReviewFact, approve};
+use crate::storage::commit::commit;
+
+/// How a task ended.
+pub type Finished = Result<PackageFact, package::PackagingError>;
+
+/// A release under way.
+pub struct Task {
+    round: i64,
+    handle: JoinHandle<Finished>,
+}
+
+impl Task {
+    /// Stops it; what it made is cleaned by the next leader.
+    pub fn abort(self) {
+        self.handle.abort();
+    }
+}
+
+/// Goes on with the release of a round; none when its outcome is committed.
+pub async fn release(ctx: &Context, subject: &mut Subject, facts: &mut Facts, round: i64) -> Result<Option<Rest>, EffectError> {
+    let finished = take_finished(ctx, &subject.key.uid, round).await;
+    if let Some((kind, reviews)) = stopped(ctx, subject, facts).await? {
+        cancel(ctx, &subject.key.uid).await;
+        let outcome = outcome(round, kind, None, reviews);
+        conclude(ctx, subject, facts, outcome).await?;
+        return Ok(None);
+    }
+    match finished {
+        Some(Ok(package)) => {
+            let outcome = outcome(round, OutcomeKind::Released, Some(package), Vec::new());
+            conclude(ctx, subject, facts, outcome).await?;
+            Ok(None)
+        }
+        Some(Err(package::PackagingError::Superseded)) => Ok(Some(Rest::default())),
+        Some(Err(error)) => failed(ctx, subject, facts, round, &error).await.map(Some),
+        None => start(ctx, subject, facts, round).await.map(Some),
+    }
+}
+
+fn outcome(round: i64, kind: OutcomeKind, package: Option<PackageFact>, reviews: Vec<ReviewFact>) -> Outcome {
+    Outcome { round, kind, package, reviews, time: crate::api::condition::second(Timestamp::now()) }
+}
+
+/// The task's result, if it is done; nothing while it runs or when there is none.
+async fn take_finished(ctx: &Context, uid: &str, round: i64) -> Option<Finished> {
+    let mut tasks = ctx.releases.lock().await;
+    let task = tasks.get(uid)?;
+    if task.round != round || task.handle.is_finished() {
+        let task = tasks.remove(uid)?;
+        if task.round != round {
+            task.handle.abort();
+            return None;
+        }
+        return Some(task.handle.await.unwrap_or(Err(package::PackagingError::Broken)));
+    }
+    None
+}
+
+/// The quorum read: withdrawal, deletion, a new submission, or a review that
+/// stops it. Such a word counts until the outcome is committed (DESIGN §2).
+async fn stopped(ctx: &Context, subject: &mut Subject, facts: &Facts) -> Result<Option<(OutcomeKind, Vec<ReviewFact>)>, EffectError> {
+    let api: Api<AirlockRequest> = Api::namespaced(ctx.client.clone(), &subject.key.namespace);
+    match api.get_opt(&subject.name).await? {
+        Some(live) if live.metadata.uid.as_deref() == Some(&subject.key.uid) => subject.request = live,
+        _ => return Ok(Some((OutcomeKind::Withdrawn, Vec::new()))),
+    }
+    let wish = subject.wish();
+    if wish.stop {
+        return Ok(Some((OutcomeKind::Withdrawn, Vec::new())));
+    }
+    let Some(last) = &facts.last else { return Ok(None) };
+    if wish.submission > last.round {
+        return Ok(Some((OutcomeKind::Returned, Vec::new())));
+    }
+    let Some(frozen) = last.frozen() else { return Ok(None) };
+    let required = last.decision.as_ref().map_or(1, |d| d.required);
+    let judgement = review::judged(&frozen, required, &reviews::list(ctx, subject).await?);
+    Ok(match judgement.verdict {
+        Some(Verdict::Rejected) => Some((OutcomeKind::Rejected, judgement.counted)),
+        Some(Verdict::Returned) => Some((OutcomeKind::Returned, judgement.counted)),
+        _ => None,
+    })
+}
+
+async fn conclude(ctx: &Context, subject: &Subject, facts: &mut Facts, outcome: Outcome) -> Result<(), EffectError> {
+    ctx.claim()?;
+    let key = subject.key.outcome(outcome.round);
+    let standing = commit(ctx.zones.records.bucket(), &key, &outcome).await?.into_inner();
+    let keep = standing.package.as_ref().map(|p| p.key.clone());
+    if let Some(last) = &mut facts.last {
+        last.outcome = Some(standing);
+    }
+    clean(ctx, subject, facts, keep.as_deref()).await?;
+    if facts.last.as_ref().is_some_and(|last| last.outcome.as_ref().is_some_and(|o| o.kind != OutcomeKind::Released)) {
+        reviews::settle(ctx, subject, facts).await?;
+    }
+    Ok(())
+}
+
+/// Starts a task unless one runs, or the last attempt needs a person.
+async fn start(ctx: &Context, subject: &Subject, facts: &mut Facts, round: i64) -> Result<Rest, EffectError> {
+    let mut tasks = ctx.releases.lock().await;
+    if tasks.contains_key(&subject.key.uid) {
+        return Ok(Rest { releasing: Some("the package is being made".into()), ..Rest::default() });
+    }
+    let Some(last) = &mut facts.last else { return Ok(Rest::default()) };
+    let (Some(frozen), Some(decision)) = (last.frozen(), last.decision.clone()) else { return Ok(Rest::default()) };
+    let approved = match approve(frozen, &decision) {
+        Ok(approved) => approved,
+        Err(error) => {
+            let message = format!("{error}; submit again");
+            return Ok(Rest { stalled: Some(("NotApproved", message)), ..Rest::default() });
+        }
+    };
+    let claim = ctx.claim()?;
+    let attempt = new_attempt(ctx, subject, last, &decision.terms, decision.time, claim.term).await?;
+    last.attempts.push(attempt.clone());
+    last.failure = None;
+    let earlier: Vec<Attempt> = last.attempts.iter().filter(|a| superseded(a, &attempt)).cloned().collect();
+    let job = package::Job {
+        records: ctx.zones.records.clone(),
+        quarantine: ctx.zones.quarantine.clone(),
+        release: ctx.release.clone(),
+        packaging: ctx.config.controller.packaging.clone(),
+        key: subject.key.clone(),
+        approved,
+        decision,
+        attempt,
+        earlier,
+    };
+    let wake = ctx.wake.clone();
+    let target = ObjectRef::<AirlockRequest>::new(&subject.name).within(&subject.key.namespace);
+    let handle = tokio::spawn(async move {
+        let result = package::run(job).await;
+        // The receiver is gone when the process stops: the next one starts anew.
+        drop(wake.send(target));
+        result
+    });
+    tasks.insert(subject.key.uid.clone(), Task { round, handle });
+    Ok(Rest { releasing: Some("the package is being made".into()), ..Rest::default() })
+}
+
+/// Attempts whose uploads may be aborted: of earlier terms, or of this process.
+fn superseded(other: &Attempt, mine: &Attempt) -> bool {
+    other.attempt < mine.attempt && (other.term < mine.term || other.holder == mine.holder)
+}
+
+/// Records an attempt, and before it the ticket that promises the deletion of
+/// what it will make.
+async fn new_attempt(
+    ctx: &Context,
+    subject: &Subject,
+    last: &Round,
+    terms: &crate::domain::commit::Terms,
+    decided: Timestamp,
+    term: i64,
+) -> Result<Attempt, EffectError> {
+    let records = ctx.zones.records.bucket();
+    if last.attempts.is_empty() {
+        let due = super::close::due(decided, terms.release_retention_seconds);
+        super::close::ticket(ctx, subject, "release", due).await?;
+    }
+    let mut number = last.attempts.last().map_or(0, |a| a.attempt) + 1;
+    let file = format!("{}.zip", crate::domain::names::safe_zip_name(&subject.name));
+    loop {
+        let nonce = uuid::Uuid::new_v4().simple().to_string();
+        let attempt = Attempt {
+            attempt: number,
+            key: subject.key.release(&nonce, &file),
+            term,
+            holder: ctx.leadership.holder.to_string(),
+            packager: env!("CARGO_PKG_VERSION").to_owned(),
+            time: Timestamp::now(),
+        };
+        let standing = commit(records, &subject.key.attempt(last.round, number), &attempt).await?.into_inner();
+        if standing == attempt {
+            return Ok(attempt);
+        }
+        number += 1;
+    }
+}
+
+/// An attempt broke off: where a person must act that is stored, otherwise it is
+/// tried again later.
+async fn failed(
+    ctx: &Context,
+    subject: &Subject,
+    facts: &mut Facts,
+    round: i64,
+    error: &package::PackagingError,
+) -> Result<Rest, EffectError> {
+    let after = ctx.backoff(&subject.key.uid);
+    let Some(last) = &mut facts.last else { return Ok(Rest::default()) };
+    let Some(reason) = error.needs_a_person() else {
+        let message = format!("{error}; attempt {} broke off, the next is under way soon", last.attempts.len());
+        return Ok(Rest { releasing: Some(message), after: Some(after), ..Rest::default() });
+    };
+    let attempt = last.attempts.last().map_or(1, |a| a.attempt);
+    let failure = AttemptFailure {
+        attempt,
+        reason: reason.to_owned(),
+        message: error.to_string(),
+        time: crate::api::condition::second(Timestamp::now()),
+    };
+    let key = subject.key.attempt_failed(round, attempt);
+    last.failure = Some(commit(ctx.zones.records.bucket(), &key, &failure).await?.into_inner());
+    // It is left by the cause going away, which only another look can tell.
+    Ok(Rest { after: Some(after.max(Duration::from_secs(30)) * 10), ..Rest::default() })
+}
+
+/// Stops a task, if one runs, and waits until it is gone.
+pub async fn cancel(ctx: &Context, uid: &str) {
+    let task = ctx.releases.lock().await.remove(uid);
+    if let Some(task) = task {
+        task.handle.abort();
+        drop(task.handle.await);
+    }
+}
+
+/// Deletes what attempts left in the release bucket, but for one package.
+pub async fn clean(ctx: &Context, subject: &Subject, facts: &Facts, keep: Option<&str>) -> Result<(), EffectError> {
+    if facts.closed.is_some() || facts.last.as_ref().is_none_or(|last| last.attempts.is_empty()) {
+        return Ok(());
+    }
+    let prefix = subject.key.releases();
+    for (key, upload) in ctx.release.open_uploads(&prefix).await? {
+        ctx.release.abort_upload(&key, &upload).await?;
+    }
+    let stored = ctx.release.list(&prefix).await?;
+    let left: Vec<String> = stored.into_iter().map(|l| l.key).filter(|k| Some(k.as_str()) != keep).collect();
+    ctx.release.delete(&left).await?;
+    Ok(())
+}

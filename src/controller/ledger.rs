@@ -1,0 +1,155 @@
+//! The request's ledger: events derived from stored facts, appended before a
+//! success is shown. An event's id follows from the fact, so that a crash
+//! repeats nothing.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::context::Context;
+use super::reconcile::Subject;
+use crate::audit::{Event, Head};
+use crate::domain::commit::{Decision, Freeze, Outcome};
+use crate::domain::phase::{Facts, Round};
+use crate::domain::quorum::ReviewFact;
+use crate::storage::StorageError;
+
+/// The events of all facts at hand, by id.
+pub fn events(subject: &Subject, facts: &Facts) -> BTreeMap<String, Event> {
+    let mut log = Log { subject, events: BTreeMap::new() };
+    if let Some(owner) = &facts.owner {
+        let detail = json!({"name": owner.name, "direction": owner.direction, "cluster": owner.cluster});
+        log.add("created", "Created", Some(&owner.submitter), owner.created, detail);
+    }
+    if let Some(round) = &facts.last {
+        log.round(round);
+    }
+    if let Some(closed) = &facts.closed {
+        let detail = json!({"as": closed.closed_as, "quarantineDue": closed.quarantine_due, "releaseDue": closed.release_due});
+        log.add("closed", "Closed", None, closed.time, detail);
+    }
+    if let Some(revoked) = &facts.revoked {
+        log.add("revoked", "Revoked", Some(&revoked.by), revoked.time, json!({"reason": revoked.reason}));
+    }
+    log.events
+}
+
+/// Appends what the chain does not have.
+pub async fn append(
+    ctx: &Context,
+    subject: &Subject,
+    facts: &Facts,
+    events: BTreeMap<String, Event>,
+) -> Result<Option<Head>, StorageError> {
+    if facts.owner.is_none() {
+        return Ok(None);
+    }
+    let mut events: Vec<Event> = events.into_values().collect();
+    events.sort_by(|a, b| (a.time, &a.id).cmp(&(b.time, &b.id)));
+    ctx.chain(&subject.key).append(ctx.zones.records.bucket(), events).await.map(Some)
+}
+
+struct Log<'a> {
+    subject: &'a Subject,
+    events: BTreeMap<String, Event>,
+}
+
+impl Log<'_> {
+    fn add(&mut self, id: &str, kind: &str, actor: Option<&str>, time: Timestamp, detail: Value) {
+        let detail = match detail {
+            Value::Object(map) => map,
+            _ => Map::new(),
+        };
+        let event = Event {
+            id: id.to_owned(),
+            kind: kind.to_owned(),
+            actor: actor.map(str::to_owned),
+            namespace: self.subject.key.namespace.clone(),
+            uid: self.subject.key.uid.clone(),
+            before: None,
+            after: None,
+            detail,
+            time,
+        };
+        self.events.insert(id.to_owned(), event);
+    }
+
+    fn transition(&mut self, id: &str, before: &str, after: &str) {
+        if let Some(event) = self.events.get_mut(id) {
+            event.before = Some(before.to_owned());
+            event.after = Some(after.to_owned());
+        }
+    }
+
+    fn round(&mut self, round: &Round) {
+        let id = |what: &str| format!("r{}-{what}", round.round);
+        if let Some(seal) = &round.seal {
+            self.add(&id("1-sealed"), "Sealed", None, seal.time, json!({"round": round.round, "policy": seal.policy}));
+            self.transition(&id("1-sealed"), "Draft", "Submitted");
+        }
+        let sealed = round.seal.as_ref().map_or(Timestamp::UNIX_EPOCH, |s| s.time);
+        match &round.freeze {
+            Some(Freeze::Manifest(manifest)) => {
+                let digest = round.frozen().map(|f| f.digest.to_string());
+                let detail = json!({
+                    "round": round.round, "digest": digest,
+                    "files": manifest.files.len(), "bytes": manifest.total_bytes(),
+                });
+                self.add(&id("2-frozen"), "Frozen", None, sealed, detail);
+                self.transition(&id("2-frozen"), "Submitted", "InReview");
+            }
+            Some(Freeze::Refusal(refusal)) => {
+                let detail = json!({"round": round.round, "reason": refusal.reason});
+                self.add(&id("2-refused"), "Refused", None, sealed, detail);
+                self.transition(&id("2-refused"), "Submitted", "ChangesRequested");
+            }
+            None => {}
+        }
+        if let Some(decision) = &round.decision {
+            self.decision(round, decision);
+        }
+        for attempt in &round.attempts {
+            let name = id(&format!("4-attempt-{:06}", attempt.attempt));
+            let detail = json!({"round": round.round, "attempt": attempt.attempt, "term": attempt.term, "key": attempt.key});
+            self.add(&name, "ReleaseAttempted", None, attempt.time, detail);
+        }
+        if let Some(failure) = &round.failure {
+            let name = id(&format!("5-failed-{:06}", failure.attempt));
+            let detail = json!({"round": round.round, "attempt": failure.attempt, "reason": failure.reason});
+            self.add(&name, "ReleaseFailed", None, failure.time, detail);
+            self.transition(&name, "Releasing", "Failed");
+        }
+        if let Some(outcome) = &round.outcome {
+            self.outcome(round, outcome);
+        }
+    }
+
+    fn decision(&mut self, round: &Round, decision: &Decision) {
+        self.reviews(&decision.reviews);
+        let id = format!("r{}-3-decided", round.round);
+        let detail = json!({
+            "round": round.round, "verdict": decision.verdict, "manifestDigest": decision.manifest_digest,
+            "required": decision.required, "policy": decision.policy,
+            "reviews": decision.reviews.iter().map(|r| r.uid.clone()).collect::<Vec<_>>(),
+        });
+        self.add(&id, "Decided", None, decision.time, detail);
+        self.transition(&id, "InReview", &format!("{:?}", decision.verdict));
+    }
+
+    fn outcome(&mut self, round: &Round, outcome: &Outcome) {
+        self.reviews(&outcome.reviews);
+        let id = format!("r{}-6-outcome", round.round);
+        let detail = json!({"round": round.round, "outcome": outcome.kind, "package": outcome.package});
+        self.add(&id, "Outcome", None, outcome.time, detail);
+        self.transition(&id, "Releasing", &format!("{:?}", outcome.kind));
+    }
+
+    fn reviews(&mut self, reviews: &[ReviewFact]) {
+        for review in reviews {
+            let id = format!("review-{}", review.uid);
+            let detail = json!({"name": review.name, "decision": review.decision, "manifestDigest": review.manifest_digest});
+            self.add(&id, "Reviewed", Some(&review.reviewer), review.time, detail);
+        }
+    }
+}

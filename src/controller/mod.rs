@@ -1,0 +1,19 @@
+//! The state machine at work: observe → decide → one effect → status.
+//!
+//! [`reconcile`] reads as the table of contents. What is stored is loaded by
+//! [`observe`], what to do next is decided by [`crate::domain::phase`], each
+//! effect is a file under `effects/`, and [`status`] is the one place that
+//! writes a request's status, on failure too.
+
+mod context;
+mod effects;
+mod error;
+mod hints;
+mod ledger;
+mod observe;
+mod reconcile;
+mod reviews;
+mod run;
+mod status;
+
+pub use run::{Options, run};

@@ -1,0 +1,247 @@
+//! One look at one request, from what is stored to what is shown.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::runtime::controller::Action;
+use kube::{Api, Resource as _, ResourceExt as _};
+
+use super::context::Context;
+use super::effects::{close, deliver, establish, freeze, gather, release, review};
+use super::error::EffectError;
+use super::{ledger, observe, reviews, status};
+use crate::api::{AirlockRequest, FINALIZER, Phase};
+use crate::audit;
+use crate::domain::commit::{ClosedAs, Refusal, Seal};
+use crate::domain::phase::{self, Facts, Next, Wish};
+use crate::domain::policy::{self, Applied, PolicyProblem};
+use crate::domain::quorum::Judgement;
+use crate::storage::keys::RequestKey;
+
+/// A reconcile that takes longer is broken off; its effects are safe to repeat.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// A request as it was read, at the start of the look.
+pub struct Subject {
+    /// The resource.
+    pub request: AirlockRequest,
+    /// Where its facts and files are.
+    pub key: RequestKey,
+    /// Its name.
+    pub name: String,
+    /// The policy that applies now, or why none does.
+    pub policy: Result<Applied, PolicyProblem>,
+}
+
+impl Subject {
+    /// What it asks for.
+    pub fn wish(&self) -> Wish {
+        Wish {
+            submission: self.request.spec.submission,
+            stop: self.request.spec.withdrawn || self.deleting(),
+        }
+    }
+
+    /// Whether it is being deleted.
+    pub fn deleting(&self) -> bool {
+        self.request.metadata.deletion_timestamp.is_some()
+    }
+}
+
+/// Why the look ended, for conditions and for when to look again.
+#[derive(Debug, Default)]
+pub struct Rest {
+    /// What is waited for, if it is files.
+    pub missing: Option<Vec<String>>,
+    /// The reviews, where some are awaited.
+    pub judgement: Option<Judgement>,
+    /// Approvals that are needed.
+    pub required: Option<i64>,
+    /// A person must act: reason and message.
+    pub stalled: Option<(&'static str, String)>,
+    /// A release is under way, or why its last attempt broke off.
+    pub releasing: Option<String>,
+    /// Look again after this long, beside watches.
+    pub after: Option<Duration>,
+    /// The closing facts and their tickets are stored.
+    pub closed: bool,
+}
+
+/// The reconcile function of the request controller.
+pub async fn reconcile(cached: Arc<AirlockRequest>, ctx: Arc<Context>) -> Result<Action, EffectError> {
+    if is_at_rest(&cached) {
+        reviews::tell_closed(&ctx, &cached).await?;
+        return Ok(Action::await_change());
+    }
+    match tokio::time::timeout(LIMIT, look(&cached, &ctx)).await {
+        Ok(result) => result,
+        Err(_) => Err(EffectError::Timeout),
+    }
+}
+
+/// An idle closed request costs no call.
+fn is_at_rest(request: &AirlockRequest) -> bool {
+    let Some(status) = &request.status else { return false };
+    let closed = matches!(status.phase, Some(Phase::Released | Phase::Rejected | Phase::Withdrawn | Phase::Revoked));
+    closed
+        && status.closed_time.is_some()
+        && status.observed_generation == request.metadata.generation
+        && request.metadata.deletion_timestamp.is_none()
+}
+
+async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectError> {
+    ctx.claim()?;
+    let namespace = cached.namespace().unwrap_or_default();
+    let api: Api<AirlockRequest> = Api::namespaced(ctx.client.clone(), &namespace);
+    let Some(request) = api.get_opt(&cached.name_any()).await? else {
+        ctx.forget(&cached.uid().unwrap_or_default());
+        return Ok(Action::await_change());
+    };
+    if request.metadata.generation != cached.metadata.generation {
+        ctx.look_often(&request.uid().unwrap_or_default());
+    }
+    let policy = policy::applied(ctx.policies.state().iter().map(AsRef::as_ref), &namespace, request.spec.direction);
+    let key = RequestKey { namespace, uid: request.uid().unwrap_or_default() };
+    let mut subject = Subject { name: request.name_any(), key, policy, request };
+
+    let mut facts = match observe::facts(ctx.zones.records.bucket(), &subject.key).await {
+        Ok(facts) => facts,
+        Err(error) => return report(ctx, &subject, None, Err(error.into()), None).await,
+    };
+    let mut events = BTreeMap::new();
+    let advanced = advance(ctx, &mut subject, &mut facts, &mut events).await;
+    events.extend(ledger::events(&subject, &facts));
+    let head = ledger::append(ctx, &subject, &facts, events).await;
+    match head {
+        Ok(head) => report(ctx, &subject, Some(&facts), advanced, head).await,
+        // Nothing is shown that the ledger does not have.
+        Err(error) => report(ctx, &subject, None, Err(error.into()), None).await,
+    }
+}
+
+/// Takes one step after another until something has to be waited for.
+async fn advance(
+    ctx: &Context,
+    subject: &mut Subject,
+    facts: &mut Facts,
+    events: &mut BTreeMap<String, audit::Event>,
+) -> Result<Rest, EffectError> {
+    if facts.owner.is_none() && subject.deleting() {
+        // No byte was ever taken: there is nothing to close.
+        return Ok(Rest { closed: true, ..Rest::default() });
+    }
+    if let Some(stalled) = establish::ensure(ctx, subject, facts).await? {
+        return Ok(Rest { stalled: Some(stalled), ..Rest::default() });
+    }
+    loop {
+        ctx.claim()?;
+        events.extend(ledger::events(subject, facts));
+        match phase::next(facts, subject.wish()) {
+            Next::Rest => return Ok(Rest::default()),
+            Next::Gather { round } => {
+                if let Some(rest) = gather::gather(ctx, subject, facts, round).await? {
+                    return Ok(rest);
+                }
+            }
+            Next::SealToWithdraw { round } => gather::seal(ctx, subject, facts, round).await?,
+            Next::Freeze { round, withdraw } => freeze::freeze(ctx, subject, facts, round, withdraw).await?,
+            Next::Withdraw { round } => review::withdraw(ctx, subject, facts, round).await?,
+            Next::Review { round } => {
+                if let Some(rest) = review::review(ctx, subject, facts, round).await? {
+                    return Ok(rest);
+                }
+            }
+            Next::Release { round } => {
+                if let Some(rest) = release::release(ctx, subject, facts, round).await? {
+                    return Ok(rest);
+                }
+            }
+            Next::Deliver { round } => {
+                deliver::deliver(ctx, subject, facts, round).await?;
+                close::close(ctx, subject, facts, ClosedAs::Released).await?;
+                reviews::settle(ctx, subject, facts).await?;
+                return Ok(Rest { closed: true, ..Rest::default() });
+            }
+            Next::Close { closed_as, .. } => {
+                release::cancel(ctx, &subject.key.uid).await;
+                release::clean(ctx, subject, facts, None).await?;
+                close::close(ctx, subject, facts, closed_as).await?;
+                reviews::settle(ctx, subject, facts).await?;
+                return Ok(Rest { closed: true, ..Rest::default() });
+            }
+        }
+    }
+}
+
+/// Writes what is to be shown, and says when to look again.
+async fn report(
+    ctx: &Context,
+    subject: &Subject,
+    facts: Option<&Facts>,
+    advanced: Result<Rest, EffectError>,
+    head: Option<audit::Head>,
+) -> Result<Action, EffectError> {
+    if matches!(advanced, Err(EffectError::NotLeading)) {
+        return Ok(Action::await_change());
+    }
+    let uid = subject.key.uid.as_str();
+    let now = Timestamp::now();
+    let written = status::write(ctx, subject, facts, &advanced, head, now).await;
+    let rest = match advanced {
+        Ok(rest) => rest,
+        Err(error) => {
+            let pause = ctx.backoff(uid);
+            tracing::warn!(
+                namespace = subject.key.namespace, uid, request = subject.name,
+                reason = error.reason(), %error, pause_seconds = pause.as_secs(), "an effect failed"
+            );
+            return Ok(Action::requeue(pause));
+        }
+    };
+    match written {
+        Ok(()) => {}
+        Err(EffectError::Kube(kube::Error::Api(answer))) if answer.code == 409 => {
+            return Ok(Action::requeue(Duration::from_millis(50)));
+        }
+        // The resource or its namespace is gone or going: the bucket has the facts.
+        Err(EffectError::Kube(kube::Error::Api(answer))) if answer.code == 404 => {}
+        Err(error) => return Err(error),
+    }
+    if rest.closed {
+        if subject.deleting() {
+            establish::let_go(ctx, subject).await?;
+        }
+        ctx.forget(uid);
+    } else {
+        ctx.succeeded(uid);
+    }
+    Ok(rest.after.map_or_else(Action::await_change, Action::requeue))
+}
+
+/// What happens when the reconcile itself fails (status could not be written).
+pub fn error_policy(request: Arc<AirlockRequest>, error: &EffectError, ctx: Arc<Context>) -> Action {
+    let uid = request.uid().unwrap_or_default();
+    let pause = ctx.backoff(&uid);
+    tracing::warn!(request = %request.name_any(), uid, %error, "reconcile failed");
+    Action::requeue(pause)
+}
+
+/// The seal of the last round, which every later step has.
+pub fn seal_of(facts: &Facts) -> Option<&Seal> {
+    facts.last.as_ref().and_then(|round| round.seal.as_ref())
+}
+
+/// The refusal of the last round, if it was refused.
+pub fn refusal_of(facts: &Facts) -> Option<&Refusal> {
+    match facts.last.as_ref()?.freeze.as_ref()? {
+        crate::domain::commit::Freeze::Refusal(refusal) => Some(refusal),
+        crate::domain::commit::Freeze::Manifest(_) => None,
+    }
+}
+
+/// Whether the finalizer is on it.
+pub fn has_finalizer(request: &AirlockRequest) -> bool {
+    request.meta().finalizers.as_ref().is_some_and(|f| f.iter().any(|f| f == FINALIZER))
+}

@@ -1,0 +1,141 @@
+//! Reading reviews, and telling their authors whether they count.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt as _};
+use serde_json::json;
+
+use super::context::Context;
+use super::error::EffectError;
+use super::reconcile::Subject;
+use crate::api::{AirlockRequest, AirlockReview, AirlockReviewStatus, ReviewState};
+use crate::domain::phase::Facts;
+use crate::domain::quorum::{Judgement, NotCounted, ReviewFact};
+
+/// A review that came after the request closed.
+pub const REQUEST_CLOSED: (&str, &str) = ("RequestClosed", "the request was closed before this review");
+/// A review of a request that is not there.
+pub const UNKNOWN_REQUEST: (&str, &str) =
+    ("UnknownRequest", "no request of this name is in this namespace; check spec.requestName");
+
+fn fact(review: &AirlockReview) -> ReviewFact {
+    ReviewFact {
+        name: review.name_any(),
+        uid: review.uid().unwrap_or_default(),
+        reviewer: review.spec.reviewer.clone().unwrap_or_default(),
+        decision: review.spec.decision,
+        manifest_digest: review.spec.manifest_digest.clone(),
+        time: review.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |Time(t)| *t),
+    }
+}
+
+/// The quorum read: all reviews of a request, from the API server itself.
+pub async fn list(ctx: &Context, subject: &Subject) -> Result<Vec<ReviewFact>, EffectError> {
+    let api: Api<AirlockReview> = Api::namespaced(ctx.client.clone(), &subject.key.namespace);
+    let params = ListParams::default().fields(&format!("spec.requestName={}", subject.name));
+    let found = api.list(&params).await?;
+    Ok(found.items.iter().map(fact).collect())
+}
+
+/// Shows each review's author what became of it; unchanged statuses are not
+/// written again. `decided` are the reviews of a stored decision.
+pub async fn show(
+    ctx: &Context,
+    subject: &Subject,
+    reviews: &[ReviewFact],
+    judgement: Option<&Judgement>,
+    decided: Option<&[ReviewFact]>,
+) -> Result<(), EffectError> {
+    for review in reviews {
+        let status = match (decided, judgement) {
+            (Some(decided), _) if decided.iter().any(|d| d.uid == review.uid) => counted(),
+            (_, Some(judgement)) => match judgement.not_counted.get(&review.uid) {
+                Some(why) => not_counted(why.reason(), why.message()),
+                None if decided.is_none() => counted(),
+                None => not_counted(REQUEST_CLOSED.0, "the round was decided before this review"),
+            },
+            (_, None) => not_counted(REQUEST_CLOSED.0, REQUEST_CLOSED.1),
+        };
+        write(ctx, &subject.key.namespace, &review.name, &review.uid, status).await?;
+    }
+    Ok(())
+}
+
+/// After a decision or an outcome: the reviews that made it count, the rest do not.
+pub async fn settle(ctx: &Context, subject: &Subject, facts: &Facts) -> Result<(), EffectError> {
+    let Some(last) = &facts.last else { return Ok(()) };
+    let reviews = list(ctx, subject).await?;
+    let mut decided: Vec<ReviewFact> = last.decision.as_ref().map(|d| d.reviews.clone()).unwrap_or_default();
+    decided.extend(last.outcome.iter().flat_map(|o| o.reviews.clone()));
+    let judgement = last.frozen().map(|frozen| {
+        let required = last.decision.as_ref().map_or(1, |d| d.required);
+        super::effects::review::judged(&frozen, required, &reviews)
+    });
+    show(ctx, subject, &reviews, judgement.as_ref(), Some(&decided)).await
+}
+
+/// A closed request at rest: new reviews learn that they came too late.
+pub async fn tell_closed(ctx: &Context, request: &AirlockRequest) -> Result<(), EffectError> {
+    let (namespace, name) = (request.namespace().unwrap_or_default(), request.name_any());
+    for review in ctx.reviews.state() {
+        let of_it = review.spec.request_name == name && review.namespace().as_deref() == Some(&namespace);
+        let state = review.status.as_ref().and_then(|s| s.state);
+        if of_it && state.is_none() {
+            let status = not_counted(REQUEST_CLOSED.0, REQUEST_CLOSED.1);
+            write(ctx, &namespace, &review.name_any(), &review.uid().unwrap_or_default(), status).await?;
+        }
+    }
+    Ok(())
+}
+
+fn counted() -> AirlockReviewStatus {
+    AirlockReviewStatus { state: Some(ReviewState::Counted), ..AirlockReviewStatus::default() }
+}
+
+fn not_counted(reason: &str, message: &str) -> AirlockReviewStatus {
+    AirlockReviewStatus {
+        state: Some(ReviewState::NotCounted),
+        reason: Some(reason.to_owned()),
+        message: Some(message.to_owned()),
+        observed_time: None,
+    }
+}
+
+/// A review of a request that does not exist.
+pub async fn tell_unknown(ctx: &Context, review: &AirlockReview) -> Result<(), EffectError> {
+    let status = not_counted(UNKNOWN_REQUEST.0, UNKNOWN_REQUEST.1);
+    let namespace = review.namespace().unwrap_or_default();
+    write(ctx, &namespace, &review.name_any(), &review.uid().unwrap_or_default(), status).await
+}
+
+async fn write(ctx: &Context, namespace: &str, name: &str, uid: &str, status: AirlockReviewStatus) -> Result<(), EffectError> {
+    let api: Api<AirlockReview> = Api::namespaced(ctx.client.clone(), namespace);
+    let Some(live) = api.get_opt(name).await? else { return Ok(()) };
+    let now = live.status.clone().unwrap_or_default();
+    let same = now.state == status.state && now.reason == status.reason && now.message == status.message;
+    if same || live.metadata.uid.as_deref() != Some(uid) {
+        return Ok(());
+    }
+    let status = AirlockReviewStatus { observed_time: Some(Time(crate::api::condition::second(Timestamp::now()))), ..status };
+    let mut patch = json!({
+        "metadata": {"resourceVersion": live.metadata.resource_version},
+        "status": status,
+    });
+    if let Some(fields) = patch["status"].as_object_mut() {
+        // A merge patch removes what is null.
+        for field in ["reason", "message"] {
+            fields.entry(field).or_insert(serde_json::Value::Null);
+        }
+    }
+    match api.patch_status(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// For status: why a review does not count.
+pub fn reason_of(judgement: &Judgement, uid: &str) -> Option<NotCounted> {
+    judgement.not_counted.get(uid).copied()
+}

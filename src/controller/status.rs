@@ -1,0 +1,297 @@
+//! The one place that writes a request's status: derived from the facts, with
+//! the resourceVersion of the object that was read, on failure too.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::PostParams;
+use kube::runtime::events::{Event, EventType};
+use kube::{Api, Resource as _, ResourceExt as _};
+
+use super::context::Context;
+use super::effects::deliver;
+use super::error::EffectError;
+use super::reconcile::{Rest, Subject, refusal_of, seal_of};
+use super::reviews;
+use crate::api::condition::{self, reason};
+use crate::api::{
+    AirlockRequest, AirlockRequestStatus, Approvals, AuditHead, FileSummary, ManifestSummary, Phase, PolicySummary,
+    QuarantineSummary, ReleaseSummary, ReviewSummary,
+};
+use crate::audit::Head;
+use crate::domain::manifest::Frozen;
+use crate::domain::phase::{self, Facts, Round};
+use crate::domain::quorum::{Judgement, ReviewFact};
+use crate::domain::{policy, rounds};
+
+/// Files and reviews that status shows.
+const SHOWN: usize = 50;
+
+/// Writes the status, if it is another, and tells of a new phase by an Event.
+/// Without facts (they could not be read, or the ledger could not be written)
+/// only conditions move.
+pub async fn write(
+    ctx: &Context,
+    subject: &Subject,
+    facts: Option<&Facts>,
+    advanced: &Result<Rest, EffectError>,
+    head: Option<Head>,
+    now: Timestamp,
+) -> Result<(), EffectError> {
+    let before = subject.request.status.clone().unwrap_or_default();
+    let mut status = before.clone();
+    if let Some(facts) = facts {
+        derive(ctx, subject, facts, advanced.as_ref().ok(), head, &mut status).await?;
+    }
+    let told = Told::of(subject, facts, advanced, &status);
+    told.conditions(&mut status, subject.request.metadata.generation, now);
+    if status == before {
+        return Ok(());
+    }
+    let mut object = AirlockRequest::new(&subject.name, subject.request.spec.clone());
+    object.metadata = subject.request.metadata.clone();
+    object.metadata.managed_fields = None;
+    let moved = status.phase != before.phase;
+    object.status = Some(status);
+    let api: Api<AirlockRequest> = Api::namespaced(ctx.client.clone(), &subject.key.namespace);
+    api.replace_status(&subject.name, &PostParams::default(), &object).await?;
+    if moved || told.stalled {
+        publish(ctx, subject, &told).await;
+    }
+    Ok(())
+}
+
+async fn derive(
+    ctx: &Context,
+    subject: &Subject,
+    facts: &Facts,
+    rest: Option<&Rest>,
+    head: Option<Head>,
+    status: &mut AirlockRequestStatus,
+) -> Result<(), EffectError> {
+    let (phase, round) = phase::standing(facts, subject.wish());
+    status.phase = Some(phase);
+    status.round = Some(round);
+    status.observed_generation = subject.request.metadata.generation;
+    if let Some(head) = head {
+        status.audit = Some(AuditHead { sequence: head.sequence, hash: head.hash.to_string() });
+    }
+    let last = facts.last.as_ref().filter(|last| last.round == round);
+    let attempts = last.map_or(0, |last| i64::try_from(last.attempts.len()).unwrap_or(i64::MAX));
+    status.attempts = (attempts > 0).then_some(attempts);
+    let frozen = last.and_then(Round::frozen);
+    describe(status, frozen.as_ref(), facts.previous.as_ref());
+    status.policy = match (last.and_then(|l| l.seal.as_ref()), &subject.policy) {
+        (Some(seal), _) => Some((&seal.policy).into()),
+        (None, Ok(applied)) => Some((&applied.policy).into()),
+        (None, Err(_)) => None,
+    };
+    votes(subject, facts, last, rest, status);
+    if let Some(closed) = &facts.closed {
+        status.closed_time = Some(Time(condition::second(closed.time)));
+        status.quarantine = Some(QuarantineSummary { delete_after_time: Some(Time(closed.quarantine_due)) });
+    }
+    if phase == Phase::Released {
+        let url = deliver::url_in_force(ctx, subject).await?;
+        status.release = Some(ReleaseSummary {
+            record_name: deliver::record_name(&subject.name, &subject.key.uid),
+            secret_name: url.as_ref().map(|u| u.secret_name.clone()),
+            expires_time: url.map(|u| Time(u.expires)),
+        });
+    }
+    Ok(())
+}
+
+impl From<&crate::domain::manifest::PolicyRef> for PolicySummary {
+    fn from(policy: &crate::domain::manifest::PolicyRef) -> Self {
+        Self { name: policy.name.clone(), digest: policy.digest.to_string() }
+    }
+}
+
+fn int(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+fn describe(status: &mut AirlockRequestStatus, frozen: Option<&Frozen>, previous: Option<&Frozen>) {
+    let Some(frozen) = frozen else {
+        (status.manifest, status.files, status.files_truncated, status.changes) = (None, Vec::new(), None, None);
+        return;
+    };
+    let manifest = &frozen.manifest;
+    status.manifest = Some(ManifestSummary {
+        digest: frozen.digest.to_string(),
+        files: int(manifest.files.len() as u64),
+        bytes: int(manifest.total_bytes()),
+    });
+    let mut largest: Vec<_> = manifest.files.iter().collect();
+    largest.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.path.cmp(&b.path)));
+    status.files_truncated = (largest.len() > SHOWN).then_some(true);
+    status.files = largest
+        .into_iter()
+        .take(SHOWN)
+        .map(|f| FileSummary { path: f.path.clone(), size: int(f.size), sha256: f.sha256.to_string() })
+        .collect();
+    status.changes = previous.map(|before| rounds::changes(before, frozen));
+}
+
+fn votes(subject: &Subject, facts: &Facts, last: Option<&Round>, rest: Option<&Rest>, status: &mut AirlockRequestStatus) {
+    let delegated = subject.request.spec.created_by.is_some();
+    let decision = last.and_then(|l| l.decision.as_ref());
+    let (required, counted) = if let Some(decision) = decision {
+        let yes = decision.reviews.iter().filter(|r| r.decision == crate::api::ReviewDecision::Approve).count();
+        status.reviews = decision.reviews.iter().map(|r| summary(r, None)).take(SHOWN).collect();
+        (decision.required, int(yes as u64))
+    } else if let Some(judgement) = rest.and_then(|r| r.judgement.as_ref()) {
+        status.reviews = judgement.counted.iter().map(|r| summary(r, Some(judgement))).take(SHOWN).collect();
+        (rest.and_then(|r| r.required).unwrap_or(1), judgement.approvals())
+    } else {
+        status.reviews = Vec::new();
+        let current = subject.policy.as_ref().ok().map(|a| &a.rules);
+        let required = match (seal_of(facts), last.and_then(Round::frozen)) {
+            (Some(seal), Some(frozen)) => policy::required(&seal.rules, current, &frozen.manifest),
+            _ => current.map_or(0, |rules| rules.required(delegated)),
+        };
+        (required, 0)
+    };
+    status.approvals = (required > 0).then(|| Approvals { required, counted, summary: format!("{counted}/{required}") });
+}
+
+fn summary(review: &ReviewFact, judgement: Option<&Judgement>) -> ReviewSummary {
+    let why = judgement.and_then(|j| reviews::reason_of(j, &review.uid));
+    ReviewSummary {
+        reviewer: review.reviewer.clone(),
+        name: review.name.clone(),
+        decision: review.decision,
+        manifest_digest: review.manifest_digest.clone(),
+        counted: why.is_none(),
+        reason: why.map(|w| w.reason().to_owned()),
+    }
+}
+
+/// What conditions and Events say.
+struct Told {
+    phase: Phase,
+    reason: &'static str,
+    message: String,
+    stalled: bool,
+    busy: bool,
+    frozen: bool,
+    waiting: Option<String>,
+}
+
+impl Told {
+    fn of(subject: &Subject, facts: Option<&Facts>, advanced: &Result<Rest, EffectError>, status: &AirlockRequestStatus) -> Self {
+        let phase = status.phase.unwrap_or_default();
+        let mut told = Self {
+            phase,
+            reason: reason::DRAFT,
+            message: String::new(),
+            stalled: false,
+            busy: false,
+            frozen: status.manifest.is_some(),
+            waiting: None,
+        };
+        match advanced {
+            Err(error) => {
+                told.reason = error.reason();
+                told.message = format!("{error}; nothing is lost, it is tried again by itself");
+                told.busy = true;
+            }
+            Ok(rest) => told.rest(subject, facts, rest, status),
+        }
+        told
+    }
+
+    fn rest(&mut self, subject: &Subject, facts: Option<&Facts>, rest: &Rest, status: &AirlockRequestStatus) {
+        if let Some((word, message)) = &rest.stalled {
+            (self.reason, self.message, self.stalled) = (word, message.clone(), true);
+            return;
+        }
+        let failure = facts.and_then(|f| f.last.as_ref()).and_then(|l| l.failure.as_ref());
+        let refusal = facts.and_then(refusal_of);
+        let (word, message) = match self.phase {
+            Phase::Draft => (reason::DRAFT, "upload the files, then set spec.submission to 1".to_owned()),
+            Phase::Submitted => (reason::WAITING_FOR_FILES, waiting_for(rest.missing.as_deref())),
+            Phase::InReview => {
+                let votes = status.approvals.as_ref().map_or_else(String::new, |a| a.summary.clone());
+                let digest = status.manifest.as_ref().map_or("", |m| m.digest.as_str());
+                let message = format!("{votes} approvals; checkers create an AirlockReview that names manifestDigest {digest}");
+                self.waiting = Some(match &subject.policy {
+                    Ok(_) => message.clone(),
+                    Err(problem) => problem.to_string(),
+                });
+                (reason::IN_REVIEW, message)
+            }
+            Phase::ChangesRequested => match refusal {
+                Some(refusal) => {
+                    self.stalled = true;
+                    (reason::SUBMISSION_REFUSED, refusal.message.clone())
+                }
+                None => {
+                    let next = status.round.unwrap_or(0) + 1;
+                    (reason::CHANGES_REQUESTED, format!("read the reviews, change what they ask for, then set spec.submission to {next}"))
+                }
+            },
+            Phase::Approved | Phase::Releasing => {
+                self.busy = true;
+                (reason::RELEASING, rest.releasing.clone().unwrap_or_else(|| "the release is under way".to_owned()))
+            }
+            Phase::Failed => {
+                self.stalled = true;
+                let next = status.round.unwrap_or(0) + 1;
+                let (word, what) = failure.map_or(("", ""), |f| (f.reason.as_str(), f.message.as_str()));
+                let word = match word {
+                    "FileMissing" => reason::FILE_MISSING,
+                    _ => reason::INTEGRITY_MISMATCH,
+                };
+                (word, format!("{what}; upload the file again and set spec.submission to {next}, or withdraw"))
+            }
+            Phase::Released => (reason::RELEASED, "the URL is in the Secret status.release.secretName, and by GET release of the gateway".to_owned()),
+            Phase::Rejected => (reason::REJECTED, "a checker rejected it; make a new request".to_owned()),
+            Phase::Withdrawn => (reason::WITHDRAWN, "it was withdrawn".to_owned()),
+            Phase::Revoked => (reason::REVOKED, "the release was revoked".to_owned()),
+        };
+        (self.reason, self.message) = (word, message);
+    }
+
+    fn conditions(&self, status: &mut AirlockRequestStatus, generation: Option<i64>, now: Timestamp) {
+        let phase = self.phase;
+        let approved = matches!(phase, Phase::Approved | Phase::Releasing | Phase::Released | Phase::Failed | Phase::Revoked);
+        let released = phase == Phase::Released;
+        let rows = [
+            (condition::READY, !self.busy && !self.stalled, self.reason, self.message.as_str()),
+            (condition::STALLED, self.stalled, self.reason, if self.stalled { self.message.as_str() } else { "" }),
+            (condition::SUBMITTED, self.frozen, self.reason, ""),
+            (condition::APPROVED, approved, if approved { reason::QUORUM_REACHED } else { reason::QUORUM_NOT_REACHED }, ""),
+            (condition::RELEASED, released, self.reason, if released { "" } else { self.message.as_str() }),
+            (condition::REVIEWS_WAITING, self.waiting.is_some(), self.reason, self.waiting.as_deref().unwrap_or("")),
+        ];
+        for (kind, holds, word, message) in rows {
+            condition::set(&mut status.conditions, kind, holds, word, message, generation, now);
+        }
+    }
+}
+
+fn waiting_for(missing: Option<&[String]>) -> String {
+    match missing {
+        Some([]) | None => "the files are being frozen".to_owned(),
+        Some(paths) => {
+            let shown: Vec<&str> = paths.iter().take(5).map(String::as_str).collect();
+            let more = if paths.len() > 5 { format!(" and {} more", paths.len() - 5) } else { String::new() };
+            format!("waiting for {}{more}; upload them through the gateway", shown.join(", "))
+        }
+    }
+}
+
+async fn publish(ctx: &Context, subject: &Subject, told: &Told) {
+    let event = Event {
+        type_: if told.stalled { EventType::Warning } else { EventType::Normal },
+        reason: if told.stalled { told.reason.to_owned() } else { told.phase.to_string() },
+        note: (!told.message.is_empty()).then(|| told.message.chars().take(900).collect()),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    };
+    let reference = subject.request.object_ref(&());
+    if let Err(error) = ctx.recorder.publish(&event, &reference).await {
+        tracing::debug!(request = %subject.request.name_any(), %error, "the Event was not stored");
+    }
+}
