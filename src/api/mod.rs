@@ -4,6 +4,7 @@
 //! that a wrong object is refused before anything is stored. Who may write what
 //! is said by the admission policies of the chart (DESIGN §6).
 
+mod action;
 pub mod condition;
 pub mod patterns;
 mod policy;
@@ -12,6 +13,7 @@ mod request;
 mod review;
 mod session;
 
+pub use action::*;
 pub use policy::*;
 pub use record::*;
 pub use request::*;
@@ -34,6 +36,7 @@ pub fn definitions()
     vec![
         AirlockRequest::crd(),
         AirlockReview::crd(),
+        AirlockAction::crd(),
         AirlockPolicy::crd(),
         AirlockSession::crd(),
         ReleaseRecord::crd(),

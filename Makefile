@@ -1,0 +1,53 @@
+# What this repository can do. Everything comes from package registries: `make tools` says what it fetches.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PROFILE ?= dev
+DIR ?= target/env
+DRIVER := python3 tests/env/env.py
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+# Without TREVOR_BIN, the environment runs the build of this profile.
+export TREVOR_BIN ?= $(TARGET)/$(if $(filter release,$(PROFILE)),release,debug)/trevor
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+tools: ## install the pinned tools into the cache (first time: about 10 minutes)
+	@$(DRIVER) tools > /dev/null
+
+build: ## build trevor (PROFILE=release: optimised)
+	cargo build --locked --profile $(PROFILE)
+
+env-up: build ## start a cluster, two S3 servers and trevor in DIR (default target/env)
+	@$(DRIVER) up --dir $(DIR)
+
+env-down: ## end it and remove its state
+	@$(DRIVER) down --dir $(DIR)
+
+env-restart: build ## restart the operator only, with the present build
+	@$(DRIVER) restart --dir $(DIR)
+
+generate: ## write the CRDs from the Rust types: crds/ and the chart
+	cargo run --locked --quiet -- crd
+
+fmt: ## format the code
+	cargo fmt
+
+lint: ## formatting and clippy, warnings are errors
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+test: ## everything that CI runs
+	@tests/run.sh test
+
+test-long: ## the tests that take long, too
+	@tests/run.sh test-long
+
+demo: ## one request from upload to release, as its people would do it
+	@tests/run.sh demo
+
+bench: ## the benchmarks
+	@tests/run.sh bench
+
+.PHONY: help tools build env-up env-down env-restart generate fmt lint test test-long demo bench

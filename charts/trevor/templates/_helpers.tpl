@@ -1,0 +1,67 @@
+{{/*
+Names. Everything is called after the release: `trevor` gives trevor-controller,
+trevor-airlockrequests and so on, cluster-wide objects included.
+*/}}
+{{- define "trevor.name" -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "trevor.labels" -}}
+app.kubernetes.io/name: trevor
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{/* The API group of our kinds. */}}
+{{- define "trevor.group" -}}
+airlock.karectl.io
+{{- end -}}
+
+{{/* The name that the operator's dry-run probe uses, and that every policy refuses. */}}
+{{- define "trevor.probe" -}}
+trevor-probe
+{{- end -}}
+
+{{/* Usernames of the operator's two accounts. */}}
+{{- define "trevor.controllerUser" -}}
+system:serviceaccount:{{ .Release.Namespace }}:{{ include "trevor.name" . }}-controller
+{{- end -}}
+{{- define "trevor.gatewayUser" -}}
+system:serviceaccount:{{ .Release.Namespace }}:{{ include "trevor.name" . }}-gateway
+{{- end -}}
+
+{{/*
+Whether the policies that fill names in are rendered. `auto` asks what the cluster
+serves; `always` and `never` make the output a function of the values alone.
+*/}}
+{{- define "trevor.mutating" -}}
+{{- if eq .Values.identity.mutating_policies "always" -}}
+true
+{{- else if and (eq .Values.identity.mutating_policies "auto") (.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy") -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{/* The operator's configuration: the tree of values under its own names. */}}
+{{- define "trevor.config" -}}
+{{- $config := deepCopy (pick .Values "storage" "gateway" "controller" "crate" "identity" "audit" "notifications" "log") -}}
+{{- $_ := unset $config.identity "mutating_policies" -}}
+{{- if not $config.gateway.url -}}
+{{- $_ := set $config.gateway "url" (printf "https://%s-gateway.%s.svc" (include "trevor.name" .) .Release.Namespace) -}}
+{{- end -}}
+{{- if not $config.controller.url -}}
+{{- $_ := set $config.controller "url" (printf "http://%s-controller.%s.svc:8080" (include "trevor.name" .) .Release.Namespace) -}}
+{{- end -}}
+{{- if not (dig "publisher" "name" "" $config.crate) -}}
+{{- $_ := unset $config.crate "publisher" -}}
+{{- end -}}
+{{/* Seconds, where tests set them, take the place of days. */}}
+{{- range list "quarantine_retention" "release_retention" -}}
+{{- if get $config.storage (printf "%s_seconds" .) -}}
+{{- $_ := unset $config.storage (printf "%s_days" .) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $config -}}
+{{- end -}}

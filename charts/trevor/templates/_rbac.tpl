@@ -1,0 +1,109 @@
+{{/*
+What the operator's accounts may do, stated once. The ClusterRoles and Roles under
+templates/controller and templates/gateway are these rules; the fence in
+templates/admission/operator-fence.yaml is made from the same rules, so that the two
+cannot drift apart.
+*/}}
+
+{{/* The controller, in every namespace. */}}
+{{- define "trevor.rbac.controller" -}}
+- apiGroups: [{{ include "trevor.group" . }}]
+  resources: [airlockrequests, airlockreviews, airlockactions, airlockpolicies, releaserecords]
+  verbs: [get, list, watch]
+# The finalizer; admission lets it change nothing else.
+- apiGroups: [{{ include "trevor.group" . }}]
+  resources: [airlockrequests]
+  verbs: [update, patch]
+- apiGroups: [{{ include "trevor.group" . }}]
+  resources: [airlockrequests/status, airlockreviews/status, airlockactions/status, airlockpolicies/status, releaserecords/status]
+  verbs: [get, update, patch]
+- apiGroups: [{{ include "trevor.group" . }}]
+  resources: [releaserecords]
+  verbs: [create]
+# Expired sessions are swept.
+- apiGroups: [{{ include "trevor.group" . }}]
+  resources: [airlocksessions]
+  verbs: [list, watch, delete]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+# Release Secrets in projects; never read. Admission limits both verbs to their type.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create, delete]
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get, list, watch]
+# Whether the admission policies are live.
+- apiGroups: [admissionregistration.k8s.io]
+  resources:
+  - validatingadmissionpolicies
+  - validatingadmissionpolicybindings
+  - mutatingadmissionpolicies
+  - mutatingadmissionpolicybindings
+  verbs: [get, list, watch]
+- apiGroups: [apiextensions.k8s.io]
+  resources: [customresourcedefinitions]
+  verbs: [get, list, watch]
+{{- if .Values.jobs.images }}
+# Collecting from and delivering to volumes of projects.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, delete]
+{{- end }}
+{{- end -}}
+
+{{/* The controller's dry-run probe: one name, refused by every policy. */}}
+{{- define "trevor.rbac.probe" -}}
+- apiGroups: [{{ include "trevor.group" . }}]
+  resources: [airlockrequests, airlockreviews]
+  resourceNames: [{{ include "trevor.probe" . }}]
+  verbs: [create, patch]
+{{- end -}}
+
+{{/* The controller, in its own namespace. */}}
+{{- define "trevor.rbac.controllerHome" -}}
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create, get, update, patch]
+{{- end -}}
+
+{{/* The gateway. It writes none of our kinds. */}}
+{{- define "trevor.rbac.gateway" -}}
+- apiGroups: [{{ include "trevor.group" . }}]
+  resources: [airlockrequests]
+  verbs: [get, list, watch]
+- apiGroups: [{{ include "trevor.group" . }}]
+  resources: [airlockreviews, airlocksessions, releaserecords]
+  verbs: [get]
+- apiGroups: [authentication.k8s.io]
+  resources: [tokenreviews]
+  verbs: [create]
+- apiGroups: [authorization.k8s.io]
+  resources: [subjectaccessreviews]
+  verbs: [create]
+{{- end -}}
+
+{{/*
+The writes that a list of rules allows, as a JSON list of "group/resource OPERATION"
+(as admission sees them), each with " name" where the rule names one.
+*/}}
+{{- define "trevor.rbac.writes" -}}
+{{- $operations := dict "create" "CREATE" "update" "UPDATE" "patch" "UPDATE" "delete" "DELETE" "deletecollection" "DELETE" -}}
+{{- $writes := list -}}
+{{- range $rule := fromYamlArray . -}}
+  {{- range $group := $rule.apiGroups -}}
+    {{- range $resource := $rule.resources -}}
+      {{- range $verb := $rule.verbs -}}
+        {{- with get $operations $verb -}}
+          {{- $write := printf "%s/%s %s" $group $resource . -}}
+          {{- range $name := $rule.resourceNames | default (list "") -}}
+            {{- $writes = append $writes (printf "%s %s" $write $name | trim) -}}
+          {{- end -}}
+        {{- end -}}
+      {{- end -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- $writes | uniq | sortAlpha | toJson -}}
+{{- end -}}

@@ -1,0 +1,133 @@
+{{/*
+Pieces that the admission policies share. Each file here defines one named template
+(policy and binding) and renders it, so that the same text can be rendered a second
+time for the operator, which compares it with what the cluster serves. For that the
+API server's defaults are written out: namespaceSelector, objectSelector, scope.
+*/}}
+
+{{/* A binding of a policy: (list $ name). */}}
+{{- define "trevor.admission.binding" -}}
+{{- $ := index . 0 -}}
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: {{ include "trevor.name" $ }}-{{ index . 1 }}
+  labels: {{- include "trevor.labels" $ | nindent 4 }}
+spec:
+  policyName: {{ include "trevor.name" $ }}-{{ index . 1 }}
+  validationActions: [Deny, Audit]
+{{- end -}}
+
+{{- define "trevor.admission.mutatingBinding" -}}
+{{- $ := index . 0 -}}
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata:
+  name: {{ include "trevor.name" $ }}-{{ index . 1 }}
+  labels: {{- include "trevor.labels" $ | nindent 4 }}
+spec:
+  policyName: {{ include "trevor.name" $ }}-{{ index . 1 }}
+{{- end -}}
+
+{{/* matchConstraints for kinds of ours: (list $ resources operations). */}}
+{{- define "trevor.admission.match" -}}
+matchPolicy: Equivalent
+namespaceSelector: {}
+objectSelector: {}
+resourceRules:
+- apiGroups: [{{ include "trevor.group" (index . 0) }}]
+  apiVersions: [v1alpha1]
+  resources: {{ toJson (index . 1) }}
+  operations: {{ toJson (index . 2) }}
+  scope: "*"
+{{- end -}}
+
+{{/*
+The operator's controller: its account, by a token that is bound to a pod, so that
+neither `kubectl --as` nor a token made by hand passes for it.
+*/}}
+{{- define "trevor.admission.isOperator" -}}
+request.userInfo.username == '{{ include "trevor.controllerUser" . }}'
+{{- if .Values.identity.require_pod_bound_token }}
+&& request.userInfo.?extra['authentication.kubernetes.io/pod-name'].hasValue()
+{{- end }}
+{{- if .Values.identity.require_credential_id }}
+&& request.userInfo.?extra['authentication.kubernetes.io/credential-id'].hasValue()
+{{- end }}
+{{- end -}}
+
+{{/* Who asks, and what has changed. */}}
+{{- define "trevor.admission.variables" -}}
+- name: user
+  expression: request.userInfo.username
+- name: operator
+  expression: >-
+    {{- include "trevor.admission.isOperator" . | nindent 4 }}
+# Kubernetes' own clean-up: garbage collector, namespace deletion.
+- name: collector
+  expression: >-
+    request.userInfo.username in [
+    'system:serviceaccount:kube-system:generic-garbage-collector',
+    'system:serviceaccount:kube-system:namespace-controller',
+    'system:kube-controller-manager']
+- name: going
+  expression: namespaceObject != null && has(namespaceObject.metadata.deletionTimestamp)
+# Byte-equal, managedFields included: storage migration does this.
+- name: noop
+  expression: request.operation == 'UPDATE' && object == oldObject
+- name: bare
+  expression: >-
+    object.metadata.?finalizers.orValue([]).size() == 0
+    && object.metadata.?ownerReferences.orValue([]).size() == 0
+- name: sameFinalizers
+  expression: object.metadata.?finalizers.orValue([]) == oldObject.metadata.?finalizers.orValue([])
+- name: sameOwners
+  expression: object.metadata.?ownerReferences.orValue([]) == oldObject.metadata.?ownerReferences.orValue([])
+# Nothing but finalizers and ownerReferences can have changed.
+- name: untouched
+  expression: >-
+    object.spec == oldObject.spec
+    && object.metadata.?labels.orValue({}) == oldObject.metadata.?labels.orValue({})
+    && object.metadata.?annotations.orValue({}) == oldObject.metadata.?annotations.orValue({})
+{{- end -}}
+
+{{/* The last rule of each policy about a kind of ours. */}}
+{{- define "trevor.admission.probe" -}}
+- expression: request.operation != 'CREATE' || object.metadata.?name.orValue('') != '{{ include "trevor.probe" . }}'
+  message: "the name {{ include "trevor.probe" . }} is kept for the operator's probe; choose another"
+  reason: Forbidden
+{{- end -}}
+
+{{/* Reviews and actions, once made, stay as they are: UPDATE and DELETE. */}}
+{{- define "trevor.admission.appendOnly" -}}
+- expression: >-
+    request.operation != 'UPDATE' || variables.noop
+    || (variables.collector && variables.untouched)
+  message: {{ . }} are never changed; create another one instead
+  reason: Forbidden
+- expression: request.operation != 'DELETE' || variables.collector || variables.going
+  message: {{ . }} are never deleted; they go with their namespace
+  reason: Forbidden
+- expression: request.operation != 'CREATE' || variables.bare
+  message: {{ . }} are created without finalizers and ownerReferences; remove them from the manifest
+  reason: Forbidden
+{{- end -}}
+
+{{/* A delegate of this namespace, as CEL; the list is JSON, which CEL reads as it is. */}}
+{{- define "trevor.admission.delegates" -}}
+{{ toJson .Values.identity.delegates }}
+{{- end -}}
+{{- define "trevor.admission.isDelegate" -}}
+{{- if .Values.identity.delegates -}}
+[request.namespace + '/' + request.userInfo.username, '*/' + request.userInfo.username].exists(d, d in {{ include "trevor.admission.delegates" . }})
+{{- else -}}
+false
+{{- end -}}
+{{- end -}}
+
+{{/* matchConditions: the request is made by one of the operator's own accounts, however it got there. */}}
+{{- define "trevor.admission.isOperatorAccount" -}}
+- name: operator-account
+  expression: >-
+    request.userInfo.username in ['{{ include "trevor.controllerUser" . }}', '{{ include "trevor.gatewayUser" . }}']
+{{- end -}}

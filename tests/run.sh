@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# What `make test` and its kin do, step by step, each with its time.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+driver="python3 tests/env/env.py"
+test_env=target/test-env
+
+step() {
+    local began=$SECONDS
+    printf '\n==> %s\n' "$*"
+    "$@" || { printf '==> FAILED after %s s: %s\n' $((SECONDS - began)) "$*"; return 1; }
+    printf '==> %s s: %s\n' $((SECONDS - began)) "$*"
+}
+
+results=target/test-results.txt # the lines from which the last one is summed up
+
+# The test runner's own closing lines, summed up into one.
+cargo_test() { cargo test --locked "$@" | tee -a $results; }
+sum_up() { awk '/^test result:/ { passed += $4; failed += $6 } END { printf "%d passed, %d failed\n", passed, failed }' $results; }
+
+tools() { $driver tools > /dev/null; }
+
+# The committed CRDs are those of the Rust types.
+crds_are_current() {
+    local before after
+    before=$(generated)
+    cargo run --locked --quiet -- crd || return 1
+    after=$(generated)
+    if [ "$before" != "$after" ]; then
+        git --no-pager diff --stat -- crds charts || true
+        echo "crds/ or the chart differ from the Rust types: make generate, and commit it"
+        return 1
+    fi
+}
+generated() { find crds charts -type f -print0 | sort -z | xargs -0 sha256sum; }
+
+# A fresh environment of its own, ended also when a test fails.
+with_environment() {
+    $driver down --dir $test_env
+    trap '$driver down --dir $test_env; sum_up' EXIT
+    step $driver up --dir $test_env
+    # shellcheck disable=SC1091
+    . $test_env/env.sh
+    "$@"
+}
+
+what=${1:-test}
+case $what in
+test | test-long)
+    mkdir -p target && : > $results
+    step tools
+    step cargo fmt --check
+    step cargo clippy --locked --all-targets -- -D warnings
+    step cargo_test --lib --bins
+    step cargo_test --doc
+    step crds_are_current
+    step cargo build --locked
+    export TREVOR_BIN=${CARGO_TARGET_DIR:-$PWD/target}/debug/trevor
+    if [ "$what" = test-long ]; then
+        with_environment step cargo_test --test it -- --include-ignored
+    else
+        with_environment step cargo_test --test it
+    fi
+    ;;
+demo | bench)
+    echo "make $what: nothing here yet"
+    exit 1
+    ;;
+*)
+    echo "usage: tests/run.sh test|test-long|demo|bench"
+    exit 2
+    ;;
+esac
