@@ -9,6 +9,7 @@
 mod bucket;
 mod client;
 pub mod commit;
+mod download;
 mod error;
 pub mod keys;
 mod presign;
@@ -19,6 +20,7 @@ mod zones;
 
 pub use bucket::{Bucket, Created, Listed, ObjectBody, Stored};
 pub use client::{Identity, connect};
+pub use download::download;
 pub use error::StorageError;
 pub use presign::{SecretUrl, presign_get};
 pub use rounds::observe_previous;

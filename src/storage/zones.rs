@@ -3,9 +3,11 @@
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::CompletedPart;
 use bytes::Bytes;
+use futures::stream::BoxStream;
 
-use super::bucket::{Bucket, Created, Listed, ObjectBody, Stored};
+use super::bucket::{Bucket, Created, Listed, Stored};
 use super::client::{Identity, connect};
+use super::download::download;
 use super::error::StorageError;
 use crate::config;
 use crate::domain::commit::Attempt;
@@ -79,8 +81,8 @@ impl Release {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn open(&self, key: &str, range: Option<String>) -> Result<ObjectBody, StorageError> {
-        self.0.open(key, range).await
+    pub async fn read_back(&self, key: &str) -> Result<BoxStream<'static, Result<Bytes, StorageError>>, StorageError> {
+        download(&self.0, key).await
     }
 
     /// Size and encryption of a package.
@@ -176,5 +178,24 @@ impl ReleaseUpload<'_> {
     /// As the server says.
     pub async fn complete(&self, upload: &str, parts: Vec<CompletedPart>) -> Result<Stored, StorageError> {
         self.bucket.complete_upload(self.key, upload, parts).await
+    }
+
+    /// Aborts the upload.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn abort(&self, upload: &str) -> Result<(), StorageError> {
+        self.bucket.abort_upload(self.key, upload).await
+    }
+
+    /// The error for a part that cannot be read from the spool folder.
+    #[must_use]
+    pub fn unreadable(&self, problem: &str) -> StorageError {
+        StorageError::Unavailable {
+            operation: "UploadPart",
+            bucket: self.bucket.name().to_owned(),
+            key: self.key.to_owned(),
+            message: problem.to_owned(),
+        }
     }
 }

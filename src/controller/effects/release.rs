@@ -55,7 +55,6 @@ pub async fn release(ctx: &Context, subject: &mut Subject, facts: &mut Facts, ro
             conclude(ctx, subject, facts, outcome).await?;
             Ok(None)
         }
-        Some(Err(package::PackagingError::Superseded)) => Ok(Some(Rest::default())),
         Some(Err(error)) => failed(ctx, subject, facts, round, &error).await.map(Some),
         None => start(ctx, subject, facts, round).await.map(Some),
     }
@@ -142,7 +141,6 @@ async fn start(ctx: &Context, subject: &Subject, facts: &mut Facts, round: i64) 
     last.failure = None;
     let earlier: Vec<Attempt> = last.attempts.iter().filter(|a| superseded(a, &attempt)).cloned().collect();
     let job = package::Job {
-        records: ctx.zones.records.clone(),
         quarantine: ctx.zones.quarantine.clone(),
         release: ctx.release.clone(),
         packaging: ctx.config.controller.packaging.clone(),
