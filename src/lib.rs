@@ -12,4 +12,5 @@ pub mod config;
 pub mod controller;
 pub mod domain;
 pub mod lease;
+pub mod package;
 pub mod storage;

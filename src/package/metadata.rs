@@ -1,0 +1,282 @@
+//! `ro-crate-metadata.json`: the crate described in RO-Crate 1.2.
+//!
+//! The graph is small and flat: the dataset, its files, who publishes it, who
+//! wrote it, and the approval as an action. The public validator's
+//! recommendations shaped it: a Person is identified by an ORCID and an
+//! Organization by a ROR, so authors without them are credited in words
+//! (`creditText`) and the publisher stands as the author.
+
+use serde::Serialize;
+use serde::ser::{SerializeSeq as _, Serializer};
+use serde_json::{Value, json};
+
+use super::inputs::{CrateInputs, entry_uri, file_description};
+use crate::api::Author;
+use crate::domain::manifest::ManifestFile;
+
+mod json_text;
+
+/// Its name in the package.
+pub const FILE_NAME: &str = "ro-crate-metadata.json";
+
+const CONTEXT: &str = "https://w3id.org/ro/crate/1.2/context";
+const CONFORMS_TO: &str = "https://w3id.org/ro/crate/1.2";
+
+/// The bytes of `ro-crate-metadata.json`.
+///
+/// # Errors
+/// When a value cannot be written as JSON, which none of ours does.
+pub fn render(inputs: &CrateInputs<'_>) -> Result<Vec<u8>, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Document<'a> {
+        #[serde(rename = "@context")]
+        context: &'static str,
+        #[serde(rename = "@graph")]
+        graph: Graph<'a>,
+    }
+    json_text::to_vec(&Document { context: CONTEXT, graph: Graph(inputs) })
+}
+
+/// The entities, made one by one while they are written: ten thousand files
+/// need no tree in memory.
+struct Graph<'a>(&'a CrateInputs<'a>);
+
+impl Serialize for Graph<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut graph = serializer.serialize_seq(None)?;
+        graph.serialize_element(&descriptor())?;
+        graph.serialize_element(&root(self.0))?;
+        for file in &self.0.manifest.files {
+            graph.serialize_element(&data_file(file))?;
+        }
+        for entity in context_entities(self.0) {
+            graph.serialize_element(&entity)?;
+        }
+        graph.end()
+    }
+}
+
+fn descriptor() -> Value {
+    json!({
+        "@id": FILE_NAME,
+        "@type": "CreativeWork",
+        "name": "RO-Crate metadata",
+        "about": reference("./"),
+        "conformsTo": reference(CONFORMS_TO),
+    })
+}
+
+fn root(inputs: &CrateInputs<'_>) -> Value {
+    let manifest = inputs.manifest;
+    let people: Vec<Value> =
+        persons(&manifest.authors).map(|(author, ..)| reference(&author)).collect();
+    // The publisher answers for what no identified person does.
+    let author = match people.len() == manifest.authors.len() {
+        true if !people.is_empty() => one_or_list(people),
+        _ => {
+            let publisher = reference(&publisher_id(inputs));
+            one_or_list(people.into_iter().chain([publisher]).collect())
+        }
+    };
+    let mut root = json!({
+        "@id": "./",
+        "@type": "Dataset",
+        "name": manifest.title,
+        "description": inputs.description(),
+        "datePublished": inputs.decided_text(),
+        "identifier": reference("#manifest"),
+        "license": reference(&inputs.license),
+        "publisher": reference(&publisher_id(inputs)),
+        "author": author,
+        "mentions": reference("#approval"),
+    });
+    if let Some(credit) = inputs.credit() {
+        set(&mut root, "creditText", credit.into());
+    }
+    let parts: Vec<Value> = manifest.files.iter().map(|f| reference(&entry_uri(f))).collect();
+    if !parts.is_empty() {
+        set(&mut root, "hasPart", one_or_list(parts));
+    }
+    root
+}
+
+fn data_file(file: &ManifestFile) -> Value {
+    let mut entity = json!({
+        "@id": entry_uri(file),
+        "@type": "File",
+        "name": file.path,
+        "description": file_description(file),
+        "contentSize": file.size.to_string(),
+        "encodingFormat": file.media_type,
+        "sha256": file.sha256,
+    });
+    if let Some(kind) = file.output_type {
+        set(&mut entity, "additionalType", kind.to_string().into());
+    }
+    entity
+}
+
+/// Whom and what the dataset refers to.
+fn context_entities(inputs: &CrateInputs<'_>) -> Vec<Value> {
+    let mut entities = vec![
+        json!({
+            "@id": "#manifest",
+            "@type": "PropertyValue",
+            "name": "SHA-256 of the approved manifest",
+            "description": "What the reviewers approved, byte for byte, is named by this digest",
+            "propertyID": "sha256",
+            "value": inputs.digest,
+        }),
+        json!({
+            "@id": "#approval",
+            "@type": "AssessAction",
+            "name": "Approval for release",
+            "description": inputs.approval(),
+            "actionStatus": "http://schema.org/CompletedActionStatus",
+            "endTime": inputs.decided_text(),
+            "object": reference("./"),
+            "agent": reference(&publisher_id(inputs)),
+            "instrument": reference("#policy"),
+            "additionalProperty": reference("#approvals"),
+        }),
+        json!({
+            "@id": "#approvals",
+            "@type": "PropertyValue",
+            "name": "Number of approvals",
+            "description": "Distinct reviewers who approved this manifest",
+            "value": inputs.approvals,
+        }),
+        json!({
+            "@id": "#policy",
+            "@type": "CreativeWork",
+            "name": inputs.manifest.policy.name,
+            "description": "The policy under which the release was approved",
+        }),
+        json!({
+            "@id": inputs.license,
+            "@type": "CreativeWork",
+            "name": license_name(&inputs.license),
+            "description": format!("The license of this dataset: {}", inputs.license),
+        }),
+    ];
+    publisher(inputs, &mut entities);
+    authors(inputs, &mut entities);
+    entities
+}
+
+fn publisher(inputs: &CrateInputs<'_>, entities: &mut Vec<Value>) {
+    let publisher = &inputs.publisher;
+    let id = publisher_id(inputs);
+    let url = publisher.url.clone().or_else(|| id.starts_with("http").then(|| id.clone()));
+    let mut organization = json!({
+        "@id": id,
+        "@type": "Organization",
+        "name": publisher.name,
+        "contactPoint": reference("#contact"),
+    });
+    let mut contact = json!({
+        "@id": "#contact",
+        "@type": "ContactPoint",
+        "name": format!("Contact of {}", publisher.name),
+        "contactType": "publisher",
+    });
+    if let Some(url) = url {
+        set(&mut organization, "url", url.clone().into());
+        set(&mut contact, "url", url.into());
+    }
+    if let Some(email) = &publisher.email {
+        set(&mut contact, "email", email.clone().into());
+    }
+    entities.extend([organization, contact]);
+}
+
+fn authors(inputs: &CrateInputs<'_>, entities: &mut Vec<Value>) {
+    let mut known = vec![publisher_id(inputs)];
+    for (id, author, affiliation) in persons(&inputs.manifest.authors) {
+        if known.contains(&id) {
+            continue;
+        }
+        entities.push(json!({
+            "@id": id,
+            "@type": "Person",
+            "name": author.name,
+            "affiliation": reference(&affiliation.0),
+        }));
+        known.push(id);
+        if known.contains(&affiliation.0) {
+            continue;
+        }
+        let contact = format!("#contact-{}", affiliation.1);
+        entities.push(json!({
+            "@id": affiliation.0,
+            "@type": "Organization",
+            "name": affiliation.2,
+            "url": affiliation.0,
+            "contactPoint": reference(&contact),
+        }));
+        entities.push(json!({
+            "@id": contact,
+            "@type": "ContactPoint",
+            "name": format!("Contact of {}", affiliation.2),
+            "url": affiliation.0,
+        }));
+        known.push(affiliation.0);
+    }
+}
+
+/// Authors who can be identified: the ORCID as a URL, the author, and of the
+/// affiliation URL, identifier and name.
+fn persons(authors: &[Author]) -> impl Iterator<Item = (String, &Author, (String, &str, &str))> {
+    authors.iter().filter_map(|author| {
+        let orcid = author.orcid.as_ref()?;
+        let affiliation = author.affiliation.as_ref()?;
+        let ror = affiliation.ror.as_deref()?;
+        let organization = (format!("https://ror.org/{ror}"), ror, affiliation.name.as_str());
+        Some((format!("https://orcid.org/{orcid}"), author, organization))
+    })
+}
+
+/// The publisher's ROR as a URL; without one its home page, or a name in the crate.
+fn publisher_id(inputs: &CrateInputs<'_>) -> String {
+    match (&inputs.publisher.ror, &inputs.publisher.url) {
+        (Some(ror), _) if ror.starts_with("https://") => ror.clone(),
+        (Some(ror), _) => format!("https://ror.org/{ror}"),
+        (None, Some(url)) => url.clone(),
+        (None, None) => "#publisher".to_owned(),
+    }
+}
+
+/// A name for people, for licenses that have one.
+pub(super) fn license_name(url: &str) -> String {
+    let path = url.trim_end_matches('/').split_once("://").map_or(url, |(_, path)| path);
+    let creative_commons = path.strip_prefix("creativecommons.org/licenses/").and_then(|rest| {
+        let (kind, version) = rest.split_once('/')?;
+        Some(format!("Creative Commons {} {version}", kind.to_uppercase()))
+    });
+    match (creative_commons, path) {
+        (Some(name), _) => name,
+        (None, "creativecommons.org/publicdomain/zero/1.0") => "CC0 1.0 Universal".to_owned(),
+        (None, path) => path
+            .strip_prefix("spdx.org/licenses/")
+            .map_or(url, |name| name.trim_end_matches(".html"))
+            .to_owned(),
+    }
+}
+
+fn reference(id: &str) -> Value {
+    json!({ "@id": id })
+}
+
+/// RO-Crate has a single value stand alone.
+fn one_or_list(mut values: Vec<Value>) -> Value {
+    match values.len() {
+        1 => values.remove(0),
+        _ => Value::Array(values),
+    }
+}
+
+fn set(entity: &mut Value, key: &str, value: Value) {
+    if let Value::Object(properties) = entity {
+        properties.insert(key.to_owned(), value);
+    }
+}

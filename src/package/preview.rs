@@ -1,0 +1,244 @@
+//! `ro-crate-preview.html`: the crate as a page for people.
+//!
+//! The words on it were written by researchers and may be hostile. So every one
+//! is escaped, the page runs no script and loads nothing (a content security
+//! policy says so too), links lead to the package's own files only, and not to
+//! those that a browser would run. No table cell starts with a word of theirs,
+//! and no text with a character that makes it a formula once pasted.
+
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use sha2::{Digest as _, Sha256};
+
+use super::inputs::{CrateInputs, entry_name, entry_uri, file_description};
+use super::metadata::{self, license_name};
+use crate::domain::manifest::ManifestFile;
+use crate::domain::texts;
+
+/// Its name in the package.
+pub const FILE_NAME: &str = "ro-crate-preview.html";
+
+const STYLE: &str = include_str!("preview.css");
+
+/// The page.
+#[must_use]
+pub fn render(inputs: &CrateInputs<'_>) -> String {
+    let mut page = String::with_capacity(4096 + 512 * inputs.manifest.files.len());
+    // Writing to a String cannot fail.
+    let _ = head(&mut page, inputs)
+        .and_then(|()| facts(&mut page, inputs))
+        .and_then(|()| files(&mut page, inputs))
+        .and_then(|()| foot(&mut page));
+    page
+}
+
+fn head(page: &mut String, inputs: &CrateInputs<'_>) -> std::fmt::Result {
+    let style = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(STYLE));
+    let title = Text(&inputs.manifest.title);
+    write!(
+        page,
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
+         style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n\
+         <header>\n<p class=\"kind\">Research outputs</p>\n<h1>{title}</h1>\n\
+         <p class=\"lead\">{}</p>\n</header>\n",
+        Text(&inputs.description()),
+    )
+}
+
+fn facts(page: &mut String, inputs: &CrateInputs<'_>) -> std::fmt::Result {
+    let manifest = inputs.manifest;
+    page.push_str("<section>\n<h2>About this package</h2>\n<dl>\n");
+    let publisher = &inputs.publisher;
+    let mut by = publisher.name.clone();
+    for more in [&publisher.url, &publisher.email].into_iter().flatten() {
+        by.push_str(" · ");
+        by.push_str(more);
+    }
+    let license = match license_name(&inputs.license) {
+        name if name == inputs.license => name,
+        name => format!("{name} · {}", inputs.license),
+    };
+    let count = manifest.files.len();
+    let files = format!(
+        "{} {}, {}",
+        grouped(count as u64),
+        if count == 1 { "file" } else { "files" },
+        bytes(manifest.total_bytes())
+    );
+    let rows = [
+        ("Released", Some(inputs.decided.strftime("%-d %B %Y, %H:%M UTC").to_string())),
+        ("Publisher", Some(by)),
+        ("Authors", inputs.credit()),
+        ("License", Some(license)),
+        ("Approval", Some(inputs.approval())),
+        ("Contents", Some(files)),
+    ];
+    for (name, value) in rows {
+        if let Some(value) = value {
+            writeln!(page, "<div><dt>{name}</dt><dd>{}</dd></div>", Text(&value))?;
+        }
+    }
+    writeln!(
+        page,
+        "<div><dt>Manifest</dt><dd><code>sha256:{}</code></dd></div>\n</dl>\n</section>",
+        inputs.digest
+    )
+}
+
+fn files(page: &mut String, inputs: &CrateInputs<'_>) -> std::fmt::Result {
+    page.push_str(
+        "<section>\n<h2>Files</h2>\n<table>\n<thead><tr><th scope=\"col\">File</th>\
+         <th scope=\"col\" class=\"size\">Size</th></tr></thead>\n<tbody>\n",
+    );
+    for file in &inputs.manifest.files {
+        row(page, file)?;
+    }
+    page.push_str("</tbody>\n</table>\n</section>\n");
+    Ok(())
+}
+
+fn row(page: &mut String, file: &ManifestFile) -> std::fmt::Result {
+    let name = entry_name(file);
+    page.push_str("<tr><td>");
+    if is_inert(&file.media_type) {
+        write!(page, "<a href=\"{}\">{}</a>", Text(&entry_uri(file)), Text(&name))?;
+    } else {
+        write!(page, "<b>{}</b>", Text(&name))?;
+    }
+    writeln!(
+        page,
+        "<p>{}</p><p class=\"digest\">{} · sha256 <code>{}</code></p></td>\
+         <td class=\"size\" title=\"{} bytes\">{}</td></tr>",
+        Text(&file_description(file)),
+        Text(&file.media_type),
+        file.sha256,
+        file.size,
+        bytes(file.size),
+    )
+}
+
+fn foot(page: &mut String) -> std::fmt::Result {
+    writeln!(
+        page,
+        "<footer>\n<p>This package is an <abbr title=\"Research Object Crate, version 1.2\">\
+         RO-Crate</abbr>. <a href=\"{0}\">{0}</a> says the same to machines. To check a file, \
+         compare its digest: <code>sha256sum</code> prints it.</p>\n</footer>\n\
+         </main>\n</body>\n</html>",
+        metadata::FILE_NAME,
+    )
+}
+
+/// Whether a browser shows such a file, or saves it, and runs nothing of it.
+fn is_inert(media_type: &str) -> bool {
+    let (kind, name) = media_type.split_once('/').unwrap_or_default();
+    match kind {
+        "image" => name != "svg+xml",
+        "text" => !matches!(name, "html" | "javascript" | "xml"),
+        "audio" | "video" => true,
+        _ => !(name.contains("xml") && !name.contains("openxml")) && !name.contains("script"),
+    }
+}
+
+/// A text, escaped for an element or a quoted attribute. What nobody sees is
+/// shown by its code; a text that begins like a formula gets an apostrophe, as
+/// spreadsheets write a text that is none.
+struct Text<'a>(&'a str);
+
+impl std::fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut starts = true;
+        for c in self.0.chars() {
+            if starts && matches!(c, '=' | '+' | '-' | '@') {
+                f.write_str("&#39;")?;
+            }
+            starts = matches!(c, '\n' | '\r') || (starts && c.is_whitespace());
+            match c {
+                '&' => f.write_str("&amp;")?,
+                '<' => f.write_str("&lt;")?,
+                '>' => f.write_str("&gt;")?,
+                '"' => f.write_str("&quot;")?,
+                '\'' => f.write_str("&#39;")?,
+                '\n' | '\t' | ' ' => f.write_char(c)?,
+                '\r' => {}
+                c if texts::is_refused(c) => write!(f, "[{}]", texts::shown(c))?,
+                c => f.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A size as people read it.
+fn bytes(size: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if size < 1024 {
+        return format!("{size} {}", if size == 1 { "byte" } else { "bytes" });
+    }
+    // Tenths, rounded half up, in integers: the same on every machine.
+    let mut tenths = u128::from(size) * 10;
+    let mut unit = "";
+    for name in UNITS {
+        tenths = tenths.div_ceil(512) / 2;
+        unit = name;
+        if tenths < 10_240 {
+            break;
+        }
+    }
+    format!("{}.{} {unit}", tenths / 10, tenths % 10)
+}
+
+/// Digits in groups of three.
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_by_people() {
+        for (size, text) in [
+            (0, "0 bytes"),
+            (1, "1 byte"),
+            (1023, "1023 bytes"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (1024 * 1024, "1.0 MiB"),
+            (5 << 40, "5.0 TiB"),
+        ] {
+            assert_eq!(bytes(size), text);
+        }
+        assert_eq!(grouped(1), "1");
+        assert_eq!(grouped(10_000), "10,000");
+        assert_eq!(grouped(1_234_567), "1,234,567");
+    }
+
+    #[test]
+    fn a_text_that_looks_like_a_formula_is_a_text() {
+        assert_eq!(Text("=cmd|'/C calc'!A0").to_string(), "&#39;=cmd|&#39;/C calc&#39;!A0");
+        assert_eq!(Text("a\n\n @b -c").to_string(), "a\n\n &#39;@b -c");
+    }
+
+    #[test]
+    fn files_that_a_browser_runs_are_not_linked() {
+        for media_type in ["text/html", "image/svg+xml", "application/xml", "text/javascript"] {
+            assert!(!is_inert(media_type), "{media_type}");
+        }
+        for media_type in ["text/csv", "image/png", "application/pdf", "application/octet-stream"] {
+            assert!(is_inert(media_type), "{media_type}");
+        }
+    }
+}

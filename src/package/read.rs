@@ -1,0 +1,194 @@
+//! First stage: the files' bytes, in order, a little ahead of who needs them.
+//!
+//! Small files wait for the store, not for their bytes; so the next ones are
+//! opened, and read whole, while one is passed on. How far ahead is bounded by
+//! bytes (`window`): that bounds the memory, and keeps a large file from being
+//! opened hours before its turn, when the store would long have hung up.
+
+use std::future::Future;
+
+use bytes::Bytes;
+use futures::{FutureExt as _, Stream, StreamExt as _, stream};
+use tokio::sync::{mpsc, watch};
+
+use super::stream::{PackError, Stop};
+use crate::domain::manifest::ManifestFile;
+
+/// Files opened at the same time, at most.
+const OPEN_AHEAD: usize = 16;
+/// Files up to this size are read whole ahead of their turn.
+const SMALL: u64 = 256 << 10;
+/// Bytes of a stream that are passed on together, about.
+const BATCH: u64 = 256 << 10;
+
+/// Why a file cannot be read.
+#[derive(Debug)]
+pub enum OpenError<E> {
+    /// The store has no such object.
+    Missing,
+    /// Anything else.
+    Failed(E),
+}
+
+/// Bytes of the file whose turn it is.
+#[derive(Debug, Default)]
+pub(super) struct FileData {
+    pub(super) chunks: Vec<Bytes>,
+    /// Whether these are its last.
+    pub(super) end: bool,
+}
+
+/// A file, opened: whole if it is small.
+enum Opened<S> {
+    Whole(Vec<Bytes>),
+    Stream(S),
+}
+
+/// Reads all files and passes their bytes on.
+pub(super) async fn read_all<E, S, Fut>(
+    files: &[ManifestFile],
+    open: impl Fn(&ManifestFile) -> Fut,
+    window: u64,
+    out: mpsc::Sender<FileData>,
+) -> Result<(), Stop<E>>
+where
+    S: Stream<Item = Result<Bytes, E>> + Unpin,
+    Fut: Future<Output = Result<S, OpenError<E>>>,
+{
+    // Where in all bytes the pipeline is, so that nothing runs too far ahead.
+    let (position, positions) = watch::channel(0_u64);
+    let (opened, mut in_order) = mpsc::channel(OPEN_AHEAD);
+
+    let ahead = async {
+        // Indexes, not references: a future over borrowed items is not `Send`
+        // in the eyes of the compiler (rust-lang/rust#102211).
+        let mut starts = Vec::with_capacity(files.len());
+        let mut next = 0_u64;
+        for (index, file) in files.iter().enumerate() {
+            starts.push((next, index));
+            next += file.size;
+        }
+        let gated = stream::iter(starts).then(|(start, index)| {
+            let mut positions = positions.clone();
+            async move {
+                // Fails only once nobody reads on: then nothing matters any more.
+                let _ = positions.wait_for(|at| start <= at.saturating_add(window)).await;
+                (start, index)
+            }
+        });
+        let mut opening = std::pin::pin!(
+            gated
+                .map(|(start, index)| {
+                    let stream = open(&files[index]);
+                    async move { (start, index, fetch(&files[index], stream).await) }
+                })
+                .buffered(OPEN_AHEAD)
+        );
+        while let Some(next) = opening.next().await {
+            if opened.send(next).await.is_err() {
+                return;
+            }
+        }
+        drop(opened);
+    };
+
+    let forward = async {
+        while let Some((start, index, fetched)) = in_order.recv().await {
+            let file = &files[index];
+            match fetched? {
+                Opened::Whole(chunks) => send(&out, chunks, true).await?,
+                Opened::Stream(mut stream) => {
+                    let mut at = start;
+                    let mut end = false;
+                    while !end {
+                        let batch;
+                        (batch, end) = next_batch(file, &mut stream).await?;
+                        at += total(&batch);
+                        send(&out, batch, end).await?;
+                        position.send_replace(at.min(start + file.size));
+                    }
+                }
+            }
+            position.send_replace(start + file.size);
+        }
+        Ok(())
+    };
+
+    tokio::pin!(ahead);
+    tokio::pin!(forward);
+    // A failure ends the reading ahead at once.
+    tokio::select! {
+        result = &mut forward => result,
+        () = &mut ahead => forward.await,
+    }
+}
+
+/// Opens a file, and reads it if it is small. One that turns out longer than
+/// the manifest says is read no further: the next stage refuses it.
+async fn fetch<E, S>(
+    file: &ManifestFile,
+    opening: impl Future<Output = Result<S, OpenError<E>>>,
+) -> Result<Opened<S>, Stop<E>>
+where
+    S: Stream<Item = Result<Bytes, E>> + Unpin,
+{
+    let mut stream = match opening.await {
+        Ok(stream) => stream,
+        Err(OpenError::Missing) => {
+            return Err(PackError::FileMissing { path: file.path.clone() }.into());
+        }
+        Err(OpenError::Failed(source)) => return Err(failed(file, source)),
+    };
+    if file.size > SMALL {
+        return Ok(Opened::Stream(stream));
+    }
+    let mut chunks = Vec::new();
+    let mut size = 0;
+    while size <= file.size {
+        match stream.next().await {
+            Some(Ok(chunk)) => {
+                size += chunk.len() as u64;
+                chunks.push(chunk);
+            }
+            Some(Err(source)) => return Err(failed(file, source)),
+            None => break,
+        }
+    }
+    Ok(Opened::Whole(chunks))
+}
+
+/// The next bytes: one chunk, and more if they are there already; and whether
+/// they are the last.
+async fn next_batch<E, S>(file: &ManifestFile, stream: &mut S) -> Result<(Vec<Bytes>, bool), Stop<E>>
+where
+    S: Stream<Item = Result<Bytes, E>> + Unpin,
+{
+    let mut batch = Vec::new();
+    let mut next = stream.next().await;
+    loop {
+        match next {
+            Some(Ok(chunk)) => batch.push(chunk),
+            Some(Err(source)) => return Err(failed(file, source)),
+            None => return Ok((batch, true)),
+        }
+        if total(&batch) >= BATCH {
+            return Ok((batch, false));
+        }
+        match stream.next().now_or_never() {
+            Some(ready) => next = ready,
+            None => return Ok((batch, false)),
+        }
+    }
+}
+
+fn failed<E>(file: &ManifestFile, source: E) -> Stop<E> {
+    PackError::Source { path: file.path.clone(), source }.into()
+}
+
+fn total(chunks: &[Bytes]) -> u64 {
+    chunks.iter().map(|c| c.len() as u64).sum()
+}
+
+async fn send<E>(out: &mpsc::Sender<FileData>, chunks: Vec<Bytes>, end: bool) -> Result<(), Stop<E>> {
+    out.send(FileData { chunks, end }).await.map_err(|_| Stop::Elsewhere)
+}

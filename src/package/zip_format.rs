@@ -1,0 +1,205 @@
+//! The records of the zip format (PKWARE APPNOTE 6.3.3), as bytes.
+//!
+//! We write them ourselves since the manifest knows each file's size and CRC-32
+//! before the first byte is read: a stored entry then states them in its header
+//! and needs no data descriptor. A descriptor behind stored bytes is something
+//! that readers of streams must guess at, and that a hostile file could forge.
+//! Deflated entries, whose end the data itself marks, do have one.
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+
+/// Sizes and offsets from here on need zip64 (the value itself is its mark).
+pub(super) const LIMIT_32: u64 = 0xffff_ffff;
+const LIMIT_16: u64 = 0xffff;
+
+const VERSION_PLAIN: u16 = 20;
+const VERSION_ZIP64: u16 = 45;
+const MADE_ON_UNIX: u16 = 3 << 8;
+const FLAG_DESCRIPTOR: u16 = 1 << 3;
+const FLAG_UTF8: u16 = 1 << 11;
+const ZIP64_EXTRA: u16 = 1;
+/// A regular file that its owner may write and all may read.
+const ATTRIBUTES: u32 = 0o100_644 << 16;
+
+/// Bytes of the records at the end, at most.
+pub(super) const END_MAX: u64 = 56 + 20 + 22;
+
+/// How an entry's bytes are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// As they are.
+    Stored,
+    /// Compressed.
+    Deflated,
+}
+
+/// Date and time in the form of DOS, which every entry carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DosTime {
+    date: u16,
+    time: u16,
+}
+
+impl DosTime {
+    /// In UTC, and within the years that the form can say.
+    pub(super) fn new(time: Timestamp) -> Self {
+        let utc = time.to_zoned(jiff::tz::TimeZone::UTC).datetime();
+        let first = DateTime::constant(1980, 1, 1, 0, 0, 0, 0);
+        let last = DateTime::constant(2107, 12, 31, 23, 59, 58, 0);
+        let at = utc.clamp(first, last);
+        // All are small and not negative after the clamp.
+        let part = |n: i64| u16::try_from(n).unwrap_or_default();
+        Self {
+            date: part(i64::from(at.year()) - 1980) << 9
+                | part(at.month().into()) << 5
+                | part(at.day().into()),
+            time: part(at.hour().into()) << 11
+                | part(at.minute().into()) << 5
+                | part(i64::from(at.second()) / 2),
+        }
+    }
+}
+
+/// An entry, as its records describe it.
+#[derive(Clone, Debug)]
+pub(super) struct Record<'a> {
+    pub(super) name: &'a str,
+    pub(super) method: Method,
+    pub(super) time: DosTime,
+    pub(super) crc32: u32,
+    pub(super) size: u64,
+    /// Bytes in the zip: known for stored entries, and for others afterwards.
+    pub(super) packed: u64,
+    /// Where its local header is.
+    pub(super) offset: u64,
+    /// Whether its local header and descriptor use zip64, decided beforehand.
+    pub(super) zip64: bool,
+}
+
+impl Record<'_> {
+    fn descriptor_follows(&self) -> bool {
+        self.method == Method::Deflated
+    }
+
+    fn flags(&self) -> u16 {
+        if self.descriptor_follows() { FLAG_UTF8 | FLAG_DESCRIPTOR } else { FLAG_UTF8 }
+    }
+
+    /// What local and central header have in common.
+    fn common(&self, out: &mut Vec<u8>, version: u16, sizes: [u32; 3], extra: usize) {
+        let method: u16 = match self.method {
+            Method::Stored => 0,
+            Method::Deflated => 8,
+        };
+        for field in [version, self.flags(), method, self.time.time, self.time.date] {
+            out.extend(field.to_le_bytes());
+        }
+        for field in sizes {
+            out.extend(field.to_le_bytes());
+        }
+        out.extend(low_16(self.name.len() as u64).to_le_bytes());
+        out.extend(low_16(extra as u64).to_le_bytes());
+    }
+
+    /// Before the bytes.
+    pub(super) fn local_header(&self, out: &mut Vec<u8>) {
+        // What is only known afterwards is zero here, and in the descriptor.
+        let known = if self.descriptor_follows() { (0, 0, 0) } else { (self.crc32, self.packed, self.size) };
+        let (crc32, packed, size) = known;
+        out.extend(b"PK\x03\x04");
+        if self.zip64 {
+            self.common(out, VERSION_ZIP64, [crc32, u32::MAX, u32::MAX], 20);
+            out.extend(self.name.as_bytes());
+            zip64_extra(out, &[size, packed]);
+        } else {
+            self.common(out, VERSION_PLAIN, [crc32, low_32(packed), low_32(size)], 0);
+            out.extend(self.name.as_bytes());
+        }
+    }
+
+    /// After deflated bytes.
+    pub(super) fn descriptor(&self, out: &mut Vec<u8>) {
+        if !self.descriptor_follows() {
+            return;
+        }
+        out.extend(b"PK\x07\x08");
+        out.extend(self.crc32.to_le_bytes());
+        if self.zip64 {
+            out.extend(self.packed.to_le_bytes());
+            out.extend(self.size.to_le_bytes());
+        } else {
+            out.extend(low_32(self.packed).to_le_bytes());
+            out.extend(low_32(self.size).to_le_bytes());
+        }
+    }
+
+    /// In the central directory.
+    pub(super) fn central_header(&self, out: &mut Vec<u8>) {
+        let large: Vec<u64> =
+            [self.size, self.packed, self.offset].into_iter().filter(|n| *n >= LIMIT_32).collect();
+        let extra = if large.is_empty() { 0 } else { 4 + 8 * large.len() };
+        let zip64 = self.zip64 || !large.is_empty();
+        let version = if zip64 { VERSION_ZIP64 } else { VERSION_PLAIN };
+        out.extend(b"PK\x01\x02");
+        out.extend((MADE_ON_UNIX | version).to_le_bytes());
+        self.common(out, version, [self.crc32, low_32(self.packed), low_32(self.size)], extra);
+        // No comment, the first disk, no internal attributes.
+        out.extend([0; 6]);
+        out.extend(ATTRIBUTES.to_le_bytes());
+        out.extend(low_32(self.offset).to_le_bytes());
+        out.extend(self.name.as_bytes());
+        if !large.is_empty() {
+            zip64_extra(out, &large);
+        }
+    }
+}
+
+/// The records that end a zip.
+pub(super) fn end(out: &mut Vec<u8>, entries: u64, directory: u64, directory_size: u64) {
+    if entries >= LIMIT_16 || directory >= LIMIT_32 || directory_size >= LIMIT_32 {
+        let zip64_end = directory + directory_size;
+        out.extend(b"PK\x06\x06");
+        out.extend(44_u64.to_le_bytes());
+        out.extend((MADE_ON_UNIX | VERSION_ZIP64).to_le_bytes());
+        out.extend(VERSION_ZIP64.to_le_bytes());
+        out.extend([0; 8]);
+        for field in [entries, entries, directory_size, directory] {
+            out.extend(field.to_le_bytes());
+        }
+        out.extend(b"PK\x06\x07");
+        out.extend([0; 4]);
+        out.extend(zip64_end.to_le_bytes());
+        out.extend(1_u32.to_le_bytes());
+    }
+    out.extend(b"PK\x05\x06");
+    out.extend([0; 4]);
+    out.extend(low_16(entries).to_le_bytes());
+    out.extend(low_16(entries).to_le_bytes());
+    out.extend(low_32(directory_size).to_le_bytes());
+    out.extend(low_32(directory).to_le_bytes());
+    out.extend([0; 2]);
+}
+
+/// Bytes that an entry adds to a zip besides its data, at most.
+pub(super) fn overhead_max(name: &str) -> u64 {
+    let name = name.len() as u64;
+    (30 + name + 20) + 24 + (46 + name + 28)
+}
+
+fn zip64_extra(out: &mut Vec<u8>, fields: &[u64]) {
+    out.extend(ZIP64_EXTRA.to_le_bytes());
+    out.extend(low_16(8 * fields.len() as u64).to_le_bytes());
+    for field in fields {
+        out.extend(field.to_le_bytes());
+    }
+}
+
+/// The number, or the mark that zip64 has it.
+fn low_32(n: u64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+fn low_16(n: u64) -> u16 {
+    u16::try_from(n).unwrap_or(u16::MAX)
+}
