@@ -62,7 +62,29 @@ pub struct Config {
     #[serde(default)]
     pub identity: Identity,
     #[serde(default)]
+    pub audit: Audit,
+    #[serde(default)]
+    pub notifications: Notifications,
+    #[serde(default)]
     pub log: Log,
+}
+
+/// `audit`. This version keeps the chains and signs no checkpoints.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+pub struct Audit {
+    pub signing_key_secret: Option<String>,
+    pub checkpoint_seconds: Option<i64>,
+}
+
+/// `notifications`. This version sends none.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+pub struct Notifications {
+    pub channels: Vec<serde_json::Value>,
+    pub allowed_hosts: Vec<String>,
 }
 
 /// `storage`: buckets and their rules.
@@ -324,6 +346,13 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         self.storage.check()?;
+        // Better no start than a promise that nobody keeps.
+        if self.audit.signing_key_secret.is_some() {
+            return Err(bad("audit.signing_key_secret", "is set, and this version signs no checkpoints; remove it"));
+        }
+        if !self.notifications.channels.is_empty() {
+            return Err(bad("notifications.channels", "has entries, and this version sends no notifications; remove them"));
+        }
         let pub_name = &self.crate_.publisher.name;
         if pub_name.trim().is_empty() {
             return Err(bad("crate.publisher.name", "is missing; it is the organisation that releases"));
