@@ -57,7 +57,10 @@ struct ControllerArgs {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
@@ -103,7 +106,11 @@ async fn start(args: &ConfigArgs) -> Result<(Config, kube::Client), Box<dyn std:
 fn options(args: &ControllerArgs) -> controller::Options {
     let unique = || format!("trevor-{}", uuid::Uuid::new_v4().simple());
     controller::Options {
-        holder: args.identity.clone().filter(|i| !i.is_empty()).unwrap_or_else(unique),
+        holder: args
+            .identity
+            .clone()
+            .filter(|i| !i.is_empty())
+            .unwrap_or_else(unique),
         namespace: args.namespace.clone(),
         elect: args.leader_elect,
     }
