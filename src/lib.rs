@@ -6,6 +6,7 @@
 //! for the data plane.
 
 pub mod api;
+pub mod audit;
 pub mod config;
 pub mod domain;
 pub mod storage;

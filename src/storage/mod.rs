@@ -13,10 +13,12 @@ mod error;
 pub mod keys;
 mod presign;
 pub mod proof;
+mod urls;
 mod zones;
 
 pub use bucket::{Bucket, Created, Listed, ObjectBody, Stored};
 pub use client::{Identity, connect};
 pub use error::StorageError;
 pub use presign::{SecretUrl, presign_get};
+pub use urls::UrlIssue;
 pub use zones::{Quarantine, Records, Release, ReleaseUpload, Zones};
