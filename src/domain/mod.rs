@@ -10,6 +10,7 @@ pub mod commit;
 pub mod declared;
 pub mod digest;
 pub mod manifest;
+pub mod media_type;
 pub mod names;
 pub mod phase;
 pub mod policy;

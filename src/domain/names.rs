@@ -1,16 +1,212 @@
 //! Names of files: what is refused, and when two are the same.
+//!
+//! A name travels far: into object stores, a zip, and file systems of people we
+//! never meet, some of which ignore case, compose accents differently or give
+//! `con` and a trailing dot a meaning. So a name is refused at the door unless
+//! it means the same file everywhere, and two names are the same when any of
+//! those systems would say so ([`folded`]).
 
-/// The form in which two names that would meet on some file system are equal.
+use std::collections::HashMap;
+
+use unicode_normalization::{UnicodeNormalization as _, is_nfc};
+
+use super::texts;
+
+/// Bytes that a path may have.
+pub const MAX_BYTES: usize = 512;
+
+/// Why a path is refused, and what to do. Messages repeat nothing of the name
+/// but what is harmless to print.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages explain each")]
+pub enum NameError {
+    #[error("the path is empty; give the file a name")]
+    Empty,
+    #[error("the path has {bytes} bytes; at most {MAX_BYTES} are allowed: shorten it")]
+    TooLong { bytes: usize },
+    #[error("the path begins with '/'; make it relative")]
+    Absolute,
+    #[error("the path has an empty segment ('//' or a '/' at its end); remove it")]
+    EmptySegment,
+    #[error("the path has a segment '{0}'; write the path without it")]
+    Dots(&'static str),
+    #[error("the path has a backslash; separate folders by '/'")]
+    Backslash,
+    #[error("the path has the character {0}, which cannot be seen or misleads; remove it")]
+    Invisible(String),
+    #[error("the path has the character '{0}', which Windows cannot store; replace it")]
+    Windows(char),
+    #[error("'{0}' is a reserved name on Windows; rename it")]
+    Reserved(String),
+    #[error("'{0}' ends in a dot or a space, which Windows drops; rename it")]
+    TrailingDotOrSpace(String),
+    #[error(
+        "names that begin with 'ro-crate-' are reserved for the package's own files; rename it"
+    )]
+    RoCrate,
+    #[error("the path is not in Unicode's composed form (NFC); rename it in that form")]
+    NotNfc,
+}
+
+/// Why a set of paths cannot be stored together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SetError {
+    /// Two paths are the same file for some file system.
+    #[error(
+        "'{}' and '{}' are the same name where case or form is ignored; rename one",
+        shown(.0), shown(.1)
+    )]
+    Same(String, String),
+    /// A path is a file, and a folder of another path.
+    #[error("'{}' is a file, and a folder of '{}'; rename one", shown(.0), shown(.1))]
+    FileAndFolder(String, String),
+}
+
+fn shown(name: &str) -> String {
+    texts::harmless_line(name, 120)
+}
+
+/// The form in which two names that would meet on some file system are equal:
+/// composed (NFC), and without case.
 #[must_use]
 pub fn folded(path: &str) -> String {
-    path.to_lowercase()
+    if path.is_ascii() {
+        return path.to_ascii_lowercase();
+    }
+    // Upper case first, so that "ß" and "SS", or the sigmas, meet; by character,
+    // so that no character depends on its neighbours. Few need a second turn.
+    let once = |text: &str| -> String {
+        text.nfc()
+            .flat_map(char::to_uppercase)
+            .flat_map(char::to_lowercase)
+            .nfc()
+            .collect()
+    };
+    let mut form = once(path);
+    for _ in 0..3 {
+        let again = once(&form);
+        if again == form {
+            break;
+        }
+        form = again;
+    }
+    form
 }
 
-/// TODO
-pub fn check_file(_path: &str) -> Result<(), std::fmt::Error> {
+/// The folders of a path, outermost first: `a/b/c` lies in `a` and `a/b`.
+pub fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('/').filter_map(|(at, _)| path.get(..at))
+}
+
+/// Checks the path of one file.
+///
+/// # Errors
+/// When it breaks a rule; the first broken one is named.
+pub fn check_file(path: &str) -> Result<(), NameError> {
+    if path.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if path.len() > MAX_BYTES {
+        return Err(NameError::TooLong { bytes: path.len() });
+    }
+    if path.starts_with('/') {
+        return Err(NameError::Absolute);
+    }
+    for c in path.chars() {
+        match c {
+            '\\' => return Err(NameError::Backslash),
+            '<' | '>' | ':' | '"' | '|' | '?' | '*' => return Err(NameError::Windows(c)),
+            c if texts::is_refused(c) => return Err(NameError::Invisible(texts::shown(c))),
+            _ => {}
+        }
+    }
+    if !is_nfc(path) {
+        return Err(NameError::NotNfc);
+    }
+    path.split('/').try_for_each(check_segment)
+}
+
+fn check_segment(segment: &str) -> Result<(), NameError> {
+    match segment {
+        "" => return Err(NameError::EmptySegment),
+        "." => return Err(NameError::Dots(".")),
+        ".." => return Err(NameError::Dots("..")),
+        _ => {}
+    }
+    if segment.ends_with(['.', ' ']) {
+        return Err(NameError::TrailingDotOrSpace(shown(segment)));
+    }
+    if is_reserved_on_windows(segment) {
+        return Err(NameError::Reserved(shown(segment)));
+    }
+    if folded(segment).starts_with("ro-crate-") {
+        return Err(NameError::RoCrate);
+    }
     Ok(())
 }
-/// TODO
-pub fn check_set<'a>(_paths: impl IntoIterator<Item = &'a str>) -> Result<(), std::fmt::Error> {
-    Ok(())
+
+/// Device names, with any extension; Windows also reads `com¹` as `com1`, and
+/// drops spaces between the name and its extension.
+fn is_reserved_on_windows(segment: &str) -> bool {
+    let stem = segment
+        .split('.')
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches(' ');
+    let stem = folded(stem);
+    if matches!(
+        stem.as_str(),
+        "con" | "prn" | "aux" | "nul" | "conin$" | "conout$"
+    ) {
+        return true;
+    }
+    let port = stem
+        .strip_prefix("com")
+        .or_else(|| stem.strip_prefix("lpt"));
+    let mut digits = port.unwrap_or_default().chars();
+    matches!(
+        (digits.next(), digits.next()),
+        (Some('0'..='9' | '¹' | '²' | '³'), None)
+    )
 }
+
+/// Checks that paths, each of which passes [`check_file`], can be stored together.
+///
+/// # Errors
+/// When two are the same once [`folded`], or one is a file where another needs
+/// a folder.
+pub fn check_set<'a>(paths: impl IntoIterator<Item = &'a str>) -> Result<(), SetError> {
+    let mut files: HashMap<String, &str> = HashMap::new();
+    for path in paths {
+        if let Some(other) = files.insert(folded(path), path) {
+            return Err(SetError::Same(other.to_owned(), path.to_owned()));
+        }
+    }
+    // The first in order is named, whatever the order of the map.
+    let clash = files.iter().flat_map(|(fold, path)| {
+        ancestors(fold)
+            .filter_map(|folder| files.get(folder))
+            .map(move |file| (*file, *path))
+    });
+    match clash.min() {
+        Some((file, within)) => Err(SetError::FileAndFolder(file.to_owned(), within.to_owned())),
+        None => Ok(()),
+    }
+}
+
+/// The package's file name: the request's name, which is a DNS name, and `.zip`.
+#[must_use]
+pub fn safe_zip_name(request: &str) -> String {
+    let kept = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    let name: String = request.chars().filter(|c| kept(*c)).take(200).collect();
+    let name = name.trim_matches(['.', '-']);
+    match name {
+        "" => "package.zip".to_owned(),
+        name if is_reserved_on_windows(name) => format!("package-{name}.zip"),
+        name => format!("{name}.zip"),
+    }
+}
+
+#[cfg(test)]
+#[path = "names_tests.rs"]
+mod tests;

@@ -1,0 +1,184 @@
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn a_plain_name_in_any_script_is_welcome() {
+    for good in [
+        "t1.csv",
+        "tables/t1.csv",
+        "a b/c d.txt",
+        "Żółć/表.csv",
+        "100%.csv",
+        "a#b&c;d=e.csv",
+        ".hidden",
+        "a..b",
+        "console.log",
+        "com10.txt",
+        "com.txt",
+        "nullable",
+        "=cmd.csv",
+        "it's.csv",
+        "ro-crate.txt",
+        "e\u{301}x\u{301}.csv".nfc().collect::<String>().as_str(),
+    ] {
+        assert_eq!(check_file(good), Ok(()), "{good:?}");
+    }
+}
+
+#[test]
+fn a_name_that_means_something_else_somewhere_is_refused() {
+    use NameError::*;
+    let long = "a".repeat(513);
+    let cases: Vec<(&str, NameError)> = vec![
+        ("", Empty),
+        (&long, TooLong { bytes: 513 }),
+        ("/etc/passwd", Absolute),
+        ("..", Dots("..")),
+        ("a/../b", Dots("..")),
+        ("./a", Dots(".")),
+        ("a//b", EmptySegment),
+        ("a/", EmptySegment),
+        ("a\\b", Backslash),
+        ("a:b", Windows(':')),
+        ("a?", Windows('?')),
+        ("a*|", Windows('*')),
+        ("a\u{0}b", Invisible("U+0000".into())),
+        ("a\u{1b}[2J", Invisible("U+001B".into())),
+        ("\u{202e}gpj.exe", Invisible("U+202E".into())),
+        ("a\u{200d}b", Invisible("U+200D".into())),
+        ("a\u{2028}b", Invisible("U+2028".into())),
+        ("a\u{e000}b", Invisible("U+E000".into())),
+        ("a\nb", Invisible("U+000A".into())),
+        ("a.", TrailingDotOrSpace("a.".into())),
+        ("a /b", TrailingDotOrSpace("a ".into())),
+        ("...", TrailingDotOrSpace("...".into())),
+        ("con", Reserved("con".into())),
+        ("a/NUL.txt", Reserved("NUL.txt".into())),
+        ("Com1.tar.gz", Reserved("Com1.tar.gz".into())),
+        ("lpt0", Reserved("lpt0".into())),
+        ("com¹.txt", Reserved("com¹.txt".into())),
+        ("aux .txt", Reserved("aux .txt".into())),
+        ("ro-crate-metadata.json", RoCrate),
+        ("a/RO-Crate-preview.html", RoCrate),
+        ("ro-crate-preview_files/x", RoCrate),
+        ("e\u{301}.csv", NotNfc),
+        ("\u{212a}.csv", NotNfc),
+    ];
+    for (path, error) in cases {
+        assert_eq!(check_file(path), Err(error), "{path:?}");
+    }
+}
+
+#[test]
+fn five_hundred_and_twelve_bytes_are_enough() {
+    assert_eq!(check_file(&"a".repeat(512)), Ok(()));
+}
+
+#[test]
+fn names_that_meet_on_some_file_system_are_the_same() {
+    for (a, b) in [
+        ("A.csv", "a.CSV"),
+        ("Straße", "STRASSE"),
+        ("ΟΔΟΣ", "οδος"),
+        ("ΟΔΟΣ", "οδοσ"),
+        ("É", "e\u{301}"),
+        ("K", "\u{212a}"),
+        ("ﬁle", "FILE"),
+        ("ǅ", "ǆ"),
+        ("Å", "\u{212b}"),
+    ] {
+        assert_eq!(folded(a), folded(b), "{a} {b}");
+    }
+    assert_ne!(folded("a"), folded("á"));
+    assert_ne!(folded("a/b"), folded("a_b"));
+}
+
+#[test]
+fn every_character_folds_to_a_form_that_stays() {
+    for c in ('\0'..=char::MAX).filter(|c| c.is_alphanumeric()) {
+        let text = c.to_string();
+        let form = folded(&text);
+        assert_eq!(folded(&form), form, "{c:?}");
+        assert_eq!(
+            folded(&text.to_lowercase()),
+            folded(&text.to_uppercase().to_lowercase()),
+            "{c:?}"
+        );
+    }
+}
+
+#[test]
+fn sets_refuse_twins_and_files_that_are_folders() {
+    assert_eq!(check_set(["a", "b/c", "b/d", "ab"]), Ok(()));
+    assert_eq!(check_set(["a/b", "A/c"]), Ok(()));
+    assert_eq!(
+        check_set(["x", "X"]),
+        Err(SetError::Same("x".into(), "X".into()))
+    );
+    assert_eq!(
+        check_set(["é", "e\u{301}"]),
+        Err(SetError::Same("é".into(), "e\u{301}".into()))
+    );
+    for set in [
+        ["a", "a/b"],
+        ["a/b", "a"],
+        ["A", "a/b/c"],
+        ["ab/ß", "AB/SS/x"],
+    ] {
+        assert!(
+            matches!(check_set(set), Err(SetError::FileAndFolder(..))),
+            "{set:?}"
+        );
+    }
+}
+
+#[test]
+fn messages_are_harmless() {
+    let errors = [
+        check_set(["a\u{202e}", "A\u{202e}"])
+            .unwrap_err()
+            .to_string(),
+        check_file("a\u{1b}[2J").unwrap_err().to_string(),
+    ];
+    for error in errors {
+        assert_eq!(texts::check_line(&error, 500), Ok(()), "{error:?}");
+    }
+}
+
+#[test]
+fn a_package_is_named_by_its_request() {
+    assert_eq!(safe_zip_name("frailty-tables"), "frailty-tables.zip");
+    assert_eq!(safe_zip_name("con"), "package-con.zip");
+    assert_eq!(safe_zip_name("../x\n"), "x.zip");
+    assert_eq!(safe_zip_name("…"), "package.zip");
+}
+
+#[test]
+fn ancestors_are_the_folders_of_a_path() {
+    assert_eq!(ancestors("a/b/c").collect::<Vec<_>>(), ["a", "a/b"]);
+    assert_eq!(ancestors("a").count(), 0);
+}
+
+proptest! {
+    #[test]
+    fn folding_twice_changes_nothing(text in ".*") {
+        let form = folded(&text);
+        prop_assert_eq!(folded(&form), form);
+    }
+
+    #[test]
+    fn case_and_form_make_no_second_name(text in "\\PC*") {
+        prop_assert_eq!(folded(&text), folded(&text.nfd().collect::<String>()));
+        prop_assert_eq!(folded(&text), folded(&text.to_uppercase()));
+    }
+
+    #[test]
+    fn an_accepted_name_stays_below_its_folder(path in "\\PC{0,40}") {
+        if check_file(&path).is_ok() {
+            let joined = std::path::Path::new("data").join(&path);
+            prop_assert!(joined.components().all(|c| matches!(c, std::path::Component::Normal(_))));
+            prop_assert!(check_set([path.as_str()]).is_ok());
+        }
+    }
+}
