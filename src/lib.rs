@@ -9,4 +9,5 @@ pub mod api;
 pub mod audit;
 pub mod config;
 pub mod domain;
+pub mod gateway;
 pub mod storage;

@@ -113,7 +113,7 @@ impl Authenticator {
     async fn service_account(&self, token: &Token) -> Result<Caller, Problem> {
         let review = TokenReview {
             spec: TokenReviewSpec {
-                token: Some(token.expose().to_owned()),
+                token: token.expose().to_owned(),
                 audiences: Some(vec![self.audience.clone()]),
             },
             ..TokenReview::default()

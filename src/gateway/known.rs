@@ -126,10 +126,10 @@ impl Known {
         self.receipts.get(&names::folded(path))?.get(version).map(AsRef::as_ref)
     }
 
-    /// Whether a path stands in the round that is looked at.
+    /// Whether a path stands, in that spelling, in the round that is looked at.
     #[must_use]
     pub fn stands(&self, path: &str) -> bool {
-        self.view.as_ref().is_some_and(|v| v.stands(&names::folded(path)).is_some())
+        self.view.as_ref().is_some_and(|v| v.stands(&names::folded(path)) == Some(path))
     }
 
     /// What stands, by the rule that the freeze uses.

@@ -182,7 +182,7 @@ pub async fn delete(gateway: Arc<Gateway>, call: Call, path: String) -> Result<R
     let round = request::open_for_uploads(&request)?;
     let key = request::key(&request);
     let open = Open { entry: gateway.index.fresh(&key, round).await?, key, round };
-    if !open.entry.known().stands_as(&path) {
+    if !open.entry.known().stands(&path) {
         return Err(Problem::not_found("there is no such file in this round"));
     }
     let finish = async move {

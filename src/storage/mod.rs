@@ -13,6 +13,7 @@ mod error;
 pub mod keys;
 mod presign;
 pub mod proof;
+mod streaming;
 mod urls;
 mod zones;
 
