@@ -19,6 +19,7 @@ use super::reviews;
 use crate::api::{AirlockPolicy, AirlockRequest, AirlockReview};
 use crate::config::Config;
 use crate::lease::Leadership;
+use crate::shutdown;
 use crate::storage::{Identity, Release, Zones, connect, proof};
 
 /// How the process takes part.
@@ -169,7 +170,7 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         }
     });
     tracing::info!(listen = config.controller.listen, "the controller is ready");
-    let stop = shutdown();
+    let stop = shutdown::signalled();
     tokio::pin!(stop);
     loop {
         let claim = tokio::select! {
@@ -205,15 +206,18 @@ async fn lead(
     seen: broadcast::Receiver<ObjectRef<AirlockRequest>>,
 ) {
     let all = futures::stream::iter(all_of(&requests));
-    let follow = futures::stream::unfold((seen, requests.clone()), |(mut seen, requests)| async move {
-        let targets = match seen.recv().await {
-            Ok(target) => vec![target],
-            // Too many at once: look at everything.
-            Err(broadcast::error::RecvError::Lagged(_)) => all_of(&requests),
-            Err(broadcast::error::RecvError::Closed) => return None,
-        };
-        Some((targets, (seen, requests)))
-    })
+    let follow = futures::stream::unfold(
+        (seen, requests.clone()),
+        |(mut seen, requests)| async move {
+            let targets = match seen.recv().await {
+                Ok(target) => vec![target],
+                // Too many at once: look at everything.
+                Err(broadcast::error::RecvError::Lagged(_)) => all_of(&requests),
+                Err(broadcast::error::RecvError::Closed) => return None,
+            };
+            Some((targets, (seen, requests)))
+        },
+    )
     .flat_map(futures::stream::iter);
     Controller::for_stream(futures::stream::pending(), requests)
         .with_config(controller::Config::default().concurrency(config.controller.concurrency))
@@ -234,7 +238,11 @@ async fn lead(
 }
 
 fn all_of(requests: &Store<AirlockRequest>) -> Vec<ObjectRef<AirlockRequest>> {
-    requests.state().iter().map(|request| ObjectRef::from_obj(request.as_ref())).collect()
+    requests
+        .state()
+        .iter()
+        .map(|request| ObjectRef::from_obj(request.as_ref()))
+        .collect()
 }
 
 /// A review wakes its request; one that names none is told so.
@@ -298,17 +306,4 @@ where
 fn prepare_spool(config: &Config) -> Result<(), RunError> {
     let dir = &config.controller.packaging.spool_dir;
     std::fs::create_dir_all(dir).map_err(RunError::Spool)
-}
-
-/// SIGTERM or SIGINT.
-async fn shutdown() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut term) = signal(SignalKind::terminate()) else {
-        return drop(tokio::signal::ctrl_c().await);
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
-    tracing::info!("stopping");
 }
