@@ -52,7 +52,11 @@ test | test-long)
     step tools
     step cargo fmt --check
     step cargo clippy --locked --all-targets -- -D warnings
-    step cargo_test --lib --bins
+    if [ "$what" = test-long ]; then
+        step cargo_test --lib --bins -- --include-ignored
+    else
+        step cargo_test --lib --bins
+    fi
     step cargo_test --doc
     step crds_are_current
     step cargo build --locked
