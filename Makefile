@@ -29,7 +29,8 @@ env-restart: build ## restart the operator only, with the present build
 	@$(DRIVER) restart --dir $(DIR)
 
 generate: ## write the CRDs from the Rust types: crds/ and the chart
-	cargo run --locked --quiet -- crd
+	cargo run --locked --quiet -- crd --dir crds
+	cp crds/*.yaml charts/trevor/crds-files/
 
 fmt: ## format the code
 	cargo fmt

@@ -44,7 +44,10 @@ pub enum ConfigError {
 }
 
 fn bad(key: impl Into<String>, problem: impl Into<String>) -> ConfigError {
-    ConfigError::Key { key: key.into(), problem: problem.into() }
+    ConfigError::Key {
+        key: key.into(),
+        problem: problem.into(),
+    }
 }
 
 /// The whole tree.
@@ -62,7 +65,29 @@ pub struct Config {
     #[serde(default)]
     pub identity: Identity,
     #[serde(default)]
+    pub audit: Audit,
+    #[serde(default)]
+    pub notifications: Notifications,
+    #[serde(default)]
     pub log: Log,
+}
+
+/// `audit`. This version keeps the chains and signs no checkpoints.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+pub struct Audit {
+    pub signing_key_secret: Option<String>,
+    pub checkpoint_seconds: Option<i64>,
+}
+
+/// `notifications`. This version sends none.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+pub struct Notifications {
+    pub channels: Vec<serde_json::Value>,
+    pub allowed_hosts: Vec<String>,
 }
 
 /// `storage`: buckets and their rules.
@@ -284,7 +309,10 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { format: LogFormat::Json, level: "info".into() }
+        Self {
+            format: LogFormat::Json,
+            level: "info".into(),
+        }
     }
 }
 
@@ -304,8 +332,10 @@ impl Config {
     /// # Errors
     /// With the key and what to do, in one line.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.display().to_string(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.display().to_string(),
+            source,
+        })?;
         Self::parse(&text, &path.display().to_string())
     }
 
@@ -324,20 +354,42 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         self.storage.check()?;
+        // Better no start than a promise that nobody keeps.
+        if self.audit.signing_key_secret.is_some() {
+            return Err(bad(
+                "audit.signing_key_secret",
+                "is set, and this version signs no checkpoints; remove it",
+            ));
+        }
+        if !self.notifications.channels.is_empty() {
+            return Err(bad(
+                "notifications.channels",
+                "has entries, and this version sends no notifications; remove them",
+            ));
+        }
         let pub_name = &self.crate_.publisher.name;
         if pub_name.trim().is_empty() {
-            return Err(bad("crate.publisher.name", "is missing; it is the organisation that releases"));
+            return Err(bad(
+                "crate.publisher.name",
+                "is missing; it is the organisation that releases",
+            ));
         }
         for (key, mib) in [
             ("gateway.memory_budget_mib", self.gateway.memory_budget_mib),
-            ("controller.packaging.memory_budget_mib", self.controller.packaging.memory_budget_mib),
+            (
+                "controller.packaging.memory_budget_mib",
+                self.controller.packaging.memory_budget_mib,
+            ),
         ] {
             if !(32..=65_536).contains(&mib) {
                 return Err(bad(key, format!("is {mib}; give 32 to 65,536")));
             }
         }
         if self.controller.concurrency == 0 {
-            return Err(bad("controller.concurrency", "is 0, which would mean unbounded; give 1 or more"));
+            return Err(bad(
+                "controller.concurrency",
+                "is 0, which would mean unbounded; give 1 or more",
+            ));
         }
         if self.gateway.tls.secret.is_none() && !self.gateway.tls.allow_plaintext {
             return Err(bad(
@@ -345,9 +397,15 @@ impl Config {
                 "has no secret; name one, or set allow_plaintext: true behind something that serves TLS",
             ));
         }
-        for (key, address) in [("gateway.listen", &self.gateway.listen), ("controller.listen", &self.controller.listen)] {
+        for (key, address) in [
+            ("gateway.listen", &self.gateway.listen),
+            ("controller.listen", &self.controller.listen),
+        ] {
             if address.parse::<std::net::SocketAddr>().is_err() {
-                return Err(bad(key, format!("is {address:?}; give an address and a port, such as 0.0.0.0:8080")));
+                return Err(bad(
+                    key,
+                    format!("is {address:?}; give an address and a port, such as 0.0.0.0:8080"),
+                ));
             }
         }
         Ok(())
@@ -359,26 +417,41 @@ impl Storage {
         self.check_bucket("quarantine", &self.quarantine)?;
         self.check_bucket("release", &self.release)?;
         if self.quarantine.same_place(&self.release) {
-            return Err(bad("storage.release.bucket", "is the quarantine bucket; release needs one of its own (ADR-0002)"));
+            return Err(bad(
+                "storage.release.bucket",
+                "is the quarantine bucket; release needs one of its own (ADR-0002)",
+            ));
         }
         if let Some(records) = &self.records {
             self.check_bucket("records", records)?;
             if records.same_place(&self.release) {
-                return Err(bad("storage.records.bucket", "is the release bucket; records stay inside the boundary"));
+                return Err(bad(
+                    "storage.records.bucket",
+                    "is the release bucket; records stay inside the boundary",
+                ));
             }
         }
         if let Some(staging) = &self.staging {
             self.check_bucket("staging", staging)?;
             if staging.same_place(&self.release) {
-                return Err(bad("storage.staging.bucket", "is the release bucket; staging needs one of its own"));
+                return Err(bad(
+                    "storage.staging.bucket",
+                    "is the release bucket; staging needs one of its own",
+                ));
             }
             if staging.same_place(&self.quarantine) && !self.allow_shared_bucket {
-                return Err(bad("storage.staging.bucket", "is the quarantine bucket; use another, or set storage.allow_shared_bucket: true"));
+                return Err(bad(
+                    "storage.staging.bucket",
+                    "is the quarantine bucket; use another, or set storage.allow_shared_bucket: true",
+                ));
             }
         }
         let ttl = self.presigned_url_ttl_seconds;
         if !(60..=MAX_URL_TTL_SECONDS).contains(&ttl) {
-            return Err(bad("storage.presigned_url_ttl_seconds", format!("is {ttl}; give 60 to 604,800 (7 days, the limit of S3)")));
+            return Err(bad(
+                "storage.presigned_url_ttl_seconds",
+                format!("is {ttl}; give 60 to 604,800 (7 days, the limit of S3)"),
+            ));
         }
         self.quarantine_retention()?;
         self.release_retention()?;
@@ -388,9 +461,15 @@ impl Storage {
     fn check_bucket(&self, zone: &str, bucket: &Bucket) -> Result<(), ConfigError> {
         let key = |name: &str| format!("storage.{zone}.{name}");
         if bucket.bucket.len() < 3 {
-            return Err(bad(key("bucket"), "is missing or shorter than three letters"));
+            return Err(bad(
+                key("bucket"),
+                "is missing or shorter than three letters",
+            ));
         }
-        for (name, url) in [("endpoint", &bucket.endpoint), ("public_endpoint", &bucket.public_endpoint)] {
+        for (name, url) in [
+            ("endpoint", &bucket.endpoint),
+            ("public_endpoint", &bucket.public_endpoint),
+        ] {
             let Some(url) = url else { continue };
             let Ok(uri) = url.parse::<http::Uri>() else {
                 return Err(bad(key(name), "is not a URL"));
@@ -399,7 +478,10 @@ impl Storage {
                 Some("https") => {}
                 Some("http") if self.allow_http => {}
                 Some("http") => {
-                    return Err(bad(key(name), "is plain http; use https, or set storage.allow_http: true for a test"));
+                    return Err(bad(
+                        key(name),
+                        "is plain http; use https, or set storage.allow_http: true for a test",
+                    ));
                 }
                 _ => return Err(bad(key(name), "has no scheme; give https://host[:port]")),
             }
@@ -418,7 +500,12 @@ impl Storage {
     /// # Errors
     /// When days and seconds are both given, or out of bounds.
     pub fn quarantine_retention(&self) -> Result<i64, ConfigError> {
-        self.retention("quarantine", self.quarantine_retention_days, self.quarantine_retention_seconds, 90)
+        self.retention(
+            "quarantine",
+            self.quarantine_retention_days,
+            self.quarantine_retention_seconds,
+            90,
+        )
     }
 
     /// Seconds that a package is kept after release.
@@ -426,16 +513,31 @@ impl Storage {
     /// # Errors
     /// When days and seconds are both given, or out of bounds.
     pub fn release_retention(&self) -> Result<i64, ConfigError> {
-        self.retention("release", self.release_retention_days, self.release_retention_seconds, 30)
+        self.retention(
+            "release",
+            self.release_retention_days,
+            self.release_retention_seconds,
+            30,
+        )
     }
 
-    fn retention(&self, zone: &str, days: Option<i64>, seconds: Option<i64>, default_days: i64) -> Result<i64, ConfigError> {
+    fn retention(
+        &self,
+        zone: &str,
+        days: Option<i64>,
+        seconds: Option<i64>,
+        default_days: i64,
+    ) -> Result<i64, ConfigError> {
         let key = |unit: &str| format!("storage.{zone}_retention_{unit}");
         match (days, seconds) {
-            (Some(_), Some(_)) => Err(bad(key("seconds"), "and the same in days are both given; keep one")),
-            (_, Some(_)) if !self.allow_short_retention => {
-                Err(bad(key("seconds"), "needs storage.allow_short_retention: true"))
-            }
+            (Some(_), Some(_)) => Err(bad(
+                key("seconds"),
+                "and the same in days are both given; keep one",
+            )),
+            (_, Some(_)) if !self.allow_short_retention => Err(bad(
+                key("seconds"),
+                "needs storage.allow_short_retention: true",
+            )),
             (_, Some(s)) if s < 1 => Err(bad(key("seconds"), "must be at least 1")),
             (_, Some(s)) => Ok(s),
             (days, None) => {
@@ -480,16 +582,40 @@ crate: {publisher: {name: University}}
     fn each_wrong_configuration_is_one_line_that_names_the_key() {
         let rows = [
             ("bucket: trevor-quarantine, ", "", "storage.quarantine"),
-            ("https://q.example", "http://q.example", "storage.quarantine.endpoint"),
+            (
+                "https://q.example",
+                "http://q.example",
+                "storage.quarantine.endpoint",
+            ),
             ("https://r.example", "r.example", "storage.release.endpoint"),
             ("gateway: {tls: {allow_plaintext: true}}", "", "gateway.tls"),
             ("{name: University}", "{name: ''}", "crate.publisher.name"),
-            ("storage:", "storage:\n  presigned_url_ttl_seconds: 604801", "storage.presigned_url_ttl_seconds"),
-            ("storage:", "storage:\n  quarantine_retention_days: 0", "storage.quarantine_retention_days"),
-            ("storage:", "storage:\n  release_retention_seconds: 5", "storage.release_retention_seconds"),
+            (
+                "storage:",
+                "storage:\n  presigned_url_ttl_seconds: 604801",
+                "storage.presigned_url_ttl_seconds",
+            ),
+            (
+                "storage:",
+                "storage:\n  quarantine_retention_days: 0",
+                "storage.quarantine_retention_days",
+            ),
+            (
+                "storage:",
+                "storage:\n  release_retention_seconds: 5",
+                "storage.release_retention_seconds",
+            ),
             ("storage:", "storage:\n  retention: 5", "retention"),
-            ("bucket: trevor-release, endpoint: 'https://r.example'", "bucket: trevor-quarantine, endpoint: 'https://q.example'", "storage.release.bucket"),
-            ("gateway: {", "gateway: {memory_budget_mib: 1, ", "gateway.memory_budget_mib"),
+            (
+                "bucket: trevor-release, endpoint: 'https://r.example'",
+                "bucket: trevor-quarantine, endpoint: 'https://q.example'",
+                "storage.release.bucket",
+            ),
+            (
+                "gateway: {",
+                "gateway: {memory_budget_mib: 1, ",
+                "gateway.memory_budget_mib",
+            ),
         ];
         for (from, to, key) in rows {
             let text = GOOD.replace(from, to);

@@ -33,7 +33,10 @@ impl Claim {
     /// The claim of a process that was told to lead without a Lease.
     #[must_use]
     pub fn unconditional() -> Self {
-        Self { term: 0, expires: None }
+        Self {
+            term: 0,
+            expires: None,
+        }
     }
 
     /// Whether it still holds.
@@ -58,7 +61,10 @@ impl Leadership {
         let (sender, claim) = watch::channel(Some(Claim::unconditional()));
         // The value stays readable after the sender is gone.
         drop(sender);
-        Self { claim, holder: holder.into() }
+        Self {
+            claim,
+            holder: holder.into(),
+        }
     }
 
     /// Competes for the Lease in `namespace` until the process ends.
@@ -74,7 +80,10 @@ impl Leadership {
     /// The claim, if it holds now.
     #[must_use]
     pub fn current(&self) -> Option<Claim> {
-        self.claim.borrow().clone().filter(|claim| claim.holds(Instant::now()))
+        self.claim
+            .borrow()
+            .clone()
+            .filter(|claim| claim.holds(Instant::now()))
     }
 
     /// Waits until this process leads.
@@ -92,8 +101,12 @@ impl Leadership {
     /// Waits until this process leads no more, or in another term.
     pub async fn lost(&mut self, term: i64) {
         loop {
-            let Some(claim) = self.current().filter(|claim| claim.term == term) else { return };
-            let Some(expires) = claim.expires else { return std::future::pending().await };
+            let Some(claim) = self.current().filter(|claim| claim.term == term) else {
+                return;
+            };
+            let Some(expires) = claim.expires else {
+                return std::future::pending().await;
+            };
             tokio::select! {
                 () = tokio::time::sleep_until(expires) => {}
                 _ = self.claim.changed() => {}
@@ -115,7 +128,10 @@ async fn hold(leases: Api<Lease>, holder: Arc<str>, sender: watch::Sender<Option
                     tracing::info!(term = new_term, holder = %holder, "leading");
                 }
                 term = Some(new_term);
-                sender.send_replace(Some(Claim { term: new_term, expires: Some(began + DURATION) }));
+                sender.send_replace(Some(Claim {
+                    term: new_term,
+                    expires: Some(began + DURATION),
+                }));
                 RENEW
             }
             Ok(Ok(None)) => {
@@ -145,10 +161,18 @@ async fn claim(
     let now = MicroTime(jiff::Timestamp::now());
     let Some(mut lease) = leases.get_opt(NAME).await? else {
         let lease = Lease {
-            metadata: ObjectMeta { name: Some(NAME.into()), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                name: Some(NAME.into()),
+                ..ObjectMeta::default()
+            },
             spec: Some(spec(holder, 1, now.clone(), now)),
         };
-        return settle(leases.create(&PostParams::default(), &lease).await.map(|_| 1));
+        return settle(
+            leases
+                .create(&PostParams::default(), &lease)
+                .await
+                .map(|_| 1),
+        );
     };
     let old = lease.spec.clone().unwrap_or_default();
     let transitions = i64::from(old.lease_transitions.unwrap_or(0));
@@ -156,14 +180,24 @@ async fn claim(
     if held_by == holder && term == Some(transitions) {
         let acquired = old.acquire_time.unwrap_or_else(|| now.clone());
         lease.spec = Some(spec(holder, transitions, acquired, now));
-        return settle(leases.replace(NAME, &PostParams::default(), &lease).await.map(|_| transitions));
+        return settle(
+            leases
+                .replace(NAME, &PostParams::default(), &lease)
+                .await
+                .map(|_| transitions),
+        );
     }
     // A restart in the same pod has the same identity: whoever had it is gone.
     if held_by != holder && !held_by.is_empty() && !expired(&lease, seen) {
         return Ok(None);
     }
     lease.spec = Some(spec(holder, transitions + 1, now.clone(), now));
-    settle(leases.replace(NAME, &PostParams::default(), &lease).await.map(|_| transitions + 1))
+    settle(
+        leases
+            .replace(NAME, &PostParams::default(), &lease)
+            .await
+            .map(|_| transitions + 1),
+    )
 }
 
 /// A Lease is expired when we saw it unchanged for its whole duration; clocks of

@@ -11,6 +11,8 @@ pub mod cli;
 pub mod config;
 pub mod controller;
 pub mod domain;
+pub mod gateway;
 pub mod lease;
 pub mod package;
+pub mod shutdown;
 pub mod storage;

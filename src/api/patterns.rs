@@ -7,8 +7,7 @@
 /// One line without control, format, separator or private-use characters.
 pub const LINE: &str = r"^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}]*$";
 /// As [`LINE`], and not empty or blank.
-pub const NON_EMPTY_LINE: &str =
-    r"^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}]*[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\s][^\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}]*$";
+pub const NON_EMPTY_LINE: &str = r"^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}]*[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\s][^\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}]*$";
 /// Several lines: as [`LINE`], with line feeds, carriage returns and tabs.
 pub const TEXT: &str = r"^([^\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}]|[\n\r\t])*$";
 /// A relative path; one that ends in `/` stands for whatever lies beneath.

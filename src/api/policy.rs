@@ -73,7 +73,11 @@ pub struct DirectionRules {
     #[schemars(length(max = 100), inner(length(min = 1, max = 16), regex(pattern = patterns::EXTENSION)))]
     pub allowed_extensions: Option<Vec<String>>,
     /// Life of a pre-signed URL; configuration's (egress), 3,600 (ingress).
-    #[serde(default, rename = "urlTTLSeconds", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "urlTTLSeconds",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(range(min = 60, max = 604_800))]
     pub url_ttl_seconds: Option<i64>,
     /// Days that quarantined files are kept after closing; configuration's.
@@ -119,7 +123,10 @@ pub struct Publisher {
     pub name: String,
     /// Its ROR, as a URL or without its host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 100), regex(pattern = "^(https://ror[.]org/)?0[a-hj-km-np-tv-z0-9]{6}[0-9]{2}$"))]
+    #[schemars(
+        length(max = 100),
+        regex(pattern = "^(https://ror[.]org/)?0[a-hj-km-np-tv-z0-9]{6}[0-9]{2}$")
+    )]
     pub ror: Option<String>,
     /// Its home page.
     #[serde(default, skip_serializing_if = "Option::is_none")]

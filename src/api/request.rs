@@ -493,4 +493,3 @@ pub struct AuditHead {
     /// SHA-256 of the last entry.
     pub hash: String,
 }
-

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::patterns;
 
 /// What a reviewer says. A value that this version does not know never counts as a yes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 pub enum ReviewDecision {
     /// It may cross.
     Approve,

@@ -46,6 +46,8 @@ pub struct AirlockSessionSpec {
 
 impl fmt::Debug for AirlockSessionSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AirlockSessionSpec").field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("AirlockSessionSpec")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
     }
 }

@@ -39,7 +39,10 @@ pub struct Chain {
 
 fn start() -> Known {
     let hash = Sha256Hex::from_raw(&[0; 32]);
-    Known { head: Head { sequence: 0, hash }, ids: HashSet::new() }
+    Known {
+        head: Head { sequence: 0, hash },
+        ids: HashSet::new(),
+    }
 }
 
 /// Name of an entry's object: 20 digits, so that names sort as numbers.
@@ -52,13 +55,19 @@ impl Chain {
     /// A chain that may have entries; they are read at the first append.
     #[must_use]
     pub fn new(prefix: String) -> Self {
-        Self { prefix, known: Mutex::new(None) }
+        Self {
+            prefix,
+            known: Mutex::new(None),
+        }
     }
 
     /// A chain that nobody wrote to before (its prefix is unique to this process).
     #[must_use]
     pub fn fresh(prefix: String) -> Self {
-        Self { prefix, known: Mutex::new(Some(start())) }
+        Self {
+            prefix,
+            known: Mutex::new(Some(start())),
+        }
     }
 
     /// Appends those events that the chain does not have, as one entry, and
@@ -79,7 +88,12 @@ impl Chain {
         result
     }
 
-    async fn append_to(&self, bucket: &Bucket, known: &mut Known, mut events: Vec<Event>) -> Result<Head, StorageError> {
+    async fn append_to(
+        &self,
+        bucket: &Bucket,
+        known: &mut Known,
+        mut events: Vec<Event>,
+    ) -> Result<Head, StorageError> {
         loop {
             events.retain(|event| !known.ids.contains(&event.id));
             if events.is_empty() {
@@ -91,8 +105,13 @@ impl Chain {
                 events: events.clone(),
             };
             let key = format!("{}{}", self.prefix, entry_name(entry.sequence));
-            let bytes = Bytes::from(canonical::to_vec(&entry).map_err(|e| corrupt(bucket, &key, &e.to_string()))?);
-            let stored = match bucket.create(&key, bytes.clone(), "application/json").await? {
+            let bytes = Bytes::from(
+                canonical::to_vec(&entry).map_err(|e| corrupt(bucket, &key, &e.to_string()))?,
+            );
+            let stored = match bucket
+                .create(&key, bytes.clone(), "application/json")
+                .await?
+            {
                 Created::New => bytes,
                 Created::Exists => bucket
                     .get(&key)
@@ -109,7 +128,8 @@ impl Chain {
         let mut entries = stream::iter(keys)
             .map(|listed| async move {
                 let bytes = bucket.get(&listed.key).await?;
-                let bytes = bytes.ok_or_else(|| corrupt(bucket, &listed.key, "is listed, and gone"))?;
+                let bytes =
+                    bytes.ok_or_else(|| corrupt(bucket, &listed.key, "is listed, and gone"))?;
                 Ok::<_, StorageError>((listed.key, bytes))
             })
             .buffered(8);
@@ -121,18 +141,32 @@ impl Chain {
 }
 
 fn absorb(known: &mut Known, bucket: &Bucket, key: &str, bytes: &[u8]) -> Result<(), StorageError> {
-    let entry: Entry = serde_json::from_slice(bytes).map_err(|e| corrupt(bucket, key, &e.to_string()))?;
+    let entry: Entry =
+        serde_json::from_slice(bytes).map_err(|e| corrupt(bucket, key, &e.to_string()))?;
     if entry.sequence != known.head.sequence + 1 || entry.previous != known.head.hash {
-        return Err(corrupt(bucket, key, "does not continue its chain; the ledger was changed"));
+        return Err(corrupt(
+            bucket,
+            key,
+            "does not continue its chain; the ledger was changed",
+        ));
     }
-    known.head = Head { sequence: entry.sequence, hash: Sha256Hex::of(bytes) };
+    known.head = Head {
+        sequence: entry.sequence,
+        hash: Sha256Hex::of(bytes),
+    };
     if known.ids.len() > REMEMBERED {
         known.ids.clear();
     }
-    known.ids.extend(entry.events.into_iter().map(|event| event.id));
+    known
+        .ids
+        .extend(entry.events.into_iter().map(|event| event.id));
     Ok(())
 }
 
 fn corrupt(bucket: &Bucket, key: &str, problem: &str) -> StorageError {
-    StorageError::Corrupt { bucket: bucket.name().to_owned(), key: key.to_owned(), problem: problem.to_owned() }
+    StorageError::Corrupt {
+        bucket: bucket.name().to_owned(),
+        key: key.to_owned(),
+        problem: problem.to_owned(),
+    }
 }

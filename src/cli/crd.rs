@@ -41,7 +41,10 @@ pub fn run(args: &CrdArgs) -> Result<(), CrdError> {
         };
         let path = dir.join(format!("{}.yaml", definition.spec.names.plural));
         let written = std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&path, text));
-        written.map_err(|source| CrdError::Write { path: path.display().to_string(), source })?;
+        written.map_err(|source| CrdError::Write {
+            path: path.display().to_string(),
+            source,
+        })?;
     }
     print!("{printed}");
     Ok(())

@@ -7,9 +7,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::controller;
+use crate::gateway;
+use crate::shutdown;
+use crate::storage::Zones;
 
 /// Moves files across the boundary of a trusted research environment, after human review.
 #[derive(Parser)]
@@ -57,7 +61,10 @@ struct ControllerArgs {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
@@ -83,14 +90,44 @@ async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
             controller::run(config, client, options(&args)).await?;
         }
         Command::Gateway(args) => {
-            let (_config, _client) = start(&args).await?;
+            let (config, client) = start(&args).await?;
+            let zones = Zones::connect(&config.storage).await;
+            gateway::serve(config, client, zones, until_told()).await?;
         }
         Command::Run(args) => {
             let (config, client) = start(&args.config).await?;
-            controller::run(config, client, options(&args)).await?;
+            let zones = Zones::connect(&config.storage).await;
+            let end = until_told();
+            tokio::try_join!(
+                async {
+                    controller::run(config.clone(), client.clone(), options(&args))
+                        .await
+                        .map_err(boxed)
+                },
+                async {
+                    gateway::serve(config.clone(), client.clone(), zones, end)
+                        .await
+                        .map_err(boxed)
+                },
+            )?;
         }
     }
     Ok(())
+}
+
+fn boxed(error: impl std::error::Error + 'static) -> Box<dyn std::error::Error> {
+    Box::new(error)
+}
+
+/// Ends with SIGTERM or SIGINT.
+fn until_told() -> CancellationToken {
+    let end = CancellationToken::new();
+    let told = end.clone();
+    tokio::spawn(async move {
+        shutdown::signalled().await;
+        told.cancel();
+    });
+    end
 }
 
 async fn start(args: &ConfigArgs) -> Result<(Config, kube::Client), Box<dyn std::error::Error>> {
@@ -103,7 +140,11 @@ async fn start(args: &ConfigArgs) -> Result<(Config, kube::Client), Box<dyn std:
 fn options(args: &ControllerArgs) -> controller::Options {
     let unique = || format!("trevor-{}", uuid::Uuid::new_v4().simple());
     controller::Options {
-        holder: args.identity.clone().filter(|i| !i.is_empty()).unwrap_or_else(unique),
+        holder: args
+            .identity
+            .clone()
+            .filter(|i| !i.is_empty())
+            .unwrap_or_else(unique),
         namespace: args.namespace.clone(),
         elect: args.leader_elect,
     }

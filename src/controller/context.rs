@@ -97,7 +97,10 @@ impl Context {
     }
 
     fn remember<T>(&self, uid: &str, with: impl FnOnce(&mut Memory) -> T) -> T {
-        let mut memory = self.memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut memory = self
+            .memory
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         with(memory.entry(uid.to_owned()).or_default())
     }
 
@@ -119,7 +122,10 @@ impl Context {
 
     /// Nothing of the request is needed any more.
     pub fn forget(&self, uid: &str) {
-        let mut memory = self.memory.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut memory = self
+            .memory
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         memory.remove(uid);
     }
 
@@ -130,7 +136,10 @@ impl Context {
             m.failures = m.failures.saturating_add(1);
             m.failures
         });
-        jittered(Duration::from_secs(1 << failures.saturating_sub(1).min(6)).min(Duration::from_secs(60)))
+        jittered(
+            Duration::from_secs(1 << failures.saturating_sub(1).min(6))
+                .min(Duration::from_secs(60)),
+        )
     }
 
     /// The next pause of a request that waits for files: growing to two minutes.

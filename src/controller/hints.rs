@@ -37,8 +37,17 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 impl Hints {
     /// Puts it together.
-    pub fn new(wake: mpsc::UnboundedSender<ObjectRef<AirlockRequest>>, requests: Store<AirlockRequest>, leadership: Leadership) -> Self {
-        Self { wake, requests, leadership, recent: Arc::default() }
+    pub fn new(
+        wake: mpsc::UnboundedSender<ObjectRef<AirlockRequest>>,
+        requests: Store<AirlockRequest>,
+        leadership: Leadership,
+    ) -> Self {
+        Self {
+            wake,
+            requests,
+            leadership,
+            recent: Arc::default(),
+        }
     }
 
     /// The routes.

@@ -17,10 +17,20 @@ use crate::storage::StorageError;
 
 /// The events of all facts at hand, by id.
 pub fn events(subject: &Subject, facts: &Facts) -> BTreeMap<String, Event> {
-    let mut log = Log { subject, events: BTreeMap::new() };
+    let mut log = Log {
+        subject,
+        events: BTreeMap::new(),
+    };
     if let Some(owner) = &facts.owner {
-        let detail = json!({"name": owner.name, "direction": owner.direction, "cluster": owner.cluster});
-        log.add("created", "Created", Some(&owner.submitter), owner.created, detail);
+        let detail =
+            json!({"name": owner.name, "direction": owner.direction, "cluster": owner.cluster});
+        log.add(
+            "created",
+            "Created",
+            Some(&owner.submitter),
+            owner.created,
+            detail,
+        );
     }
     if let Some(round) = &facts.last {
         log.round(round);
@@ -30,7 +40,13 @@ pub fn events(subject: &Subject, facts: &Facts) -> BTreeMap<String, Event> {
         log.add("closed", "Closed", None, closed.time, detail);
     }
     if let Some(revoked) = &facts.revoked {
-        log.add("revoked", "Revoked", Some(&revoked.by), revoked.time, json!({"reason": revoked.reason}));
+        log.add(
+            "revoked",
+            "Revoked",
+            Some(&revoked.by),
+            revoked.time,
+            json!({"reason": revoked.reason}),
+        );
     }
     log.events
 }
@@ -47,7 +63,10 @@ pub async fn append(
     }
     let mut events: Vec<Event> = events.into_values().collect();
     events.sort_by(|a, b| (a.time, &a.id).cmp(&(b.time, &b.id)));
-    ctx.chain(&subject.key).append(ctx.zones.records.bucket(), events).await.map(Some)
+    ctx.chain(&subject.key)
+        .append(ctx.zones.records.bucket(), events)
+        .await
+        .map(Some)
 }
 
 struct Log<'a> {
@@ -85,10 +104,19 @@ impl Log<'_> {
     fn round(&mut self, round: &Round) {
         let id = |what: &str| format!("r{}-{what}", round.round);
         if let Some(seal) = &round.seal {
-            self.add(&id("1-sealed"), "Sealed", None, seal.time, json!({"round": round.round, "policy": seal.policy}));
+            self.add(
+                &id("1-sealed"),
+                "Sealed",
+                None,
+                seal.time,
+                json!({"round": round.round, "policy": seal.policy}),
+            );
             self.transition(&id("1-sealed"), "Draft", "Submitted");
         }
-        let sealed = round.seal.as_ref().map_or(Timestamp::UNIX_EPOCH, |s| s.time);
+        let sealed = round
+            .seal
+            .as_ref()
+            .map_or(Timestamp::UNIX_EPOCH, |s| s.time);
         match &round.freeze {
             Some(Freeze::Manifest(manifest)) => {
                 let digest = round.frozen().map(|f| f.digest.to_string());
@@ -116,7 +144,8 @@ impl Log<'_> {
         }
         if let Some(failure) = &round.failure {
             let name = id(&format!("5-failed-{:06}", failure.attempt));
-            let detail = json!({"round": round.round, "attempt": failure.attempt, "reason": failure.reason});
+            let detail =
+                json!({"round": round.round, "attempt": failure.attempt, "reason": failure.reason});
             self.add(&name, "ReleaseFailed", None, failure.time, detail);
             self.transition(&name, "Releasing", "Failed");
         }
@@ -140,7 +169,8 @@ impl Log<'_> {
     fn outcome(&mut self, round: &Round, outcome: &Outcome) {
         self.reviews(&outcome.reviews);
         let id = format!("r{}-6-outcome", round.round);
-        let detail = json!({"round": round.round, "outcome": outcome.kind, "package": outcome.package});
+        let detail =
+            json!({"round": round.round, "outcome": outcome.kind, "package": outcome.package});
         self.add(&id, "Outcome", None, outcome.time, detail);
         self.transition(&id, "Releasing", &format!("{:?}", outcome.kind));
     }

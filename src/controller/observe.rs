@@ -12,13 +12,17 @@ use crate::storage::{Bucket, StorageError};
 /// All facts of a request.
 pub async fn facts(records: &Bucket, key: &RequestKey) -> Result<Facts, StorageError> {
     let (owner_key, rounds_key) = (key.owner(), key.rounds());
-    let (owner, rounds) = tokio::try_join!(read(records, &owner_key), records.folders(&rounds_key))?;
+    let (owner, rounds) =
+        tokio::try_join!(read(records, &owner_key), records.folders(&rounds_key))?;
     if owner.is_none() {
         return Ok(Facts::default());
     }
     let mut numbers: Vec<i64> = rounds.iter().filter_map(|name| name.parse().ok()).collect();
     numbers.sort_unstable_by(|a, b| b.cmp(a));
-    let mut facts = Facts { owner, ..Facts::default() };
+    let mut facts = Facts {
+        owner,
+        ..Facts::default()
+    };
     let mut older = numbers.into_iter();
     for number in older.by_ref() {
         let found = round(records, key, number).await?;
@@ -31,14 +35,19 @@ pub async fn facts(records: &Bucket, key: &RequestKey) -> Result<Facts, StorageE
     match facts.last.as_ref().and_then(Round::end) {
         Some(End::Closed(_)) => {
             let (closed, revoked) = (key.closed(), key.revoked());
-            (facts.closed, facts.revoked) = tokio::try_join!(read(records, &closed), read(records, &revoked))?;
+            (facts.closed, facts.revoked) =
+                tokio::try_join!(read(records, &closed), read(records, &revoked))?;
         }
         Some(End::Returned) | None => {}
     }
     Ok(facts)
 }
 
-async fn previous(records: &Bucket, key: &RequestKey, older: impl Iterator<Item = i64>) -> Result<Option<Frozen>, StorageError> {
+async fn previous(
+    records: &Bucket,
+    key: &RequestKey,
+    older: impl Iterator<Item = i64>,
+) -> Result<Option<Frozen>, StorageError> {
     for number in older {
         if let Some(freeze) = read::<Freeze>(records, &key.manifest(number)).await?
             && let Some(frozen) = freeze.frozen()
@@ -52,12 +61,26 @@ async fn previous(records: &Bucket, key: &RequestKey, older: impl Iterator<Item 
 /// The facts of one round.
 pub async fn round(records: &Bucket, key: &RequestKey, number: i64) -> Result<Round, StorageError> {
     let (seal, manifest, decision) = (key.seal(number), key.manifest(number), key.decision(number));
-    let (seal, freeze, decision) =
-        tokio::try_join!(read(records, &seal), read(records, &manifest), read(records, &decision))?;
-    let mut found = Round { round: number, seal, freeze, decision, ..Round::default() };
-    if found.decision.as_ref().is_some_and(|d| d.verdict == Verdict::Approved) {
+    let (seal, freeze, decision) = tokio::try_join!(
+        read(records, &seal),
+        read(records, &manifest),
+        read(records, &decision)
+    )?;
+    let mut found = Round {
+        round: number,
+        seal,
+        freeze,
+        decision,
+        ..Round::default()
+    };
+    if found
+        .decision
+        .as_ref()
+        .is_some_and(|d| d.verdict == Verdict::Approved)
+    {
         let outcome = key.outcome(number);
-        let (outcome, attempts) = tokio::try_join!(read(records, &outcome), attempts(records, key, number))?;
+        let (outcome, attempts) =
+            tokio::try_join!(read(records, &outcome), attempts(records, key, number))?;
         found.outcome = outcome;
         found.attempts = attempts;
         if let Some(last) = found.attempts.last() {
@@ -68,9 +91,16 @@ pub async fn round(records: &Bucket, key: &RequestKey, number: i64) -> Result<Ro
 }
 
 /// The attempts of a round, in order.
-pub async fn attempts(records: &Bucket, key: &RequestKey, number: i64) -> Result<Vec<Attempt>, StorageError> {
+pub async fn attempts(
+    records: &Bucket,
+    key: &RequestKey,
+    number: i64,
+) -> Result<Vec<Attempt>, StorageError> {
     let listed = records.list(&key.attempts(number)).await?;
-    let keys = listed.into_iter().map(|l| l.key).filter(|k| !k.ends_with(".failed.json"));
+    let keys = listed
+        .into_iter()
+        .map(|l| l.key)
+        .filter(|k| !k.ends_with(".failed.json"));
     let mut found: Vec<Attempt> = stream::iter(keys)
         .map(|key| async move { read::<Attempt>(records, &key).await })
         .buffered(8)

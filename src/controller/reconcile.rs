@@ -70,7 +70,10 @@ pub struct Rest {
 }
 
 /// The reconcile function of the request controller.
-pub async fn reconcile(cached: Arc<AirlockRequest>, ctx: Arc<Context>) -> Result<Action, EffectError> {
+pub async fn reconcile(
+    cached: Arc<AirlockRequest>,
+    ctx: Arc<Context>,
+) -> Result<Action, EffectError> {
     if is_at_rest(&cached) {
         reviews::tell_closed(&ctx, &cached).await?;
         return Ok(Action::await_change());
@@ -83,8 +86,13 @@ pub async fn reconcile(cached: Arc<AirlockRequest>, ctx: Arc<Context>) -> Result
 
 /// An idle closed request costs no call.
 fn is_at_rest(request: &AirlockRequest) -> bool {
-    let Some(status) = &request.status else { return false };
-    let closed = matches!(status.phase, Some(Phase::Released | Phase::Rejected | Phase::Withdrawn | Phase::Revoked));
+    let Some(status) = &request.status else {
+        return false;
+    };
+    let closed = matches!(
+        status.phase,
+        Some(Phase::Released | Phase::Rejected | Phase::Withdrawn | Phase::Revoked)
+    );
     closed
         && status.closed_time.is_some()
         && status.observed_generation == request.metadata.generation
@@ -102,9 +110,21 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
     if request.metadata.generation != cached.metadata.generation {
         ctx.look_often(&request.uid().unwrap_or_default());
     }
-    let policy = policy::applied(ctx.policies.state().iter().map(AsRef::as_ref), &namespace, request.spec.direction);
-    let key = RequestKey { namespace, uid: request.uid().unwrap_or_default() };
-    let mut subject = Subject { name: request.name_any(), key, policy, request };
+    let policy = policy::applied(
+        ctx.policies.state().iter().map(AsRef::as_ref),
+        &namespace,
+        request.spec.direction,
+    );
+    let key = RequestKey {
+        namespace,
+        uid: request.uid().unwrap_or_default(),
+    };
+    let mut subject = Subject {
+        name: request.name_any(),
+        key,
+        policy,
+        request,
+    };
 
     let mut facts = match observe::facts(ctx.zones.records.bucket(), &subject.key).await {
         Ok(facts) => facts,
@@ -130,10 +150,16 @@ async fn advance(
 ) -> Result<Rest, EffectError> {
     if facts.owner.is_none() && subject.deleting() {
         // No byte was ever taken: there is nothing to close.
-        return Ok(Rest { closed: true, ..Rest::default() });
+        return Ok(Rest {
+            closed: true,
+            ..Rest::default()
+        });
     }
     if let Some(stalled) = establish::ensure(ctx, subject, facts).await? {
-        return Ok(Rest { stalled: Some(stalled), ..Rest::default() });
+        return Ok(Rest {
+            stalled: Some(stalled),
+            ..Rest::default()
+        });
     }
     loop {
         ctx.claim()?;
@@ -146,7 +172,9 @@ async fn advance(
                 }
             }
             Next::SealToWithdraw { round } => gather::seal(ctx, subject, facts, round).await?,
-            Next::Freeze { round, withdraw } => freeze::freeze(ctx, subject, facts, round, withdraw).await?,
+            Next::Freeze { round, withdraw } => {
+                freeze::freeze(ctx, subject, facts, round, withdraw).await?
+            }
             Next::Withdraw { round } => review::withdraw(ctx, subject, facts, round).await?,
             Next::Review { round } => {
                 if let Some(rest) = review::review(ctx, subject, facts, round).await? {
@@ -162,14 +190,20 @@ async fn advance(
                 deliver::deliver(ctx, subject, facts, round).await?;
                 close::close(ctx, subject, facts, ClosedAs::Released).await?;
                 reviews::settle(ctx, subject, facts).await?;
-                return Ok(Rest { closed: true, ..Rest::default() });
+                return Ok(Rest {
+                    closed: true,
+                    ..Rest::default()
+                });
             }
             Next::Close { closed_as, .. } => {
                 release::cancel(ctx, &subject.key.uid).await;
                 release::clean(ctx, subject, facts, None).await?;
                 close::close(ctx, subject, facts, closed_as).await?;
                 reviews::settle(ctx, subject, facts).await?;
-                return Ok(Rest { closed: true, ..Rest::default() });
+                return Ok(Rest {
+                    closed: true,
+                    ..Rest::default()
+                });
             }
         }
     }
@@ -217,11 +251,17 @@ async fn report(
     } else {
         ctx.succeeded(uid);
     }
-    Ok(rest.after.map_or_else(Action::await_change, Action::requeue))
+    Ok(rest
+        .after
+        .map_or_else(Action::await_change, Action::requeue))
 }
 
 /// What happens when the reconcile itself fails (status could not be written).
-pub fn error_policy(request: Arc<AirlockRequest>, error: &EffectError, ctx: Arc<Context>) -> Action {
+pub fn error_policy(
+    request: Arc<AirlockRequest>,
+    error: &EffectError,
+    ctx: Arc<Context>,
+) -> Action {
     let uid = request.uid().unwrap_or_default();
     let pause = ctx.backoff(&uid);
     tracing::warn!(request = %request.name_any(), uid, %error, "reconcile failed");
@@ -243,5 +283,9 @@ pub fn refusal_of(facts: &Facts) -> Option<&Refusal> {
 
 /// Whether the finalizer is on it.
 pub fn has_finalizer(request: &AirlockRequest) -> bool {
-    request.meta().finalizers.as_ref().is_some_and(|f| f.iter().any(|f| f == FINALIZER))
+    request
+        .meta()
+        .finalizers
+        .as_ref()
+        .is_some_and(|f| f.iter().any(|f| f == FINALIZER))
 }

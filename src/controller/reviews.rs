@@ -14,10 +14,13 @@ use crate::domain::phase::Facts;
 use crate::domain::quorum::{Judgement, NotCounted, ReviewFact};
 
 /// A review that came after the request closed.
-pub const REQUEST_CLOSED: (&str, &str) = ("RequestClosed", "the request was closed before this review");
+pub const REQUEST_CLOSED: (&str, &str) =
+    ("RequestClosed", "the request was closed before this review");
 /// A review of a request that is not there.
-pub const UNKNOWN_REQUEST: (&str, &str) =
-    ("UnknownRequest", "no request of this name is in this namespace; check spec.requestName");
+pub const UNKNOWN_REQUEST: (&str, &str) = (
+    "UnknownRequest",
+    "no request of this name is in this namespace; check spec.requestName",
+);
 
 fn fact(review: &AirlockReview) -> ReviewFact {
     ReviewFact {
@@ -26,7 +29,11 @@ fn fact(review: &AirlockReview) -> ReviewFact {
         reviewer: review.spec.reviewer.clone().unwrap_or_default(),
         decision: review.spec.decision,
         manifest_digest: review.spec.manifest_digest.clone(),
-        time: review.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |Time(t)| *t),
+        time: review
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map_or(Timestamp::UNIX_EPOCH, |Time(t)| *t),
     }
 }
 
@@ -57,16 +64,29 @@ pub async fn show(
             },
             (_, None) => not_counted(REQUEST_CLOSED.0, REQUEST_CLOSED.1),
         };
-        write(ctx, &subject.key.namespace, &review.name, &review.uid, status).await?;
+        write(
+            ctx,
+            &subject.key.namespace,
+            &review.name,
+            &review.uid,
+            status,
+        )
+        .await?;
     }
     Ok(())
 }
 
 /// After a decision or an outcome: the reviews that made it count, the rest do not.
 pub async fn settle(ctx: &Context, subject: &Subject, facts: &Facts) -> Result<(), EffectError> {
-    let Some(last) = &facts.last else { return Ok(()) };
+    let Some(last) = &facts.last else {
+        return Ok(());
+    };
     let reviews = list(ctx, subject).await?;
-    let mut decided: Vec<ReviewFact> = last.decision.as_ref().map(|d| d.reviews.clone()).unwrap_or_default();
+    let mut decided: Vec<ReviewFact> = last
+        .decision
+        .as_ref()
+        .map(|d| d.reviews.clone())
+        .unwrap_or_default();
     decided.extend(last.outcome.iter().flat_map(|o| o.reviews.clone()));
     let judgement = last.frozen().map(|frozen| {
         let required = last.decision.as_ref().map_or(1, |d| d.required);
@@ -79,18 +99,29 @@ pub async fn settle(ctx: &Context, subject: &Subject, facts: &Facts) -> Result<(
 pub async fn tell_closed(ctx: &Context, request: &AirlockRequest) -> Result<(), EffectError> {
     let (namespace, name) = (request.namespace().unwrap_or_default(), request.name_any());
     for review in ctx.reviews.state() {
-        let of_it = review.spec.request_name == name && review.namespace().as_deref() == Some(&namespace);
+        let of_it =
+            review.spec.request_name == name && review.namespace().as_deref() == Some(&namespace);
         let state = review.status.as_ref().and_then(|s| s.state);
         if of_it && state.is_none() {
             let status = not_counted(REQUEST_CLOSED.0, REQUEST_CLOSED.1);
-            write(ctx, &namespace, &review.name_any(), &review.uid().unwrap_or_default(), status).await?;
+            write(
+                ctx,
+                &namespace,
+                &review.name_any(),
+                &review.uid().unwrap_or_default(),
+                status,
+            )
+            .await?;
         }
     }
     Ok(())
 }
 
 fn counted() -> AirlockReviewStatus {
-    AirlockReviewStatus { state: Some(ReviewState::Counted), ..AirlockReviewStatus::default() }
+    AirlockReviewStatus {
+        state: Some(ReviewState::Counted),
+        ..AirlockReviewStatus::default()
+    }
 }
 
 fn not_counted(reason: &str, message: &str) -> AirlockReviewStatus {
@@ -106,18 +137,37 @@ fn not_counted(reason: &str, message: &str) -> AirlockReviewStatus {
 pub async fn tell_unknown(ctx: &Context, review: &AirlockReview) -> Result<(), EffectError> {
     let status = not_counted(UNKNOWN_REQUEST.0, UNKNOWN_REQUEST.1);
     let namespace = review.namespace().unwrap_or_default();
-    write(ctx, &namespace, &review.name_any(), &review.uid().unwrap_or_default(), status).await
+    write(
+        ctx,
+        &namespace,
+        &review.name_any(),
+        &review.uid().unwrap_or_default(),
+        status,
+    )
+    .await
 }
 
-async fn write(ctx: &Context, namespace: &str, name: &str, uid: &str, status: AirlockReviewStatus) -> Result<(), EffectError> {
+async fn write(
+    ctx: &Context,
+    namespace: &str,
+    name: &str,
+    uid: &str,
+    status: AirlockReviewStatus,
+) -> Result<(), EffectError> {
     let api: Api<AirlockReview> = Api::namespaced(ctx.client.clone(), namespace);
-    let Some(live) = api.get_opt(name).await? else { return Ok(()) };
+    let Some(live) = api.get_opt(name).await? else {
+        return Ok(());
+    };
     let now = live.status.clone().unwrap_or_default();
-    let same = now.state == status.state && now.reason == status.reason && now.message == status.message;
+    let same =
+        now.state == status.state && now.reason == status.reason && now.message == status.message;
     if same || live.metadata.uid.as_deref() != Some(uid) {
         return Ok(());
     }
-    let status = AirlockReviewStatus { observed_time: Some(Time(crate::api::condition::second(Timestamp::now()))), ..status };
+    let status = AirlockReviewStatus {
+        observed_time: Some(Time(crate::api::condition::second(Timestamp::now()))),
+        ..status
+    };
     let mut patch = json!({
         "metadata": {"resourceVersion": live.metadata.resource_version},
         "status": status,
@@ -128,7 +178,10 @@ async fn write(ctx: &Context, namespace: &str, name: &str, uid: &str, status: Ai
             fields.entry(field).or_insert(serde_json::Value::Null);
         }
     }
-    match api.patch_status(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+    match api
+        .patch_status(name, &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+    {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => Ok(()),
         Err(error) => Err(error.into()),

@@ -19,6 +19,7 @@ use super::reviews;
 use crate::api::{AirlockPolicy, AirlockRequest, AirlockReview};
 use crate::config::Config;
 use crate::lease::Leadership;
+use crate::shutdown;
 use crate::storage::{Identity, Release, Zones, connect, proof};
 
 /// How the process takes part.
@@ -58,10 +59,18 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
     let release = Release::connect(&config.storage).await;
     proof::prove(&zones, &release).await?;
     prepare_spool(&config)?;
-    let signing = if Identity::Signing.credentials().is_some() { Identity::Signing } else { Identity::Release };
+    let signing = if Identity::Signing.credentials().is_some() {
+        Identity::Signing
+    } else {
+        Identity::Release
+    };
     let endpoint = config.storage.release.public_endpoint.clone();
     let signer = connect(&config.storage.release, endpoint.as_deref(), signing).await;
-    let cluster = Api::<Namespace>::all(client.clone()).get("kube-system").await?.uid().unwrap_or_default();
+    let cluster = Api::<Namespace>::all(client.clone())
+        .get("kube-system")
+        .await?
+        .uid()
+        .unwrap_or_default();
     let mut leadership = if options.elect {
         Leadership::compete(client.clone(), &options.namespace, &options.holder)
     } else {
@@ -79,7 +88,10 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
     // they see is acted upon by the leader alone.
     let (request_seen, _) = broadcast::channel::<ObjectRef<AirlockRequest>>(16_384);
     let (wake, woken) = mpsc::unbounded_channel();
-    let reporter = Reporter { controller: "trevor".into(), instance: Some(options.holder.clone()) };
+    let reporter = Reporter {
+        controller: "trevor".into(),
+        instance: Some(options.holder.clone()),
+    };
     let ctx = Arc::new(Context::new(
         client.clone(),
         config.clone(),
@@ -94,38 +106,59 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         wake.clone(),
     ));
     let seen = request_seen.clone();
-    tokio::spawn(request_stream.default_backoff().touched_objects().for_each(move |seen_now| {
-        if let Ok(request) = seen_now {
-            drop(seen.send(ObjectRef::from_obj(&request)));
-        }
-        std::future::ready(())
-    }));
+    tokio::spawn(
+        request_stream
+            .default_backoff()
+            .touched_objects()
+            .for_each(move |seen_now| {
+                if let Ok(request) = seen_now {
+                    drop(seen.send(ObjectRef::from_obj(&request)));
+                }
+                std::future::ready(())
+            }),
+    );
     let seen = request_seen.clone();
     let known = requests.clone();
     let told = Arc::clone(&ctx);
-    tokio::spawn(review_stream.default_backoff().applied_objects().for_each(move |review| {
-        let (seen, known, told) = (seen.clone(), known.clone(), Arc::clone(&told));
-        async move {
-            if let Ok(review) = review {
-                review_seen(&review, &seen, &known, &told).await;
-            }
-        }
-    }));
+    tokio::spawn(
+        review_stream
+            .default_backoff()
+            .applied_objects()
+            .for_each(move |review| {
+                let (seen, known, told) = (seen.clone(), known.clone(), Arc::clone(&told));
+                async move {
+                    if let Ok(review) = review {
+                        review_seen(&review, &seen, &known, &told).await;
+                    }
+                }
+            }),
+    );
     let seen = request_seen.clone();
     let known = requests.clone();
-    tokio::spawn(policy_stream.default_backoff().touched_objects().for_each(move |policy| {
-        if policy.is_ok() {
-            for request in known.state() {
-                drop(seen.send(ObjectRef::from_obj(request.as_ref())));
-            }
-        }
-        std::future::ready(())
-    }));
+    tokio::spawn(
+        policy_stream
+            .default_backoff()
+            .touched_objects()
+            .for_each(move |policy| {
+                if policy.is_ok() {
+                    for request in known.state() {
+                        drop(seen.send(ObjectRef::from_obj(request.as_ref())));
+                    }
+                }
+                std::future::ready(())
+            }),
+    );
     let seen = request_seen.clone();
     tokio::spawn(forward(woken, seen));
 
-    let listener = tokio::net::TcpListener::bind(&config.controller.listen).await.map_err(RunError::Listen)?;
-    for ready in [requests.wait_until_ready().await.is_ok(), policies.wait_until_ready().await.is_ok(), review_store.wait_until_ready().await.is_ok()] {
+    let listener = tokio::net::TcpListener::bind(&config.controller.listen)
+        .await
+        .map_err(RunError::Listen)?;
+    for ready in [
+        requests.wait_until_ready().await.is_ok(),
+        policies.wait_until_ready().await.is_ok(),
+        review_store.wait_until_ready().await.is_ok(),
+    ] {
         if !ready {
             tracing::warn!("a watch ended before it was in sync");
         }
@@ -137,15 +170,23 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         }
     });
     tracing::info!(listen = config.controller.listen, "the controller is ready");
-    let stop = shutdown();
+    let stop = shutdown::signalled();
     tokio::pin!(stop);
     loop {
         let claim = tokio::select! {
             claim = leadership.acquired() => claim,
             () = &mut stop => return Ok(()),
         };
-        let lost = { let mut l = leadership.clone(); async move { l.lost(claim.term).await } };
-        let work = lead(&config, Arc::clone(&ctx), requests.clone(), request_seen.subscribe());
+        let lost = {
+            let mut l = leadership.clone();
+            async move { l.lost(claim.term).await }
+        };
+        let work = lead(
+            &config,
+            Arc::clone(&ctx),
+            requests.clone(),
+            request_seen.subscribe(),
+        );
         tokio::select! {
             () = work => {}
             () = lost => tracing::warn!(term = claim.term, "leads no more"),
@@ -158,37 +199,59 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
 }
 
 /// Reconciles while this process leads: everything once, then what is seen.
-async fn lead(config: &Config, ctx: Arc<Context>, requests: Store<AirlockRequest>, seen: broadcast::Receiver<ObjectRef<AirlockRequest>>) {
-    let all = futures::stream::iter(requests.state().into_iter().map(|r| ObjectRef::from_obj(r.as_ref())).collect::<Vec<_>>());
-    let follow = futures::stream::unfold((seen, requests.clone()), |(mut seen, requests)| async move {
-        loop {
-            match seen.recv().await {
-                Ok(target) => return Some((vec![target], (seen, requests))),
+async fn lead(
+    config: &Config,
+    ctx: Arc<Context>,
+    requests: Store<AirlockRequest>,
+    seen: broadcast::Receiver<ObjectRef<AirlockRequest>>,
+) {
+    let all = futures::stream::iter(all_of(&requests));
+    let follow = futures::stream::unfold(
+        (seen, requests.clone()),
+        |(mut seen, requests)| async move {
+            let targets = match seen.recv().await {
+                Ok(target) => vec![target],
                 // Too many at once: look at everything.
-                Err(broadcast::error::RecvError::Lagged(_)) => {
-                    let all = requests.state().iter().map(|r| ObjectRef::from_obj(r.as_ref())).collect();
-                    return Some((all, (seen, requests)));
-                }
+                Err(broadcast::error::RecvError::Lagged(_)) => all_of(&requests),
                 Err(broadcast::error::RecvError::Closed) => return None,
-            }
-        }
-    })
+            };
+            Some((targets, (seen, requests)))
+        },
+    )
     .flat_map(futures::stream::iter);
     Controller::for_stream(futures::stream::pending(), requests)
         .with_config(controller::Config::default().concurrency(config.controller.concurrency))
         .reconcile_on(all.chain(follow))
-        .run(reconcile, |request, error, ctx| error_policy(request, error, ctx), ctx)
-        .for_each(|result: Result<(ObjectRef<AirlockRequest>, Action), controller::Error<EffectError, watcher::Error>>| {
-            if let Err(controller::Error::QueueError(error)) = result {
-                tracing::warn!(%error, "a watch broke off and is taken up again");
-            }
-            std::future::ready(())
-        })
+        .run(reconcile, error_policy, ctx)
+        .for_each(
+            |result: Result<
+                (ObjectRef<AirlockRequest>, Action),
+                controller::Error<EffectError, watcher::Error>,
+            >| {
+                if let Err(controller::Error::QueueError(error)) = result {
+                    tracing::warn!(%error, "a watch broke off and is taken up again");
+                }
+                std::future::ready(())
+            },
+        )
         .await;
 }
 
+fn all_of(requests: &Store<AirlockRequest>) -> Vec<ObjectRef<AirlockRequest>> {
+    requests
+        .state()
+        .iter()
+        .map(|request| ObjectRef::from_obj(request.as_ref()))
+        .collect()
+}
+
 /// A review wakes its request; one that names none is told so.
-async fn review_seen(review: &AirlockReview, seen: &broadcast::Sender<ObjectRef<AirlockRequest>>, requests: &Store<AirlockRequest>, ctx: &Context) {
+async fn review_seen(
+    review: &AirlockReview,
+    seen: &broadcast::Sender<ObjectRef<AirlockRequest>>,
+    requests: &Store<AirlockRequest>,
+    ctx: &Context,
+) {
     let namespace = review.namespace().unwrap_or_default();
     let target = ObjectRef::<AirlockRequest>::new(&review.spec.request_name).within(&namespace);
     if requests.get(&target).is_some() {
@@ -211,37 +274,36 @@ async fn review_seen(review: &AirlockReview, seen: &broadcast::Sender<ObjectRef<
     }
 }
 
-async fn forward(mut woken: mpsc::UnboundedReceiver<ObjectRef<AirlockRequest>>, seen: broadcast::Sender<ObjectRef<AirlockRequest>>) {
+async fn forward(
+    mut woken: mpsc::UnboundedReceiver<ObjectRef<AirlockRequest>>,
+    seen: broadcast::Sender<ObjectRef<AirlockRequest>>,
+) {
     while let Some(target) = woken.recv().await {
         drop(seen.send(target));
     }
 }
 
 /// A watch whose objects carry no managedFields: they are large, and not needed.
-fn trimmed<K>(client: &Client) -> impl futures::Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + use<K>
+fn trimmed<K>(
+    client: &Client,
+) -> impl futures::Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + use<K>
 where
-    K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+    K: kube::Resource<DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned
+        + Send
+        + 'static,
 {
     watcher(Api::<K>::all(client.clone()), watcher::Config::default()).modify(|object| {
         object.managed_fields_mut().clear();
-        object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
+        object
+            .annotations_mut()
+            .remove("kubectl.kubernetes.io/last-applied-configuration");
     })
 }
 
 fn prepare_spool(config: &Config) -> Result<(), RunError> {
     let dir = &config.controller.packaging.spool_dir;
     std::fs::create_dir_all(dir).map_err(RunError::Spool)
-}
-
-/// SIGTERM or SIGINT.
-async fn shutdown() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut term) = signal(SignalKind::terminate()) else {
-        return drop(tokio::signal::ctrl_c().await);
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
-    tracing::info!("stopping");
 }

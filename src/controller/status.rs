@@ -14,8 +14,8 @@ use super::reconcile::{Rest, Subject, refusal_of, seal_of};
 use super::reviews;
 use crate::api::condition::{self, reason};
 use crate::api::{
-    AirlockRequest, AirlockRequestStatus, Approvals, AuditHead, FileSummary, ManifestSummary, Phase, PolicySummary,
-    QuarantineSummary, ReleaseSummary, ReviewSummary,
+    AirlockRequest, AirlockRequestStatus, Approvals, AuditHead, FileSummary, ManifestSummary,
+    Phase, PolicySummary, QuarantineSummary, ReleaseSummary, ReviewSummary,
 };
 use crate::audit::Head;
 use crate::domain::manifest::Frozen;
@@ -40,7 +40,15 @@ pub async fn write(
     let before = subject.request.status.clone().unwrap_or_default();
     let mut status = before.clone();
     if let Some(facts) = facts {
-        derive(ctx, subject, facts, advanced.as_ref().ok(), head, &mut status).await?;
+        derive(
+            ctx,
+            subject,
+            facts,
+            advanced.as_ref().ok(),
+            head,
+            &mut status,
+        )
+        .await?;
     }
     let told = Told::of(subject, facts, advanced, &status);
     told.conditions(&mut status, subject.request.metadata.generation, now);
@@ -53,7 +61,8 @@ pub async fn write(
     let moved = status.phase != before.phase;
     object.status = Some(status);
     let api: Api<AirlockRequest> = Api::namespaced(ctx.client.clone(), &subject.key.namespace);
-    api.replace_status(&subject.name, &PostParams::default(), &object).await?;
+    api.replace_status(&subject.name, &PostParams::default(), &object)
+        .await?;
     if moved || told.stalled {
         publish(ctx, subject, &told).await;
     }
@@ -73,10 +82,15 @@ async fn derive(
     status.round = Some(round);
     status.observed_generation = subject.request.metadata.generation;
     if let Some(head) = head {
-        status.audit = Some(AuditHead { sequence: head.sequence, hash: head.hash.to_string() });
+        status.audit = Some(AuditHead {
+            sequence: head.sequence,
+            hash: head.hash.to_string(),
+        });
     }
     let last = facts.last.as_ref().filter(|last| last.round == round);
-    let attempts = last.map_or(0, |last| i64::try_from(last.attempts.len()).unwrap_or(i64::MAX));
+    let attempts = last.map_or(0, |last| {
+        i64::try_from(last.attempts.len()).unwrap_or(i64::MAX)
+    });
     status.attempts = (attempts > 0).then_some(attempts);
     let frozen = last.and_then(Round::frozen);
     describe(status, frozen.as_ref(), facts.previous.as_ref());
@@ -88,7 +102,9 @@ async fn derive(
     votes(subject, facts, last, rest, status);
     if let Some(closed) = &facts.closed {
         status.closed_time = Some(Time(condition::second(closed.time)));
-        status.quarantine = Some(QuarantineSummary { delete_after_time: Some(Time(closed.quarantine_due)) });
+        status.quarantine = Some(QuarantineSummary {
+            delete_after_time: Some(Time(closed.quarantine_due)),
+        });
     }
     if phase == Phase::Released {
         let url = deliver::url_in_force(ctx, subject).await?;
@@ -103,7 +119,10 @@ async fn derive(
 
 impl From<&crate::domain::manifest::PolicyRef> for PolicySummary {
     fn from(policy: &crate::domain::manifest::PolicyRef) -> Self {
-        Self { name: policy.name.clone(), digest: policy.digest.to_string() }
+        Self {
+            name: policy.name.clone(),
+            digest: policy.digest.to_string(),
+        }
     }
 }
 
@@ -113,7 +132,12 @@ fn int(n: u64) -> i64 {
 
 fn describe(status: &mut AirlockRequestStatus, frozen: Option<&Frozen>, previous: Option<&Frozen>) {
     let Some(frozen) = frozen else {
-        (status.manifest, status.files, status.files_truncated, status.changes) = (None, Vec::new(), None, None);
+        (
+            status.manifest,
+            status.files,
+            status.files_truncated,
+            status.changes,
+        ) = (None, Vec::new(), None, None);
         return;
     };
     let manifest = &frozen.manifest;
@@ -128,21 +152,48 @@ fn describe(status: &mut AirlockRequestStatus, frozen: Option<&Frozen>, previous
     status.files = largest
         .into_iter()
         .take(SHOWN)
-        .map(|f| FileSummary { path: f.path.clone(), size: int(f.size), sha256: f.sha256.to_string() })
+        .map(|f| FileSummary {
+            path: f.path.clone(),
+            size: int(f.size),
+            sha256: f.sha256.to_string(),
+        })
         .collect();
     status.changes = previous.map(|before| rounds::changes(before, frozen));
 }
 
-fn votes(subject: &Subject, facts: &Facts, last: Option<&Round>, rest: Option<&Rest>, status: &mut AirlockRequestStatus) {
+fn votes(
+    subject: &Subject,
+    facts: &Facts,
+    last: Option<&Round>,
+    rest: Option<&Rest>,
+    status: &mut AirlockRequestStatus,
+) {
     let delegated = subject.request.spec.created_by.is_some();
     let decision = last.and_then(|l| l.decision.as_ref());
     let (required, counted) = if let Some(decision) = decision {
-        let yes = decision.reviews.iter().filter(|r| r.decision == crate::api::ReviewDecision::Approve).count();
-        status.reviews = decision.reviews.iter().map(|r| summary(r, None)).take(SHOWN).collect();
+        let yes = decision
+            .reviews
+            .iter()
+            .filter(|r| r.decision == crate::api::ReviewDecision::Approve)
+            .count();
+        status.reviews = decision
+            .reviews
+            .iter()
+            .map(|r| summary(r, None))
+            .take(SHOWN)
+            .collect();
         (decision.required, int(yes as u64))
     } else if let Some(judgement) = rest.and_then(|r| r.judgement.as_ref()) {
-        status.reviews = judgement.counted.iter().map(|r| summary(r, Some(judgement))).take(SHOWN).collect();
-        (rest.and_then(|r| r.required).unwrap_or(1), judgement.approvals())
+        status.reviews = judgement
+            .counted
+            .iter()
+            .map(|r| summary(r, Some(judgement)))
+            .take(SHOWN)
+            .collect();
+        (
+            rest.and_then(|r| r.required).unwrap_or(1),
+            judgement.approvals(),
+        )
     } else {
         status.reviews = Vec::new();
         let current = subject.policy.as_ref().ok().map(|a| &a.rules);
@@ -152,7 +203,11 @@ fn votes(subject: &Subject, facts: &Facts, last: Option<&Round>, rest: Option<&R
         };
         (required, 0)
     };
-    status.approvals = (required > 0).then(|| Approvals { required, counted, summary: format!("{counted}/{required}") });
+    status.approvals = (required > 0).then(|| Approvals {
+        required,
+        counted,
+        summary: format!("{counted}/{required}"),
+    });
 }
 
 fn summary(review: &ReviewFact, judgement: Option<&Judgement>) -> ReviewSummary {
@@ -179,7 +234,12 @@ struct Told {
 }
 
 impl Told {
-    fn of(subject: &Subject, facts: Option<&Facts>, advanced: &Result<Rest, EffectError>, status: &AirlockRequestStatus) -> Self {
+    fn of(
+        subject: &Subject,
+        facts: Option<&Facts>,
+        advanced: &Result<Rest, EffectError>,
+        status: &AirlockRequestStatus,
+    ) -> Self {
         let phase = status.phase.unwrap_or_default();
         let mut told = Self {
             phase,
@@ -201,12 +261,20 @@ impl Told {
         told
     }
 
-    fn rest(&mut self, subject: &Subject, facts: Option<&Facts>, rest: &Rest, status: &AirlockRequestStatus) {
+    fn rest(
+        &mut self,
+        subject: &Subject,
+        facts: Option<&Facts>,
+        rest: &Rest,
+        status: &AirlockRequestStatus,
+    ) {
         if let Some((word, message)) = &rest.stalled {
             (self.reason, self.message, self.stalled) = (word, message.clone(), true);
             return;
         }
-        let failure = facts.and_then(|f| f.last.as_ref()).and_then(|l| l.failure.as_ref());
+        let failure = facts
+            .and_then(|f| f.last.as_ref())
+            .and_then(|l| l.failure.as_ref());
         let refusal = facts.and_then(refusal_of);
         let (word, message) = match self.phase {
             Phase::Draft => (reason::DRAFT, "upload the files, then set spec.submission to 1".to_owned()),
@@ -253,20 +321,69 @@ impl Told {
         (self.reason, self.message) = (word, message);
     }
 
-    fn conditions(&self, status: &mut AirlockRequestStatus, generation: Option<i64>, now: Timestamp) {
+    fn conditions(
+        &self,
+        status: &mut AirlockRequestStatus,
+        generation: Option<i64>,
+        now: Timestamp,
+    ) {
         let phase = self.phase;
-        let approved = matches!(phase, Phase::Approved | Phase::Releasing | Phase::Released | Phase::Failed | Phase::Revoked);
+        let approved = matches!(
+            phase,
+            Phase::Approved | Phase::Releasing | Phase::Released | Phase::Failed | Phase::Revoked
+        );
         let released = phase == Phase::Released;
         let rows = [
-            (condition::READY, !self.busy && !self.stalled, self.reason, self.message.as_str()),
-            (condition::STALLED, self.stalled, self.reason, if self.stalled { self.message.as_str() } else { "" }),
+            (
+                condition::READY,
+                !self.busy && !self.stalled,
+                self.reason,
+                self.message.as_str(),
+            ),
+            (
+                condition::STALLED,
+                self.stalled,
+                self.reason,
+                if self.stalled {
+                    self.message.as_str()
+                } else {
+                    ""
+                },
+            ),
             (condition::SUBMITTED, self.frozen, self.reason, ""),
-            (condition::APPROVED, approved, if approved { reason::QUORUM_REACHED } else { reason::QUORUM_NOT_REACHED }, ""),
-            (condition::RELEASED, released, self.reason, if released { "" } else { self.message.as_str() }),
-            (condition::REVIEWS_WAITING, self.waiting.is_some(), self.reason, self.waiting.as_deref().unwrap_or("")),
+            (
+                condition::APPROVED,
+                approved,
+                if approved {
+                    reason::QUORUM_REACHED
+                } else {
+                    reason::QUORUM_NOT_REACHED
+                },
+                "",
+            ),
+            (
+                condition::RELEASED,
+                released,
+                self.reason,
+                if released { "" } else { self.message.as_str() },
+            ),
+            (
+                condition::REVIEWS_WAITING,
+                self.waiting.is_some(),
+                self.reason,
+                self.waiting.as_deref().unwrap_or(""),
+            ),
         ];
         for (kind, holds, word, message) in rows {
-            condition::set(&mut status.conditions, kind, holds, word, message, generation, now);
+            condition::set(
+                &mut status.conditions,
+                kind,
+                holds,
+                word,
+                message,
+                generation,
+                now,
+            );
         }
     }
 }
@@ -276,16 +393,31 @@ fn waiting_for(missing: Option<&[String]>) -> String {
         Some([]) | None => "the files are being frozen".to_owned(),
         Some(paths) => {
             let shown: Vec<&str> = paths.iter().take(5).map(String::as_str).collect();
-            let more = if paths.len() > 5 { format!(" and {} more", paths.len() - 5) } else { String::new() };
-            format!("waiting for {}{more}; upload them through the gateway", shown.join(", "))
+            let more = if paths.len() > 5 {
+                format!(" and {} more", paths.len() - 5)
+            } else {
+                String::new()
+            };
+            format!(
+                "waiting for {}{more}; upload them through the gateway",
+                shown.join(", ")
+            )
         }
     }
 }
 
 async fn publish(ctx: &Context, subject: &Subject, told: &Told) {
     let event = Event {
-        type_: if told.stalled { EventType::Warning } else { EventType::Normal },
-        reason: if told.stalled { told.reason.to_owned() } else { told.phase.to_string() },
+        type_: if told.stalled {
+            EventType::Warning
+        } else {
+            EventType::Normal
+        },
+        reason: if told.stalled {
+            told.reason.to_owned()
+        } else {
+            told.phase.to_string()
+        },
         note: (!told.message.is_empty()).then(|| told.message.chars().take(900).collect()),
         action: "Reconcile".to_owned(),
         secondary: None,

@@ -19,9 +19,13 @@ pub fn to_vec<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
 mod tests {
     #[test]
     fn the_order_of_keys_does_not_change_the_bytes() {
-        let a: serde_json::Value = serde_json::from_str(r#"{"b": 1, "a": {"d": [], "c": "é"}}"#).unwrap();
+        let a: serde_json::Value =
+            serde_json::from_str(r#"{"b": 1, "a": {"d": [], "c": "é"}}"#).unwrap();
         let b: serde_json::Value = serde_json::from_str(r#"{"a":{"c":"é","d":[]},"b":1}"#).unwrap();
         assert_eq!(super::to_vec(&a).unwrap(), super::to_vec(&b).unwrap());
-        assert_eq!(super::to_vec(&a).unwrap(), r#"{"a":{"c":"é","d":[]},"b":1}"#.as_bytes());
+        assert_eq!(
+            super::to_vec(&a).unwrap(),
+            r#"{"a":{"c":"é","d":[]},"b":1}"#.as_bytes()
+        );
     }
 }

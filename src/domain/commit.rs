@@ -79,16 +79,25 @@ impl Freeze {
     pub fn listing(&self) -> Vec<Receipt> {
         match self {
             Self::Refusal(refusal) => refusal.listing.clone(),
-            Self::Manifest(manifest) => manifest.files.iter().map(|file| listed(manifest, file)).collect(),
+            Self::Manifest(manifest) => manifest
+                .files
+                .iter()
+                .map(|file| listed(manifest, file))
+                .collect(),
         }
     }
 
     /// The manifest with its digest, if this is one.
     #[must_use]
     pub fn frozen(&self) -> Option<Frozen> {
-        let Self::Manifest(manifest) = self else { return None };
+        let Self::Manifest(manifest) = self else {
+            return None;
+        };
         let bytes = canonical::to_vec(self).ok()?;
-        Some(Frozen { manifest: manifest.as_ref().clone(), digest: Sha256Hex::of(&bytes) })
+        Some(Frozen {
+            manifest: manifest.as_ref().clone(),
+            digest: Sha256Hex::of(&bytes),
+        })
     }
 }
 

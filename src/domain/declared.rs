@@ -20,7 +20,9 @@ pub fn covering<'a>(declared: &'a [DeclaredFile], path: &str) -> Option<&'a Decl
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
     /// Its path is not declared.
-    #[error("the request declares its files, and this path is not one of them; add it to spec.files or leave it out")]
+    #[error(
+        "the request declares its files, and this path is not one of them; add it to spec.files or leave it out"
+    )]
     Undeclared,
     /// It has another size.
     #[error("{actual} bytes arrived, and {declared} are declared")]
@@ -39,11 +41,18 @@ pub enum Mismatch {
 ///
 /// # Errors
 /// When it differs from what is declared.
-pub fn check(declared: &[DeclaredFile], path: &str, size: Option<u64>, sha256: Option<&str>) -> Result<(), Mismatch> {
+pub fn check(
+    declared: &[DeclaredFile],
+    path: &str,
+    size: Option<u64>,
+    sha256: Option<&str>,
+) -> Result<(), Mismatch> {
     if declared.is_empty() {
         return Ok(());
     }
-    let Some(entry) = covering(declared, path) else { return Err(Mismatch::Undeclared) };
+    let Some(entry) = covering(declared, path) else {
+        return Err(Mismatch::Undeclared);
+    };
     let wanted = entry.size.and_then(|s| u64::try_from(s).ok());
     if let (Some(declared), Some(actual)) = (wanted, size)
         && declared != actual
@@ -61,18 +70,31 @@ pub fn check(declared: &[DeclaredFile], path: &str, size: Option<u64>, sha256: O
 #[must_use]
 pub fn missing(declared: &[DeclaredFile], standing: &[Receipt]) -> Vec<String> {
     let there = |d: &&DeclaredFile| {
-        !standing.iter().any(|r| r.path == d.path || (d.path.ends_with('/') && r.path.starts_with(&d.path)))
+        !standing
+            .iter()
+            .any(|r| r.path == d.path || (d.path.ends_with('/') && r.path.starts_with(&d.path)))
     };
     if declared.len() > 50 {
         // Large declarations are exact paths for the most part: look them up.
-        let paths: std::collections::BTreeSet<&str> = standing.iter().map(|r| r.path.as_str()).collect();
+        let paths: std::collections::BTreeSet<&str> =
+            standing.iter().map(|r| r.path.as_str()).collect();
         return declared
             .iter()
-            .filter(|d| if d.path.ends_with('/') { there(d) } else { !paths.contains(d.path.as_str()) })
+            .filter(|d| {
+                if d.path.ends_with('/') {
+                    there(d)
+                } else {
+                    !paths.contains(d.path.as_str())
+                }
+            })
             .map(|d| d.path.clone())
             .collect();
     }
-    declared.iter().filter(there).map(|d| d.path.clone()).collect()
+    declared
+        .iter()
+        .filter(there)
+        .map(|d| d.path.clone())
+        .collect()
 }
 
 /// What in a set of uploads is not as declared (the declaration may have changed
@@ -81,8 +103,15 @@ pub fn missing(declared: &[DeclaredFile], standing: &[Receipt]) -> Vec<String> {
 pub fn breaches(declared: &[DeclaredFile], standing: &[Receipt]) -> Vec<String> {
     let mut found = Vec::new();
     for receipt in standing {
-        let Some(content) = &receipt.content else { continue };
-        if let Err(error) = check(declared, &receipt.path, Some(content.size), Some(content.sha256.as_str())) {
+        let Some(content) = &receipt.content else {
+            continue;
+        };
+        if let Err(error) = check(
+            declared,
+            &receipt.path,
+            Some(content.size),
+            Some(content.sha256.as_str()),
+        ) {
             found.push(format!("{}: {error}", receipt.path));
         }
         if let Err(error) = names::check_file(&receipt.path) {
@@ -130,9 +159,24 @@ mod tests {
         declared.sha256 = Some("0".repeat(64));
         let declared = [declared];
         assert_eq!(check(&[], "any", Some(1), None), Ok(()));
-        assert_eq!(check(&declared, "u.csv", None, None), Err(Mismatch::Undeclared));
-        assert_eq!(check(&declared, "t.csv", Some(4), None), Err(Mismatch::Size { declared: 3, actual: 4 }));
-        assert_eq!(check(&declared, "t.csv", Some(3), Some("1")), Err(Mismatch::Digest));
-        assert_eq!(check(&declared, "t.csv", Some(3), Some(&"0".repeat(64))), Ok(()));
+        assert_eq!(
+            check(&declared, "u.csv", None, None),
+            Err(Mismatch::Undeclared)
+        );
+        assert_eq!(
+            check(&declared, "t.csv", Some(4), None),
+            Err(Mismatch::Size {
+                declared: 3,
+                actual: 4
+            })
+        );
+        assert_eq!(
+            check(&declared, "t.csv", Some(3), Some("1")),
+            Err(Mismatch::Digest)
+        );
+        assert_eq!(
+            check(&declared, "t.csv", Some(3), Some(&"0".repeat(64))),
+            Ok(())
+        );
     }
 }

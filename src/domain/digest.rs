@@ -117,7 +117,12 @@ mod tests {
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         );
         assert_eq!(Sha256Hex::try_from(good.to_string()), Ok(good.clone()));
-        for bad in ["", "e3b0", &good.as_str().to_uppercase(), &format!("{good}0")] {
+        for bad in [
+            "",
+            "e3b0",
+            &good.as_str().to_uppercase(),
+            &format!("{good}0"),
+        ] {
             assert_eq!(Sha256Hex::try_from(bad.to_owned()), Err(NotADigest));
         }
     }

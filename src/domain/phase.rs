@@ -1,7 +1,8 @@
 //! Where a request stands, and what is to be done next, from the stored facts.
 
 use super::commit::{
-    Attempt, AttemptFailure, Closed, ClosedAs, Decision, Freeze, Outcome, OutcomeKind, Owner, Revoked, Seal, Verdict,
+    Attempt, AttemptFailure, Closed, ClosedAs, Decision, Freeze, Outcome, OutcomeKind, Owner,
+    Revoked, Seal, Verdict,
 };
 use super::manifest::Frozen;
 use crate::api::Phase;
@@ -94,7 +95,9 @@ impl Round {
     }
 
     fn approved(&self) -> bool {
-        self.decision.as_ref().is_some_and(|d| d.verdict == Verdict::Approved)
+        self.decision
+            .as_ref()
+            .is_some_and(|d| d.verdict == Verdict::Approved)
     }
 
     fn phase(&self) -> Phase {
@@ -191,7 +194,10 @@ pub fn next(facts: &Facts, wish: Wish) -> Next {
         Some(End::Closed(ClosedAs::Released)) => Next::Deliver { round },
         Some(End::Closed(closed_as)) => Next::Close { round, closed_as },
         None => match (&last.freeze, last.approved()) {
-            (None, _) => Next::Freeze { round, withdraw: wish.stop },
+            (None, _) => Next::Freeze {
+                round,
+                withdraw: wish.stop,
+            },
             (Some(Freeze::Refusal(_)), _) => Next::Withdraw { round },
             (Some(Freeze::Manifest(_)), false) => Next::Review { round },
             (Some(Freeze::Manifest(_)), true) => Next::Release { round },

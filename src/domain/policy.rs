@@ -60,10 +60,14 @@ pub struct Applied {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyProblem {
     /// None names the namespace, and there is no default.
-    #[error("no AirlockPolicy names namespace {0} and none is the default; a cluster admin makes one")]
+    #[error(
+        "no AirlockPolicy names namespace {0} and none is the default; a cluster admin makes one"
+    )]
     None(String),
     /// Two do.
-    #[error("AirlockPolicies {0} and {1} both apply to namespace {2}; a cluster admin removes it from one")]
+    #[error(
+        "AirlockPolicies {0} and {1} both apply to namespace {2}; a cluster admin removes it from one"
+    )]
     Conflict(String, String, String),
 }
 
@@ -94,7 +98,12 @@ impl Rules {
     /// Approvals that a request needs, one more where a delegate created it.
     #[must_use]
     pub fn required(&self, delegated: bool) -> i64 {
-        self.required_approvals + if delegated { self.delegated_extra_approvals } else { 0 }
+        self.required_approvals
+            + if delegated {
+                self.delegated_extra_approvals
+            } else {
+                0
+            }
     }
 
     /// What breaks the rules in a set of uploads; the first few, for people.
@@ -103,16 +112,26 @@ impl Rules {
         let mut found = Vec::new();
         let count = i64::try_from(files.len()).unwrap_or(i64::MAX);
         if count > self.max_files {
-            found.push(format!("{count} files, and the policy allows {}", self.max_files));
+            found.push(format!(
+                "{count} files, and the policy allows {}",
+                self.max_files
+            ));
         }
         let mut total = 0_i64;
         for file in files {
-            let size = file.content.as_ref().and_then(|c| i64::try_from(c.size).ok()).unwrap_or(0);
+            let size = file
+                .content
+                .as_ref()
+                .and_then(|c| i64::try_from(c.size).ok())
+                .unwrap_or(0);
             total = total.saturating_add(size);
             found.extend(self.breach_of(&file.path, size));
         }
         if total > self.max_total_bytes {
-            found.push(format!("{total} bytes in all, and the policy allows {}", self.max_total_bytes));
+            found.push(format!(
+                "{total} bytes in all, and the policy allows {}",
+                self.max_total_bytes
+            ));
         }
         found.truncate(5);
         found
@@ -122,12 +141,19 @@ impl Rules {
     #[must_use]
     pub fn breach_of(&self, path: &str, size: i64) -> Option<String> {
         if size > self.max_file_bytes {
-            return Some(format!("{path} has {size} bytes, and the policy allows {}", self.max_file_bytes));
+            return Some(format!(
+                "{path} has {size} bytes, and the policy allows {}",
+                self.max_file_bytes
+            ));
         }
         let name = path.rsplit('/').next().unwrap_or(path).to_lowercase();
-        let allowed = |ext: &String| name.len() > ext.len() + 1 && name.ends_with(&format!(".{ext}"));
+        let allowed =
+            |ext: &String| name.len() > ext.len() + 1 && name.ends_with(&format!(".{ext}"));
         if !self.allowed_extensions.is_empty() && !self.allowed_extensions.iter().any(allowed) {
-            return Some(format!("{path} is of a type that the policy does not allow ({})", self.allowed_extensions.join(", ")));
+            return Some(format!(
+                "{path} is of a type that the policy does not allow ({})",
+                self.allowed_extensions.join(", ")
+            ));
         }
         None
     }
@@ -145,7 +171,12 @@ pub fn applied<'a>(
     let mut naming: Vec<&AirlockPolicy> = Vec::new();
     let mut defaults: Vec<&AirlockPolicy> = Vec::new();
     for policy in policies {
-        if policy.spec.namespaces.as_ref().is_some_and(|n| n.iter().any(|n| n == namespace)) {
+        if policy
+            .spec
+            .namespaces
+            .as_ref()
+            .is_some_and(|n| n.iter().any(|n| n == namespace))
+        {
             naming.push(policy);
         } else if policy.spec.default == Some(true) {
             defaults.push(policy);
@@ -162,7 +193,13 @@ pub fn applied<'a>(
             };
             let rules = Rules::of(direction, fields);
             let digest = Sha256Hex::of(&canonical::to_vec(&rules).unwrap_or_default());
-            Ok(Applied { policy: PolicyRef { name: name(policy), digest }, rules })
+            Ok(Applied {
+                policy: PolicyRef {
+                    name: name(policy),
+                    digest,
+                },
+                rules,
+            })
         }
         [one, two, ..] => {
             let (mut a, mut b) = (name(one), name(two));
@@ -179,7 +216,9 @@ pub fn applied<'a>(
 #[must_use]
 pub fn required(sealed: &Rules, current: Option<&Rules>, manifest: &Manifest) -> i64 {
     let delegated = manifest.created_by.is_some();
-    sealed.required(delegated).max(current.map_or(0, |rules| rules.required(delegated)))
+    sealed
+        .required(delegated)
+        .max(current.map_or(0, |rules| rules.required(delegated)))
 }
 
 #[cfg(test)]
@@ -192,8 +231,12 @@ mod tests {
             name,
             AirlockPolicySpec {
                 default: namespaces.is_empty().then_some(true),
-                namespaces: (!namespaces.is_empty()).then(|| namespaces.iter().map(|&n| n.into()).collect()),
-                egress: Some(DirectionRules { required_approvals: approvals, ..Default::default() }),
+                namespaces: (!namespaces.is_empty())
+                    .then(|| namespaces.iter().map(|&n| n.into()).collect()),
+                egress: Some(DirectionRules {
+                    required_approvals: approvals,
+                    ..Default::default()
+                }),
                 ingress: None,
             },
         )
@@ -201,15 +244,33 @@ mod tests {
 
     #[test]
     fn a_policy_that_names_the_namespace_goes_before_the_default() {
-        let all = [policy("default", &[], None), policy("strict", &["a"], Some(3))];
+        let all = [
+            policy("default", &[], None),
+            policy("strict", &["a"], Some(3)),
+        ];
         let of = |ns: &str| applied(&all, ns, Direction::Egress).unwrap();
-        assert_eq!((of("a").policy.name.as_str(), of("a").rules.required_approvals), ("strict", 3));
-        assert_eq!((of("b").policy.name.as_str(), of("b").rules.required_approvals), ("default", 2));
+        assert_eq!(
+            (
+                of("a").policy.name.as_str(),
+                of("a").rules.required_approvals
+            ),
+            ("strict", 3)
+        );
+        assert_eq!(
+            (
+                of("b").policy.name.as_str(),
+                of("b").rules.required_approvals
+            ),
+            ("default", 2)
+        );
     }
 
     #[test]
     fn none_or_two_policies_are_a_problem_that_names_them() {
-        assert_eq!(applied(&[], "a", Direction::Egress), Err(PolicyProblem::None("a".into())));
+        assert_eq!(
+            applied(&[], "a", Direction::Egress),
+            Err(PolicyProblem::None("a".into()))
+        );
         let two = [policy("y", &["a"], None), policy("x", &["a"], None)];
         assert_eq!(
             applied(&two, "a", Direction::Egress),

@@ -100,7 +100,11 @@ impl Judgement {
     /// How many approvals count.
     #[must_use]
     pub fn approvals(&self) -> i64 {
-        let approvals = self.counted.iter().filter(|r| r.decision == ReviewDecision::Approve).count();
+        let approvals = self
+            .counted
+            .iter()
+            .filter(|r| r.decision == ReviewDecision::Approve)
+            .count();
         i64::try_from(approvals).unwrap_or(i64::MAX)
     }
 }
@@ -123,12 +127,21 @@ pub fn judge(question: &Question<'_>, reviews: &[ReviewFact]) -> Judgement {
         if review.uid == slot.uid {
             continue;
         }
-        let later = (review.time, review.decision, &review.uid) > (slot.time, slot.decision, &slot.uid);
-        let loser = if later { std::mem::replace(slot, review) } else { review };
+        let later =
+            (review.time, review.decision, &review.uid) > (slot.time, slot.decision, &slot.uid);
+        let loser = if later {
+            std::mem::replace(slot, review)
+        } else {
+            review
+        };
         not_counted.insert(loser.uid.clone(), NotCounted::Superseded);
     }
     let counted: Vec<ReviewFact> = last.into_values().cloned().collect();
-    let mut judgement = Judgement { verdict: None, counted, not_counted };
+    let mut judgement = Judgement {
+        verdict: None,
+        counted,
+        not_counted,
+    };
     let says = |decision| judgement.counted.iter().any(|r| r.decision == decision);
     judgement.verdict = if says(ReviewDecision::Reject) {
         Some(Verdict::Rejected)
@@ -145,7 +158,9 @@ pub fn judge(question: &Question<'_>, reviews: &[ReviewFact]) -> Judgement {
 fn why_not(question: &Question<'_>, review: &ReviewFact) -> Option<NotCounted> {
     if review.reviewer.is_empty() {
         Some(NotCounted::NoReviewer)
-    } else if review.reviewer == question.submitter || Some(review.reviewer.as_str()) == question.created_by {
+    } else if review.reviewer == question.submitter
+        || Some(review.reviewer.as_str()) == question.created_by
+    {
         Some(NotCounted::Submitter)
     } else if review.manifest_digest != question.digest.as_str() {
         Some(NotCounted::OtherDigest)
@@ -195,7 +210,9 @@ pub fn approve(frozen: Frozen, decision: &Decision) -> Result<Approved<Frozen>, 
     if decision.verdict != Verdict::Approved {
         return Err(NotApproved::OtherVerdict);
     }
-    if decision.manifest_digest.as_ref() != Some(&frozen.digest) || decision.round != frozen.manifest.round {
+    if decision.manifest_digest.as_ref() != Some(&frozen.digest)
+        || decision.round != frozen.manifest.round
+    {
         return Err(NotApproved::OtherManifest);
     }
     let question = Question {
@@ -217,7 +234,12 @@ mod tests {
     use super::*;
     use ReviewDecision::{Approve, Reject, RequestChanges};
 
-    fn review(reviewer: &str, decision: ReviewDecision, digest: &Sha256Hex, second: i64) -> ReviewFact {
+    fn review(
+        reviewer: &str,
+        decision: ReviewDecision,
+        digest: &Sha256Hex,
+        second: i64,
+    ) -> ReviewFact {
         ReviewFact {
             name: format!("{reviewer}-{second}"),
             uid: format!("{reviewer}-{decision:?}-{second}-{}", digest.short(4)),
@@ -229,7 +251,15 @@ mod tests {
     }
 
     fn ask(digest: &Sha256Hex, reviews: &[ReviewFact]) -> Judgement {
-        judge(&Question { digest, submitter: "alice", created_by: Some("pipeline"), required: 2 }, reviews)
+        judge(
+            &Question {
+                digest,
+                submitter: "alice",
+                created_by: Some("pipeline"),
+                required: 2,
+            },
+            reviews,
+        )
     }
 
     #[test]
@@ -240,19 +270,79 @@ mod tests {
         let rows: Vec<(&str, Vec<ReviewFact>, Option<Verdict>)> = vec![
             ("no review", vec![], None),
             ("one approval of two", vec![r("bob", Approve, 1)], None),
-            ("two distinct approvals", vec![r("bob", Approve, 1), r("carol", Approve, 2)], Some(Verdict::Approved)),
-            ("one reviewer twice", vec![r("bob", Approve, 1), r("bob", Approve, 2)], None),
-            ("the submitter", vec![r("bob", Approve, 1), r("alice", Approve, 2)], None),
-            ("the creator", vec![r("bob", Approve, 1), r("pipeline", Approve, 2)], None),
-            ("an earlier digest", vec![r("bob", Approve, 1), review("carol", Approve, &old, 2)], None),
-            ("names differ byte for byte", vec![r("bob", Approve, 1), r("Bob", Approve, 2)], Some(Verdict::Approved)),
-            ("one asks for changes", vec![r("bob", Approve, 1), r("carol", Approve, 2), r("dan", RequestChanges, 3)], Some(Verdict::Returned)),
-            ("one rejects", vec![r("bob", RequestChanges, 1), r("carol", Reject, 2)], Some(Verdict::Rejected)),
-            ("a mind changed to yes", vec![r("bob", Reject, 1), r("bob", Approve, 2), r("carol", Approve, 2)], Some(Verdict::Approved)),
-            ("a mind changed to no", vec![r("bob", Approve, 1), r("carol", Approve, 2), r("bob", Reject, 3)], Some(Verdict::Rejected)),
-            ("a tie goes to the stricter", vec![r("bob", Approve, 1), r("bob", Reject, 1)], Some(Verdict::Rejected)),
+            (
+                "two distinct approvals",
+                vec![r("bob", Approve, 1), r("carol", Approve, 2)],
+                Some(Verdict::Approved),
+            ),
+            (
+                "one reviewer twice",
+                vec![r("bob", Approve, 1), r("bob", Approve, 2)],
+                None,
+            ),
+            (
+                "the submitter",
+                vec![r("bob", Approve, 1), r("alice", Approve, 2)],
+                None,
+            ),
+            (
+                "the creator",
+                vec![r("bob", Approve, 1), r("pipeline", Approve, 2)],
+                None,
+            ),
+            (
+                "an earlier digest",
+                vec![r("bob", Approve, 1), review("carol", Approve, &old, 2)],
+                None,
+            ),
+            (
+                "names differ byte for byte",
+                vec![r("bob", Approve, 1), r("Bob", Approve, 2)],
+                Some(Verdict::Approved),
+            ),
+            (
+                "one asks for changes",
+                vec![
+                    r("bob", Approve, 1),
+                    r("carol", Approve, 2),
+                    r("dan", RequestChanges, 3),
+                ],
+                Some(Verdict::Returned),
+            ),
+            (
+                "one rejects",
+                vec![r("bob", RequestChanges, 1), r("carol", Reject, 2)],
+                Some(Verdict::Rejected),
+            ),
+            (
+                "a mind changed to yes",
+                vec![
+                    r("bob", Reject, 1),
+                    r("bob", Approve, 2),
+                    r("carol", Approve, 2),
+                ],
+                Some(Verdict::Approved),
+            ),
+            (
+                "a mind changed to no",
+                vec![
+                    r("bob", Approve, 1),
+                    r("carol", Approve, 2),
+                    r("bob", Reject, 3),
+                ],
+                Some(Verdict::Rejected),
+            ),
+            (
+                "a tie goes to the stricter",
+                vec![r("bob", Approve, 1), r("bob", Reject, 1)],
+                Some(Verdict::Rejected),
+            ),
             ("the submitter's reject", vec![r("alice", Reject, 1)], None),
-            ("a reject of an older digest", vec![review("bob", Reject, &old, 1)], None),
+            (
+                "a reject of an older digest",
+                vec![review("bob", Reject, &old, 1)],
+                None,
+            ),
         ];
         for (name, reviews, verdict) in rows {
             assert_eq!(ask(&d, &reviews).verdict, verdict, "{name}");
@@ -265,9 +355,18 @@ mod tests {
     fn a_review_of_an_earlier_digest_does_not_supersede_one_that_counts() {
         let d = Sha256Hex::of(b"manifest");
         let old = Sha256Hex::of(b"older manifest");
-        let found = ask(&d, &[review("bob", Approve, &d, 1), review("bob", Reject, &old, 2)]);
+        let found = ask(
+            &d,
+            &[
+                review("bob", Approve, &d, 1),
+                review("bob", Reject, &old, 2),
+            ],
+        );
         assert_eq!(found.approvals(), 1);
-        assert_eq!(found.not_counted.values().collect::<Vec<_>>(), [&NotCounted::OtherDigest]);
+        assert_eq!(
+            found.not_counted.values().collect::<Vec<_>>(),
+            [&NotCounted::OtherDigest]
+        );
     }
 
     proptest! {

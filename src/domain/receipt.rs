@@ -56,13 +56,18 @@ pub fn standing(carried: &[Receipt], receipts: &[Receipt], round: i64) -> Vec<Re
     let mut latest: BTreeMap<String, &Receipt> = BTreeMap::new();
     let this_round = receipts.iter().filter(|r| r.round == round);
     for receipt in carried.iter().chain(this_round) {
-        let entry = latest.entry(names::folded(&receipt.path)).or_insert(receipt);
+        let entry = latest
+            .entry(names::folded(&receipt.path))
+            .or_insert(receipt);
         if receipt.version > entry.version {
             *entry = receipt;
         }
     }
-    let mut standing: Vec<Receipt> =
-        latest.into_values().filter(|r| r.content.is_some()).cloned().collect();
+    let mut standing: Vec<Receipt> = latest
+        .into_values()
+        .filter(|r| r.content.is_some())
+        .cloned()
+        .collect();
     standing.sort_by(|a, b| a.path.cmp(&b.path));
     standing
 }
@@ -95,14 +100,21 @@ mod tests {
     }
 
     fn keys(receipts: &[Receipt]) -> Vec<String> {
-        receipts.iter().filter_map(|r| r.content.as_ref()).map(|c| c.key.clone()).collect()
+        receipts
+            .iter()
+            .filter_map(|r| r.content.as_ref())
+            .map(|c| c.key.clone())
+            .collect()
     }
 
     #[test]
     fn the_highest_version_of_a_path_stands_in_any_order() {
         let one = receipt("a", 1, 1, Some("x"));
         let two = receipt("a", 2, 1, Some("y"));
-        assert_eq!(keys(&standing(&[], &[one.clone(), two.clone()], 1)), ["a-2"]);
+        assert_eq!(
+            keys(&standing(&[], &[one.clone(), two.clone()], 1)),
+            ["a-2"]
+        );
         assert_eq!(keys(&standing(&[], &[two, one], 1)), ["a-2"]);
     }
 

@@ -12,10 +12,18 @@ const SHOWN: usize = 50;
 #[must_use]
 pub fn changes(before: &Frozen, now: &Frozen) -> Changes {
     let index = |frozen: &'_ Frozen| -> BTreeMap<String, ManifestFile> {
-        frozen.manifest.files.iter().map(|f| (f.path.clone(), f.clone())).collect()
+        frozen
+            .manifest
+            .files
+            .iter()
+            .map(|f| (f.path.clone(), f.clone()))
+            .collect()
     };
     let (old, new) = (index(before), index(now));
-    let mut changes = Changes { since: before.digest.to_string(), ..Changes::default() };
+    let mut changes = Changes {
+        since: before.digest.to_string(),
+        ..Changes::default()
+    };
     for (path, file) in &new {
         match old.get(path) {
             None => changes.added.push(path.clone()),
@@ -27,14 +35,30 @@ pub fn changes(before: &Frozen, now: &Frozen) -> Changes {
                         to: file.sha256.to_string(),
                     });
                 }
-                changes.texts.extend(file_texts(was, file).into_iter().map(|t| format!("files[{path}].{t}")));
+                changes.texts.extend(
+                    file_texts(was, file)
+                        .into_iter()
+                        .map(|t| format!("files[{path}].{t}")),
+                );
             }
         }
     }
-    changes.removed = old.keys().filter(|path| !new.contains_key(*path)).cloned().collect();
-    changes.texts.extend(request_texts(before, now).into_iter().map(str::to_owned));
+    changes.removed = old
+        .keys()
+        .filter(|path| !new.contains_key(*path))
+        .cloned()
+        .collect();
+    changes
+        .texts
+        .extend(request_texts(before, now).into_iter().map(str::to_owned));
     changes.texts.sort();
-    let Changes { added, removed, replaced, texts, .. } = &mut changes;
+    let Changes {
+        added,
+        removed,
+        replaced,
+        texts,
+        ..
+    } = &mut changes;
     let mut cut = replaced.len() > SHOWN;
     replaced.truncate(SHOWN);
     for list in [added, removed, texts] {
@@ -49,11 +73,17 @@ fn file_texts(was: &ManifestFile, is: &ManifestFile) -> Vec<&'static str> {
     let rows = [
         ("description", was.description != is.description),
         ("justification", was.justification != is.justification),
-        ("suppressionNotes", was.suppression_notes != is.suppression_notes),
+        (
+            "suppressionNotes",
+            was.suppression_notes != is.suppression_notes,
+        ),
         ("outputType", was.output_type != is.output_type),
         ("statbarn", was.statbarn != is.statbarn),
     ];
-    rows.into_iter().filter(|row| row.1).map(|row| row.0).collect()
+    rows.into_iter()
+        .filter(|row| row.1)
+        .map(|row| row.0)
+        .collect()
 }
 
 fn request_texts(before: &Frozen, now: &Frozen) -> Vec<&'static str> {
@@ -65,5 +95,8 @@ fn request_texts(before: &Frozen, now: &Frozen) -> Vec<&'static str> {
         ("recipients", was.recipients != is.recipients),
         ("delivery", was.delivery != is.delivery),
     ];
-    rows.into_iter().filter(|row| row.1).map(|row| row.0).collect()
+    rows.into_iter()
+        .filter(|row| row.1)
+        .map(|row| row.0)
+        .collect()
 }

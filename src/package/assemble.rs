@@ -65,7 +65,11 @@ pub(super) fn assemble<E>(
         send(&parts, last, &mut number, true)?;
     }
     let sha256 = Sha256Hex::from_raw(&sha256.finalize().into());
-    Ok(Assembled { size, sha256, parts: number - 1 })
+    Ok(Assembled {
+        size,
+        sha256,
+        parts: number - 1,
+    })
 }
 
 fn send<E>(
@@ -74,7 +78,13 @@ fn send<E>(
     number: &mut i32,
     last: bool,
 ) -> Result<(), Stop<E>> {
-    let part = Part { number: *number, body: place.finish(), last };
+    let part = Part {
+        number: *number,
+        body: place.finish(),
+        last,
+    };
     *number += 1;
-    parts.blocking_send(part).map_err(|_| PackError::SinkClosed.into())
+    parts
+        .blocking_send(part)
+        .map_err(|_| PackError::SinkClosed.into())
 }

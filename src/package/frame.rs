@@ -60,7 +60,10 @@ pub(super) fn frame<E>(
         let mut check = Check::new(entry);
         loop {
             let data = match &entry.ours {
-                Some(bytes) => FileData { chunks: vec![bytes.clone()], end: true },
+                Some(bytes) => FileData {
+                    chunks: vec![bytes.clone()],
+                    end: true,
+                },
                 None => input.blocking_recv().ok_or(Stop::Elsewhere)?,
             };
             for chunk in data.chunks {
@@ -99,7 +102,12 @@ struct Check<'a> {
 
 impl<'a> Check<'a> {
     fn new(entry: &'a Entry) -> Self {
-        Self { entry, size: 0, crc32: crc32fast::Hasher::new(), sha256: Sha256::new() }
+        Self {
+            entry,
+            size: 0,
+            crc32: crc32fast::Hasher::new(),
+            sha256: Sha256::new(),
+        }
     }
 
     fn update<E>(&mut self, chunk: &[u8]) -> Result<(), Stop<E>> {
@@ -205,7 +213,14 @@ struct Output {
 
 impl Output {
     fn new(next: mpsc::Sender<Framed>) -> Self {
-        Self { next, gathered: Vec::new(), settled: 0, batch: Vec::new(), batch_size: 0, written: 0 }
+        Self {
+            next,
+            gathered: Vec::new(),
+            settled: 0,
+            batch: Vec::new(),
+            batch_size: 0,
+            written: 0,
+        }
     }
 
     fn write<E>(&mut self, bytes: Bytes) -> Result<(), Stop<E>> {
@@ -251,6 +266,8 @@ impl Output {
     fn finish<E>(mut self) -> Result<(), Stop<E>> {
         self.gather();
         self.pass_on(0)?;
-        self.next.blocking_send(Framed::Complete).map_err(|_| Stop::Elsewhere)
+        self.next
+            .blocking_send(Framed::Complete)
+            .map_err(|_| Stop::Elsewhere)
     }
 }

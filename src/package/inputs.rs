@@ -36,7 +36,10 @@ impl CrateInputs<'_> {
     /// The description, or a sentence in its place.
     pub(super) fn description(&self) -> String {
         match self.manifest.description.trim() {
-            "" => format!("Outputs of a research environment, released by {}", self.publisher.name),
+            "" => format!(
+                "Outputs of a research environment, released by {}",
+                self.publisher.name
+            ),
             description => description.to_owned(),
         }
     }
@@ -51,7 +54,10 @@ impl CrateInputs<'_> {
             Some(names) if !names.is_empty() => format!(" ({})", names.join(", ")),
             _ => String::new(),
         };
-        format!("Approved by {count}{names} under the policy {}", self.manifest.policy.name)
+        format!(
+            "Approved by {count}{names} under the policy {}",
+            self.manifest.policy.name
+        )
     }
 
     /// All authors in one line, if there are any.

@@ -34,7 +34,10 @@ pub fn render(inputs: &CrateInputs<'_>) -> Result<Vec<u8>, serde_json::Error> {
         #[serde(rename = "@graph")]
         graph: Graph<'a>,
     }
-    json_text::to_vec(&Document { context: CONTEXT, graph: Graph(inputs) })
+    json_text::to_vec(&Document {
+        context: CONTEXT,
+        graph: Graph(inputs),
+    })
 }
 
 /// The entities, made one by one while they are written: ten thousand files
@@ -68,8 +71,9 @@ fn descriptor() -> Value {
 
 fn root(inputs: &CrateInputs<'_>) -> Value {
     let manifest = inputs.manifest;
-    let people: Vec<Value> =
-        persons(&manifest.authors).map(|(author, ..)| reference(&author)).collect();
+    let people: Vec<Value> = persons(&manifest.authors)
+        .map(|(author, ..)| reference(&author))
+        .collect();
     // The publisher answers for what no identified person does.
     let author = match people.len() == manifest.authors.len() {
         true if !people.is_empty() => one_or_list(people),
@@ -93,7 +97,11 @@ fn root(inputs: &CrateInputs<'_>) -> Value {
     if let Some(credit) = inputs.credit() {
         set(&mut root, "creditText", credit.into());
     }
-    let parts: Vec<Value> = manifest.files.iter().map(|f| reference(&entry_uri(f))).collect();
+    let parts: Vec<Value> = manifest
+        .files
+        .iter()
+        .map(|f| reference(&entry_uri(f)))
+        .collect();
     if !parts.is_empty() {
         set(&mut root, "hasPart", one_or_list(parts));
     }
@@ -167,7 +175,10 @@ fn context_entities(inputs: &CrateInputs<'_>) -> Vec<Value> {
 fn publisher(inputs: &CrateInputs<'_>, entities: &mut Vec<Value>) {
     let publisher = &inputs.publisher;
     let id = publisher_id(inputs);
-    let url = publisher.url.clone().or_else(|| id.starts_with("http").then(|| id.clone()));
+    let url = publisher
+        .url
+        .clone()
+        .or_else(|| id.starts_with("http").then(|| id.clone()));
     let mut organization = json!({
         "@id": id,
         "@type": "Organization",
@@ -231,7 +242,11 @@ fn persons(authors: &[Author]) -> impl Iterator<Item = (String, &Author, (String
         let orcid = author.orcid.as_ref()?;
         let affiliation = author.affiliation.as_ref()?;
         let ror = affiliation.ror.as_deref()?;
-        let organization = (format!("https://ror.org/{ror}"), ror, affiliation.name.as_str());
+        let organization = (
+            format!("https://ror.org/{ror}"),
+            ror,
+            affiliation.name.as_str(),
+        );
         Some((format!("https://orcid.org/{orcid}"), author, organization))
     })
 }
@@ -248,11 +263,19 @@ fn publisher_id(inputs: &CrateInputs<'_>) -> String {
 
 /// A name for people, for licenses that have one.
 pub(super) fn license_name(url: &str) -> String {
-    let path = url.trim_end_matches('/').split_once("://").map_or(url, |(_, path)| path);
-    let creative_commons = path.strip_prefix("creativecommons.org/licenses/").and_then(|rest| {
-        let (kind, version) = rest.split_once('/')?;
-        Some(format!("Creative Commons {} {version}", kind.to_uppercase()))
-    });
+    let path = url
+        .trim_end_matches('/')
+        .split_once("://")
+        .map_or(url, |(_, path)| path);
+    let creative_commons = path
+        .strip_prefix("creativecommons.org/licenses/")
+        .and_then(|rest| {
+            let (kind, version) = rest.split_once('/')?;
+            Some(format!(
+                "Creative Commons {} {version}",
+                kind.to_uppercase()
+            ))
+        });
     match (creative_commons, path) {
         (Some(name), _) => name,
         (None, "creativecommons.org/publicdomain/zero/1.0") => "CC0 1.0 Universal".to_owned(),

@@ -88,16 +88,24 @@ impl<'a> Plan<'a> {
     pub fn with_parts_of(inputs: &CrateInputs<'a>, min_part: u64) -> Result<Self, PlanError> {
         let manifest = inputs.manifest;
         // The names were checked at the door; nothing is released on that word alone.
-        manifest.files.iter().try_for_each(|f| names::check_file(&f.path))?;
+        manifest
+            .files
+            .iter()
+            .try_for_each(|f| names::check_file(&f.path))?;
         names::check_set(manifest.files.iter().map(|f| f.path.as_str()))?;
 
         let mut entries = Vec::with_capacity(manifest.files.len() + 2);
         entries.push(Entry::ours(metadata::FILE_NAME, metadata::render(inputs)?));
-        entries.push(Entry::ours(preview::FILE_NAME, preview::render(inputs).into_bytes()));
+        entries.push(Entry::ours(
+            preview::FILE_NAME,
+            preview::render(inputs).into_bytes(),
+        ));
         entries.extend(manifest.files.iter().map(Entry::of));
 
-        let (max_size, part_size) =
-            sizes(entries.iter().map(|e| (e.name.as_str(), e.method, e.size)), min_part)?;
+        let (max_size, part_size) = sizes(
+            entries.iter().map(|e| (e.name.as_str(), e.method, e.size)),
+            min_part,
+        )?;
         Ok(Self {
             manifest,
             entries: entries.into(),
@@ -139,7 +147,10 @@ impl<'a> Plan<'a> {
     /// The folders that the package unfolds to.
     #[must_use]
     pub fn folders(&self) -> BTreeSet<&str> {
-        self.entries.iter().flat_map(|e| names::ancestors(&e.name)).collect()
+        self.entries
+            .iter()
+            .flat_map(|e| names::ancestors(&e.name))
+            .collect()
     }
 }
 
@@ -175,7 +186,11 @@ impl Entry {
 }
 
 fn method(size: u64, compresses: bool) -> Method {
-    if compresses && size >= WORTH_DEFLATING { Method::Deflated } else { Method::Stored }
+    if compresses && size >= WORTH_DEFLATING {
+        Method::Deflated
+    } else {
+        Method::Stored
+    }
 }
 
 fn zip64(method: Method, size: u64) -> bool {
@@ -187,7 +202,9 @@ fn zip64(method: Method, size: u64) -> bool {
 fn packed_max(method: Method, size: u64) -> u64 {
     match method {
         Method::Stored => size,
-        Method::Deflated => size.saturating_add(size / 8).saturating_add(size / 1024 + 64),
+        Method::Deflated => size
+            .saturating_add(size / 8)
+            .saturating_add(size / 1024 + 64),
     }
 }
 
@@ -197,7 +214,8 @@ pub(super) fn sizes<'n>(
     min_part: u64,
 ) -> Result<(u64, u64), PlanError> {
     let most = entries.fold(zip_format::END_MAX, |sum, (name, method, size)| {
-        sum.saturating_add(packed_max(method, size)).saturating_add(zip_format::overhead_max(name))
+        sum.saturating_add(packed_max(method, size))
+            .saturating_add(zip_format::overhead_max(name))
     });
     let part = if most <= min_part.saturating_mul(MAX_PARTS) {
         min_part

@@ -70,7 +70,10 @@ fn facts(page: &mut String, inputs: &CrateInputs<'_>) -> std::fmt::Result {
         bytes(manifest.total_bytes())
     );
     let rows = [
-        ("Released", Some(inputs.decided.strftime("%-d %B %Y, %H:%M UTC").to_string())),
+        (
+            "Released",
+            Some(inputs.decided.strftime("%-d %B %Y, %H:%M UTC").to_string()),
+        ),
         ("Publisher", Some(by)),
         ("Authors", inputs.credit()),
         ("License", Some(license)),
@@ -105,7 +108,12 @@ fn row(page: &mut String, file: &ManifestFile) -> std::fmt::Result {
     let name = entry_name(file);
     page.push_str("<tr><td>");
     if is_inert(&file.media_type) {
-        write!(page, "<a href=\"{}\">{}</a>", Text(&entry_uri(file)), Text(&name))?;
+        write!(
+            page,
+            "<a href=\"{}\">{}</a>",
+            Text(&entry_uri(file)),
+            Text(&name)
+        )?;
     } else {
         write!(page, "<b>{}</b>", Text(&name))?;
     }
@@ -228,16 +236,29 @@ mod tests {
 
     #[test]
     fn a_text_that_looks_like_a_formula_is_a_text() {
-        assert_eq!(Text("=cmd|'/C calc'!A0").to_string(), "&#39;=cmd|&#39;/C calc&#39;!A0");
+        assert_eq!(
+            Text("=cmd|'/C calc'!A0").to_string(),
+            "&#39;=cmd|&#39;/C calc&#39;!A0"
+        );
         assert_eq!(Text("a\n\n @b -c").to_string(), "a\n\n &#39;@b -c");
     }
 
     #[test]
     fn files_that_a_browser_runs_are_not_linked() {
-        for media_type in ["text/html", "image/svg+xml", "application/xml", "text/javascript"] {
+        for media_type in [
+            "text/html",
+            "image/svg+xml",
+            "application/xml",
+            "text/javascript",
+        ] {
             assert!(!is_inert(media_type), "{media_type}");
         }
-        for media_type in ["text/csv", "image/png", "application/pdf", "application/octet-stream"] {
+        for media_type in [
+            "text/csv",
+            "image/png",
+            "application/pdf",
+            "application/octet-stream",
+        ] {
             assert!(is_inert(media_type), "{media_type}");
         }
     }

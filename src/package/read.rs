@@ -72,7 +72,9 @@ where
             let mut positions = positions.clone();
             async move {
                 // Fails only once nobody reads on: then nothing matters any more.
-                let _ = positions.wait_for(|at| start <= at.saturating_add(window)).await;
+                let _ = positions
+                    .wait_for(|at| start <= at.saturating_add(window))
+                    .await;
                 (start, index)
             }
         });
@@ -135,7 +137,10 @@ where
     let mut stream = match opening.await {
         Ok(stream) => stream,
         Err(OpenError::Missing) => {
-            return Err(PackError::FileMissing { path: file.path.clone() }.into());
+            return Err(PackError::FileMissing {
+                path: file.path.clone(),
+            }
+            .into());
         }
         Err(OpenError::Failed(source)) => return Err(failed(file, source)),
     };
@@ -159,7 +164,10 @@ where
 
 /// The next bytes: one chunk, and more if they are there already; and whether
 /// they are the last.
-async fn next_batch<E, S>(file: &ManifestFile, stream: &mut S) -> Result<(Vec<Bytes>, bool), Stop<E>>
+async fn next_batch<E, S>(
+    file: &ManifestFile,
+    stream: &mut S,
+) -> Result<(Vec<Bytes>, bool), Stop<E>>
 where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
 {
@@ -182,13 +190,23 @@ where
 }
 
 fn failed<E>(file: &ManifestFile, source: E) -> Stop<E> {
-    PackError::Source { path: file.path.clone(), source }.into()
+    PackError::Source {
+        path: file.path.clone(),
+        source,
+    }
+    .into()
 }
 
 fn total(chunks: &[Bytes]) -> u64 {
     chunks.iter().map(|c| c.len() as u64).sum()
 }
 
-async fn send<E>(out: &mpsc::Sender<FileData>, chunks: Vec<Bytes>, end: bool) -> Result<(), Stop<E>> {
-    out.send(FileData { chunks, end }).await.map_err(|_| Stop::Elsewhere)
+async fn send<E>(
+    out: &mpsc::Sender<FileData>,
+    chunks: Vec<Bytes>,
+    end: bool,
+) -> Result<(), Stop<E>> {
+    out.send(FileData { chunks, end })
+        .await
+        .map_err(|_| Stop::Elsewhere)
 }

@@ -69,10 +69,15 @@ impl SpooledPart {
 /// When the folder cannot be read. A file that cannot be removed is left.
 pub fn clean(dir: &Path) -> io::Result<usize> {
     let ours = |path: &PathBuf| {
-        path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with(PREFIX))
+        path.file_name()
+            .and_then(|n| n.to_str())
+            .is_some_and(|n| n.starts_with(PREFIX))
     };
     let paths = std::fs::read_dir(dir)?.filter_map(|entry| entry.ok().map(|e| e.path()));
-    Ok(paths.filter(ours).filter(|path| std::fs::remove_file(path).is_ok()).count())
+    Ok(paths
+        .filter(ours)
+        .filter(|path| std::fs::remove_file(path).is_ok())
+        .count())
 }
 
 /// A bounded number of places for parts. Whoever wants one more waits until an
@@ -98,7 +103,11 @@ impl Pool {
             // The receiver lives: it is ours.
             let _ = give_back.send(Vec::new());
         }
-        Self { free, give_back, kind }
+        Self {
+            free,
+            give_back,
+            kind,
+        }
     }
 
     /// A place for the next part; blocks until there is one.
@@ -114,7 +123,11 @@ impl Pool {
             Kind::Disk(dir) => {
                 let lease = Lease { buffer, give_back };
                 let file = tempfile::Builder::new().prefix(PREFIX).tempfile_in(dir)?;
-                Ok(Place::Disk { file, size: 0, lease })
+                Ok(Place::Disk {
+                    file,
+                    size: 0,
+                    lease,
+                })
             }
         }
     }
@@ -143,7 +156,11 @@ impl AsRef<[u8]> for Lease {
 /// A part that is being filled.
 pub(super) enum Place {
     Memory(Lease),
-    Disk { file: NamedTempFile<File>, size: u64, lease: Lease },
+    Disk {
+        file: NamedTempFile<File>,
+        size: u64,
+        lease: Lease,
+    },
 }
 
 impl Place {

@@ -46,9 +46,10 @@ impl Budget {
         let part = plan.part_size().min(plan.max_size());
         let count = left / part.max(1);
         match usize::try_from(part) {
-            Ok(part) if count >= DEPTH || plan.is_small() => {
-                (usize::try_from(count).unwrap_or(usize::MAX).clamp(1, 64), Kind::Memory(part))
-            }
+            Ok(part) if count >= DEPTH || plan.is_small() => (
+                usize::try_from(count).unwrap_or(usize::MAX).clamp(1, 64),
+                Kind::Memory(part),
+            ),
             _ => (DEPTH as usize, Kind::Disk(self.spool_dir.clone())),
         }
     }
@@ -80,7 +81,10 @@ pub enum Mismatch {
 #[derive(Debug, thiserror::Error)]
 pub enum PackError<E> {
     /// A file's bytes are not those that reviewers approved.
-    #[error("{} is not what the manifest says: its {what:?} differs", texts::harmless_line(path, 120))]
+    #[error(
+        "{} is not what the manifest says: its {what:?} differs",
+        texts::harmless_line(path, 120)
+    )]
     IntegrityMismatch {
         /// The file.
         path: String,
@@ -181,8 +185,17 @@ where
     let reading = read_all(&plan.manifest.files, open, budget.window(), read);
 
     let (read, framed, cut) = futures::join!(reading, framing, cutting);
-    let Assembled { size, sha256, parts } = first_reason(read, joined(framed), joined(cut))?;
-    Ok(Packed { size, sha256, files: plan.files(), parts })
+    let Assembled {
+        size,
+        sha256,
+        parts,
+    } = first_reason(read, joined(framed), joined(cut))?;
+    Ok(Packed {
+        size,
+        sha256,
+        files: plan.files(),
+        parts,
+    })
 }
 
 fn joined<T, E>(

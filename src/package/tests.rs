@@ -28,9 +28,13 @@ struct Store {
 
 impl Store {
     fn of(files: &[(&str, Vec<u8>)], chunk: usize) -> Self {
-        let objects =
-            files.iter().map(|(path, bytes)| (format!("key of {path}"), bytes.clone().into()));
-        Self { objects: Arc::new(objects.collect()), chunk }
+        let objects = files
+            .iter()
+            .map(|(path, bytes)| (format!("key of {path}"), bytes.clone().into()));
+        Self {
+            objects: Arc::new(objects.collect()),
+            chunk,
+        }
     }
 
     async fn open(
@@ -76,7 +80,10 @@ fn manifest(mut files: Vec<ManifestFile>) -> Manifest {
         direction: Direction::Egress,
         submitter: "SUBMITTER".into(),
         created_by: Some("DELEGATE".into()),
-        policy: PolicyRef { name: "default".into(), digest: Sha256Hex::of(b"policy") },
+        policy: PolicyRef {
+            name: "default".into(),
+            digest: Sha256Hex::of(b"policy"),
+        },
         previous: None,
         title: "Frailty index by age band".into(),
         description: "Tables 1-3 of the paper".into(),
@@ -105,7 +112,10 @@ fn inputs<'a>(manifest: &'a Manifest, digest: &'a Sha256Hex) -> CrateInputs<'a> 
 }
 
 fn budget() -> Budget {
-    Budget { memory: 64 << 20, spool_dir: std::env::temp_dir() }
+    Budget {
+        memory: 64 << 20,
+        spool_dir: std::env::temp_dir(),
+    }
 }
 
 struct Zip {
@@ -161,7 +171,15 @@ fn noise(len: usize, seed: u64) -> Vec<u8> {
 
 /// A table that does.
 fn table(rows: usize) -> Vec<u8> {
-    let row = |n: usize| format!("{n},{}-{},{}.{}\n", n % 90, n % 90 + 4, n * 7919 % 1000, n % 10);
+    let row = |n: usize| {
+        format!(
+            "{n},{}-{},{}.{}\n",
+            n % 90,
+            n % 90 + 4,
+            n * 7919 % 1000,
+            n % 10
+        )
+    };
     (0..rows).map(row).collect::<String>().into_bytes()
 }
 
@@ -169,7 +187,9 @@ fn author(name: &str, orcid: Option<&str>, affiliation: Option<(&str, Option<&st
     Author {
         name: name.into(),
         orcid: orcid.map(Into::into),
-        affiliation: affiliation
-            .map(|(name, ror)| Affiliation { name: name.into(), ror: ror.map(Into::into) }),
+        affiliation: affiliation.map(|(name, ror)| Affiliation {
+            name: name.into(),
+            ror: ror.map(Into::into),
+        }),
     }
 }

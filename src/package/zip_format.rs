@@ -83,7 +83,11 @@ impl Record<'_> {
     }
 
     fn flags(&self) -> u16 {
-        if self.descriptor_follows() { FLAG_UTF8 | FLAG_DESCRIPTOR } else { FLAG_UTF8 }
+        if self.descriptor_follows() {
+            FLAG_UTF8 | FLAG_DESCRIPTOR
+        } else {
+            FLAG_UTF8
+        }
     }
 
     /// What local and central header have in common.
@@ -92,7 +96,13 @@ impl Record<'_> {
             Method::Stored => 0,
             Method::Deflated => 8,
         };
-        for field in [version, self.flags(), method, self.time.time, self.time.date] {
+        for field in [
+            version,
+            self.flags(),
+            method,
+            self.time.time,
+            self.time.date,
+        ] {
             out.extend(field.to_le_bytes());
         }
         for field in sizes {
@@ -105,7 +115,11 @@ impl Record<'_> {
     /// Before the bytes.
     pub(super) fn local_header(&self, out: &mut Vec<u8>) {
         // What is only known afterwards is zero here, and in the descriptor.
-        let known = if self.descriptor_follows() { (0, 0, 0) } else { (self.crc32, self.packed, self.size) };
+        let known = if self.descriptor_follows() {
+            (0, 0, 0)
+        } else {
+            (self.crc32, self.packed, self.size)
+        };
         let (crc32, packed, size) = known;
         out.extend(b"PK\x03\x04");
         if self.zip64 {
@@ -136,14 +150,25 @@ impl Record<'_> {
 
     /// In the central directory.
     pub(super) fn central_header(&self, out: &mut Vec<u8>) {
-        let large: Vec<u64> =
-            [self.size, self.packed, self.offset].into_iter().filter(|n| *n >= LIMIT_32).collect();
-        let extra = if large.is_empty() { 0 } else { 4 + 8 * large.len() };
+        let large: Vec<u64> = [self.size, self.packed, self.offset]
+            .into_iter()
+            .filter(|n| *n >= LIMIT_32)
+            .collect();
+        let extra = if large.is_empty() {
+            0
+        } else {
+            4 + 8 * large.len()
+        };
         let zip64 = self.zip64 || !large.is_empty();
         let version = if zip64 { VERSION_ZIP64 } else { VERSION_PLAIN };
         out.extend(b"PK\x01\x02");
         out.extend((MADE_ON_UNIX | version).to_le_bytes());
-        self.common(out, version, [self.crc32, low_32(self.packed), low_32(self.size)], extra);
+        self.common(
+            out,
+            version,
+            [self.crc32, low_32(self.packed), low_32(self.size)],
+            extra,
+        );
         // No comment, the first disk, no internal attributes.
         out.extend([0; 6]);
         out.extend(ATTRIBUTES.to_le_bytes());

@@ -87,11 +87,18 @@ impl Bucket {
         }
     }
 
-    fn check_sse(&self, key: &str, stored: Option<&ServerSideEncryption>) -> Result<(), StorageError> {
+    fn check_sse(
+        &self,
+        key: &str,
+        stored: Option<&ServerSideEncryption>,
+    ) -> Result<(), StorageError> {
         if stored == Some(&self.sse()) {
             Ok(())
         } else {
-            Err(StorageError::NotEncrypted { bucket: self.name.clone(), key: key.to_owned() })
+            Err(StorageError::NotEncrypted {
+                bucket: self.name.clone(),
+                key: key.to_owned(),
+            })
         }
     }
 
@@ -100,7 +107,12 @@ impl Bucket {
     ///
     /// # Errors
     /// As the server says; an object that is already there is no error.
-    pub async fn create(&self, key: &str, body: Bytes, content_type: &str) -> Result<Created, StorageError> {
+    pub async fn create(
+        &self,
+        key: &str,
+        body: Bytes,
+        content_type: &str,
+    ) -> Result<Created, StorageError> {
         let put = self
             .client
             .put_object()
@@ -146,7 +158,10 @@ impl Bucket {
         self.check_sse(key, head.server_side_encryption())?;
         Ok(Stored {
             etag: head.e_tag().map(str::to_owned),
-            size: head.content_length().and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
+            size: head
+                .content_length()
+                .and_then(|n| u64::try_from(n).ok())
+                .unwrap_or(0),
         })
     }
 
@@ -168,12 +183,17 @@ impl Bucket {
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>, StorageError> {
         match self.open(key, None).await {
             Ok(found) => {
-                let bytes = found.body.collect().await.map_err(|error| StorageError::Unavailable {
-                    operation: "GetObject",
-                    bucket: self.name.clone(),
-                    key: key.to_owned(),
-                    message: error.to_string(),
-                })?;
+                let bytes =
+                    found
+                        .body
+                        .collect()
+                        .await
+                        .map_err(|error| StorageError::Unavailable {
+                            operation: "GetObject",
+                            bucket: self.name.clone(),
+                            key: key.to_owned(),
+                            message: error.to_string(),
+                        })?;
                 Ok(Some(bytes.into_bytes()))
             }
             Err(StorageError::NotFound { .. }) => Ok(None),
@@ -196,8 +216,14 @@ impl Bucket {
             .await
             .map_err(|e| translate("GetObject", &self.name, key, &e))?;
         self.check_sse(key, got.server_side_encryption())?;
-        let length = got.content_length().and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
-        Ok(ObjectBody { body: got.body, length })
+        let length = got
+            .content_length()
+            .and_then(|n| u64::try_from(n).ok())
+            .unwrap_or(0);
+        Ok(ObjectBody {
+            body: got.body,
+            length,
+        })
     }
 
     /// All keys under a prefix, in order.
@@ -218,7 +244,10 @@ impl Bucket {
             found.extend(page.contents().iter().filter_map(|object| {
                 Some(Listed {
                     key: object.key()?.to_owned(),
-                    size: object.size().and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
+                    size: object
+                        .size()
+                        .and_then(|n| u64::try_from(n).ok())
+                        .unwrap_or(0),
                 })
             }));
         }
@@ -260,7 +289,12 @@ impl Bucket {
                 .iter()
                 .map(|key| ObjectIdentifier::builder().key(key).build())
                 .collect::<Result<Vec<_>, _>>()
-                .and_then(|objects| Delete::builder().set_objects(Some(objects)).quiet(true).build())
+                .and_then(|objects| {
+                    Delete::builder()
+                        .set_objects(Some(objects))
+                        .quiet(true)
+                        .build()
+                })
                 .map_err(|error| self.corrupt("", &error.to_string()))?;
             let answer = self
                 .client
@@ -270,7 +304,11 @@ impl Bucket {
                 .send()
                 .await
                 .map_err(|e| translate("DeleteObjects", &self.name, &batch[0], &e))?;
-            if let Some(error) = answer.errors().iter().find(|e| e.code() != Some("NoSuchKey")) {
+            if let Some(error) = answer
+                .errors()
+                .iter()
+                .find(|e| e.code() != Some("NoSuchKey"))
+            {
                 return Err(StorageError::Refused {
                     operation: "DeleteObjects",
                     bucket: self.name.clone(),
@@ -283,14 +321,22 @@ impl Bucket {
     }
 
     fn corrupt(&self, key: &str, problem: &str) -> StorageError {
-        StorageError::Corrupt { bucket: self.name.clone(), key: key.to_owned(), problem: problem.to_owned() }
+        StorageError::Corrupt {
+            bucket: self.name.clone(),
+            key: key.to_owned(),
+            problem: problem.to_owned(),
+        }
     }
 
     /// Starts a multipart upload.
     ///
     /// # Errors
     /// As the server says.
-    pub async fn start_upload(&self, key: &str, content_type: &str) -> Result<String, StorageError> {
+    pub async fn start_upload(
+        &self,
+        key: &str,
+        content_type: &str,
+    ) -> Result<String, StorageError> {
         let started = self
             .client
             .create_multipart_upload()
@@ -302,7 +348,10 @@ impl Bucket {
             .send()
             .await
             .map_err(|e| translate("CreateMultipartUpload", &self.name, key, &e))?;
-        started.upload_id().map(str::to_owned).ok_or_else(|| self.corrupt(key, "a multipart upload without an id"))
+        started
+            .upload_id()
+            .map(str::to_owned)
+            .ok_or_else(|| self.corrupt(key, "a multipart upload without an id"))
     }
 
     /// Sends one part (numbers from 1); returns its tag. The payload is not
@@ -310,7 +359,13 @@ impl Bucket {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn put_part(&self, key: &str, upload: &str, number: i32, body: ByteStream) -> Result<CompletedPart, StorageError> {
+    pub async fn put_part(
+        &self,
+        key: &str,
+        upload: &str,
+        number: i32,
+        body: ByteStream,
+    ) -> Result<CompletedPart, StorageError> {
         let put = self
             .client
             .upload_part()
@@ -324,15 +379,25 @@ impl Bucket {
             .send()
             .await
             .map_err(|e| translate("UploadPart", &self.name, key, &e))?;
-        Ok(CompletedPart::builder().part_number(number).set_e_tag(put.e_tag).build())
+        Ok(CompletedPart::builder()
+            .part_number(number)
+            .set_e_tag(put.e_tag)
+            .build())
     }
 
     /// Completes a multipart upload and checks size and encryption of the object.
     ///
     /// # Errors
     /// As the server says.
-    pub async fn complete_upload(&self, key: &str, upload: &str, parts: Vec<CompletedPart>) -> Result<Stored, StorageError> {
-        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
+    pub async fn complete_upload(
+        &self,
+        key: &str,
+        upload: &str,
+        parts: Vec<CompletedPart>,
+    ) -> Result<Stored, StorageError> {
+        let parts = CompletedMultipartUpload::builder()
+            .set_parts(Some(parts))
+            .build();
         self.client
             .complete_multipart_upload()
             .bucket(&self.name)

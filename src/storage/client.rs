@@ -13,7 +13,10 @@ use crate::config;
 
 /// Which credentials a client signs with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "CONTRACT \"Configuration\": TREVOR_S3_<IDENTITY>_…")]
+#[allow(
+    missing_docs,
+    reason = "CONTRACT \"Configuration\": TREVOR_S3_<IDENTITY>_…"
+)]
 pub enum Identity {
     Quarantine,
     Release,
@@ -37,7 +40,11 @@ impl Identity {
     /// The credentials of the environment, where it has some.
     #[must_use]
     pub fn credentials(self) -> Option<Credentials> {
-        let read = |what| std::env::var(self.variable(what)).ok().filter(|v| !v.is_empty());
+        let read = |what| {
+            std::env::var(self.variable(what))
+                .ok()
+                .filter(|v| !v.is_empty())
+        };
         Some(Credentials::new(
             read("ACCESS_KEY_ID")?,
             read("SECRET_ACCESS_KEY")?,
@@ -49,9 +56,15 @@ impl Identity {
 }
 
 /// A client for one bucket's server, for `endpoint` (or the bucket's own).
-pub async fn connect(bucket: &config::Bucket, endpoint: Option<&str>, identity: Identity) -> Client {
+pub async fn connect(
+    bucket: &config::Bucket,
+    endpoint: Option<&str>,
+    identity: Identity,
+) -> Client {
     let mut builder = if let Some(credentials) = identity.credentials() {
-        Builder::new().behavior_version(BehaviorVersion::latest()).credentials_provider(credentials)
+        Builder::new()
+            .behavior_version(BehaviorVersion::latest())
+            .credentials_provider(credentials)
     } else {
         let shared = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(bucket.region.clone()))

@@ -36,7 +36,9 @@ where
     T: Serialize + DeserializeOwned + Clone + PartialEq,
 {
     let bytes = canonical::to_vec(fact).map_err(|e| corrupt(bucket, key, &e.to_string()))?;
-    let created = bucket.create(key, Bytes::from(bytes), "application/json").await;
+    let created = bucket
+        .create(key, Bytes::from(bytes), "application/json")
+        .await;
     if matches!(created, Ok(Created::New)) {
         return Ok(Committed::Ours(fact.clone()));
     }
@@ -60,10 +62,15 @@ where
 ///
 /// # Errors
 /// As the server says, or when it cannot be parsed.
-pub async fn read<T: DeserializeOwned>(bucket: &Bucket, key: &str) -> Result<Option<T>, StorageError> {
+pub async fn read<T: DeserializeOwned>(
+    bucket: &Bucket,
+    key: &str,
+) -> Result<Option<T>, StorageError> {
     match bucket.get(key).await? {
         None => Ok(None),
-        Some(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|e| corrupt(bucket, key, &e.to_string())),
+        Some(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|e| corrupt(bucket, key, &e.to_string())),
     }
 }
 

@@ -27,7 +27,10 @@ struct Download {
 ///
 /// # Errors
 /// As the server says, at once or in the stream.
-pub async fn download(bucket: &Bucket, key: &str) -> Result<BoxStream<'static, Result<Bytes, StorageError>>, StorageError> {
+pub async fn download(
+    bucket: &Bucket,
+    key: &str,
+) -> Result<BoxStream<'static, Result<Bytes, StorageError>>, StorageError> {
     let opened = bucket.open(key, None).await?;
     let state = Download {
         bucket: bucket.clone(),

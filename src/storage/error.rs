@@ -35,7 +35,9 @@ pub enum StorageError {
         message: String,
     },
     /// The server refuses.
-    #[error("{operation} {bucket}/{key}: refused ({code}); check the identity's permissions and the bucket")]
+    #[error(
+        "{operation} {bucket}/{key}: refused ({code}); check the identity's permissions and the bucket"
+    )]
     Refused {
         /// S3 operation.
         operation: &'static str,
@@ -47,7 +49,9 @@ pub enum StorageError {
         code: String,
     },
     /// The object is stored without the encryption that was asked for.
-    #[error("{bucket}/{key}: stored without the server-side encryption that was asked for; enable it on the server")]
+    #[error(
+        "{bucket}/{key}: stored without the server-side encryption that was asked for; enable it on the server"
+    )]
     NotEncrypted {
         /// Bucket.
         bucket: String,
@@ -94,20 +98,48 @@ where
             SdkError::ResponseError(_) => "the answer broke off".to_owned(),
             _ => "the request could not be sent".to_owned(),
         };
-        return StorageError::Unavailable { operation, bucket, key, message };
+        return StorageError::Unavailable {
+            operation,
+            bucket,
+            key,
+            message,
+        };
     };
     let status = service.raw().status().as_u16();
-    let code = service.err().code().map_or_else(|| status.to_string(), str::to_owned);
+    let code = service
+        .err()
+        .code()
+        .map_or_else(|| status.to_string(), str::to_owned);
     match (status, code.as_str()) {
-        (404, "NoSuchBucket") => StorageError::Refused { operation, bucket, key, code },
+        (404, "NoSuchBucket") => StorageError::Refused {
+            operation,
+            bucket,
+            key,
+            code,
+        },
         (404, _) => StorageError::NotFound { bucket, key },
         (412 | 409, _) => StorageError::Precondition { bucket, key },
         (400..=499, code) if code != "RequestTimeout" && status != 429 && status != 408 => {
-            StorageError::Refused { operation, bucket, key, code: code.to_owned() }
+            StorageError::Refused {
+                operation,
+                bucket,
+                key,
+                code: code.to_owned(),
+            }
         }
         _ => {
-            let id = service.err().meta().request_id().map(|id| format!(", request {id}")).unwrap_or_default();
-            StorageError::Unavailable { operation, bucket, key, message: format!("HTTP {status} {code}{id}") }
+            let id = service
+                .err()
+                .meta()
+                .request_id()
+                .map(|id| format!(", request {id}"))
+                .unwrap_or_default();
+            StorageError::Unavailable {
+                operation,
+                bucket,
+                key,
+                message: format!("HTTP {status} {code}{id}"),
+            }
         }
     }
 }

@@ -42,7 +42,11 @@ impl RequestKey {
     /// Prefix of the receipts of one path; equal for spellings that would meet.
     #[must_use]
     pub fn receipts_of(&self, path: &str) -> String {
-        format!("{}{}/", self.receipts(), Sha256Hex::of(names::folded(path).as_bytes()))
+        format!(
+            "{}{}/",
+            self.receipts(),
+            Sha256Hex::of(names::folded(path).as_bytes())
+        )
     }
     /// One receipt.
     #[must_use]
@@ -84,7 +88,12 @@ impl RequestKey {
     pub fn view(&self, round: i64, reader: &str, path: &str, version: &str, what: &str) -> String {
         let reader = Sha256Hex::of(reader.as_bytes());
         let path = Sha256Hex::of(path.as_bytes());
-        format!("{}{}/{}-{version}.{what}.json", self.views(round), reader.short(16), path.short(32))
+        format!(
+            "{}{}/{}-{version}.{what}.json",
+            self.views(round),
+            reader.short(16),
+            path.short(32)
+        )
     }
     /// The decision on a round.
     #[must_use]

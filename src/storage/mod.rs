@@ -15,6 +15,7 @@ pub mod keys;
 mod presign;
 pub mod proof;
 mod rounds;
+mod streaming;
 mod urls;
 mod zones;
 

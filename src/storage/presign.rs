@@ -38,7 +38,13 @@ impl fmt::Debug for SecretUrl {
 ///
 /// # Errors
 /// When there are no credentials to sign with.
-pub async fn presign_get(client: &Client, bucket: &str, key: &str, ttl: Duration, file_name: &str) -> Result<SecretUrl, StorageError> {
+pub async fn presign_get(
+    client: &Client,
+    bucket: &str,
+    key: &str,
+    ttl: Duration,
+    file_name: &str,
+) -> Result<SecretUrl, StorageError> {
     let unavailable = |message: String| StorageError::Unavailable {
         operation: "presign",
         bucket: bucket.to_owned(),

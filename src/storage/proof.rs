@@ -24,13 +24,17 @@ const RACES: usize = 8;
 #[derive(Debug, thiserror::Error)]
 pub enum ProofError {
     /// A second PUT on a key was accepted.
-    #[error("storage.{zone}: the server ignores create-only writes (If-None-Match: *): a second PUT of one key was accepted; trevor cannot commit anything safely there, use a server that enforces them")]
+    #[error(
+        "storage.{zone}: the server ignores create-only writes (If-None-Match: *): a second PUT of one key was accepted; trevor cannot commit anything safely there, use a server that enforces them"
+    )]
     IgnoresCreateOnly {
         /// The key of the configuration.
         zone: &'static str,
     },
     /// Several writers won.
-    #[error("storage.{zone}: {winners} of {WRITERS} concurrent create-only writes of one key succeeded; trevor cannot commit anything safely there, use a server that enforces them")]
+    #[error(
+        "storage.{zone}: {winners} of {WRITERS} concurrent create-only writes of one key succeeded; trevor cannot commit anything safely there, use a server that enforces them"
+    )]
     ManyWinners {
         /// The key of the configuration.
         zone: &'static str,
@@ -38,7 +42,9 @@ pub enum ProofError {
         winners: usize,
     },
     /// A stored object is not in a listing at once.
-    #[error("storage.{zone}: a stored object is not in the listing that follows; trevor needs a server with strong consistency")]
+    #[error(
+        "storage.{zone}: a stored object is not in the listing that follows; trevor needs a server with strong consistency"
+    )]
     NotListed {
         /// The key of the configuration.
         zone: &'static str,
@@ -58,11 +64,19 @@ pub enum ProofError {
 /// # Errors
 /// With the key of the configuration and what to do.
 pub async fn prove(zones: &Zones, release: &Release) -> Result<(), ProofError> {
-    prove_bucket("quarantine", zones.quarantine.bucket()).await?;
-    if zones.records.bucket().name() != zones.quarantine.bucket().name() {
-        prove_bucket("records", zones.records.bucket()).await?;
-    }
-    prove_bucket("release", release.probe_bucket()).await
+    let shared = zones.records.bucket().name() == zones.quarantine.bucket().name();
+    let records = async {
+        match shared {
+            true => Ok(()),
+            false => prove_bucket("records", zones.records.bucket()).await,
+        }
+    };
+    tokio::try_join!(
+        prove_bucket("quarantine", zones.quarantine.bucket()),
+        prove_bucket("release", release.probe_bucket()),
+        records,
+    )?;
+    Ok(())
 }
 
 async fn prove_bucket(zone: &'static str, bucket: &Bucket) -> Result<(), ProofError> {
@@ -92,7 +106,13 @@ async fn races(zone: &'static str, bucket: &Bucket, prefix: &str) -> Result<(), 
         }
         // Asks for encryption of what is stored, too.
         bucket.head(&key).await.map_err(storage)?;
-        if !bucket.list(prefix).await.map_err(storage)?.iter().any(|l| l.key == key) {
+        if !bucket
+            .list(prefix)
+            .await
+            .map_err(storage)?
+            .iter()
+            .any(|l| l.key == key)
+        {
             return Err(ProofError::NotListed { zone });
         }
     }
@@ -101,7 +121,9 @@ async fn races(zone: &'static str, bucket: &Bucket, prefix: &str) -> Result<(), 
 
 /// A create-only PUT that tells a conflict (409) of a race from a win.
 async fn create_once(bucket: &Bucket, key: &str, writer: usize) -> Result<Created, StorageError> {
-    bucket.create(key, Bytes::from(format!("{writer}")), "text/plain").await
+    bucket
+        .create(key, Bytes::from(format!("{writer}")), "text/plain")
+        .await
 }
 
 /// What each start checks of the gateway's own bucket view: that it reaches the
@@ -110,10 +132,22 @@ async fn create_once(bucket: &Bucket, key: &str, writer: usize) -> Result<Create
 /// # Errors
 /// As the server says.
 pub async fn reach(bucket: &Bucket) -> Result<(), StorageError> {
-    let listed = bucket.client().list_objects_v2().bucket(bucket.name()).prefix("requests/").max_keys(1).send().await;
+    let listed = bucket
+        .client()
+        .list_objects_v2()
+        .bucket(bucket.name())
+        .prefix("requests/")
+        .max_keys(1)
+        .send()
+        .await;
     match listed {
         Ok(_) => Ok(()),
         Err(error) if error.code() == Some("AccessDenied") => Ok(()),
-        Err(error) => Err(translate("ListObjectsV2", bucket.name(), "requests/", &error)),
+        Err(error) => Err(translate(
+            "ListObjectsV2",
+            bucket.name(),
+            "requests/",
+            &error,
+        )),
     }
 }

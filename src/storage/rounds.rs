@@ -11,9 +11,17 @@ use crate::domain::receipt::Receipt;
 ///
 /// # Errors
 /// As the server says.
-pub async fn observe_previous(records: &Bucket, key: &RequestKey, round: i64) -> Result<Vec<Receipt>, StorageError> {
+pub async fn observe_previous(
+    records: &Bucket,
+    key: &RequestKey,
+    round: i64,
+) -> Result<Vec<Receipt>, StorageError> {
     let rounds = records.folders(&key.rounds()).await?;
-    let mut numbers: Vec<i64> = rounds.iter().filter_map(|n| n.parse().ok()).filter(|n| *n < round).collect();
+    let mut numbers: Vec<i64> = rounds
+        .iter()
+        .filter_map(|n| n.parse().ok())
+        .filter(|n| *n < round)
+        .collect();
     numbers.sort_unstable_by(|a, b| b.cmp(a));
     for number in numbers {
         if let Some(freeze) = read::<Freeze>(records, &key.manifest(number)).await? {

@@ -32,9 +32,24 @@ pub struct UrlIssue {
 impl UrlIssue {
     /// A new issue.
     #[must_use]
-    pub fn new(issue: i64, url: &SecretUrl, secret_name: String, expires: Timestamp, package: (Sha256Hex, u64), filename: String) -> Self {
+    pub fn new(
+        issue: i64,
+        url: &SecretUrl,
+        secret_name: String,
+        expires: Timestamp,
+        package: (Sha256Hex, u64),
+        filename: String,
+    ) -> Self {
         let (sha256, size) = package;
-        Self { issue, url: url.expose().to_owned(), secret_name, expires, sha256, size, filename }
+        Self {
+            issue,
+            url: url.expose().to_owned(),
+            secret_name,
+            expires,
+            sha256,
+            size,
+            filename,
+        }
     }
 
     /// The URL.
@@ -46,6 +61,9 @@ impl UrlIssue {
 
 impl fmt::Debug for UrlIssue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UrlIssue").field("issue", &self.issue).field("expires", &self.expires).finish_non_exhaustive()
+        f.debug_struct("UrlIssue")
+            .field("issue", &self.issue)
+            .field("expires", &self.expires)
+            .finish_non_exhaustive()
     }
 }

@@ -39,13 +39,18 @@ pub struct Zones {
 impl Zones {
     /// Connects to quarantine and records.
     pub async fn connect(storage: &config::Storage) -> Self {
-        let quarantine =
-            Bucket::new(connect(&storage.quarantine, None, Identity::Quarantine).await, &storage.quarantine);
+        let quarantine = Bucket::new(
+            connect(&storage.quarantine, None, Identity::Quarantine).await,
+            &storage.quarantine,
+        );
         let records = match &storage.records {
             Some(records) => Bucket::new(connect(records, None, Identity::Records).await, records),
             None => quarantine.clone(),
         };
-        Self { quarantine: Quarantine(quarantine), records: Records(records) }
+        Self {
+            quarantine: Quarantine(quarantine),
+            records: Records(records),
+        }
     }
 }
 
@@ -68,7 +73,10 @@ impl Records {
 impl Release {
     /// Connects to the release bucket.
     pub async fn connect(storage: &config::Storage) -> Self {
-        Self(Bucket::new(connect(&storage.release, None, Identity::Release).await, &storage.release))
+        Self(Bucket::new(
+            connect(&storage.release, None, Identity::Release).await,
+            &storage.release,
+        ))
     }
 
     /// Its name.
@@ -81,7 +89,10 @@ impl Release {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn read_back(&self, key: &str) -> Result<BoxStream<'static, Result<Bytes, StorageError>>, StorageError> {
+    pub async fn read_back(
+        &self,
+        key: &str,
+    ) -> Result<BoxStream<'static, Result<Bytes, StorageError>>, StorageError> {
         download(&self.0, key).await
     }
 
@@ -128,8 +139,15 @@ impl Release {
     /// The only way in: an upload to the key of an attempt, for a manifest that
     /// the quorum approved (DESIGN §1.1).
     #[must_use]
-    pub fn begin<'a>(&'a self, _approved: &'a Approved<Frozen>, attempt: &'a Attempt) -> ReleaseUpload<'a> {
-        ReleaseUpload { bucket: &self.0, key: &attempt.key }
+    pub fn begin<'a>(
+        &'a self,
+        _approved: &'a Approved<Frozen>,
+        attempt: &'a Attempt,
+    ) -> ReleaseUpload<'a> {
+        ReleaseUpload {
+            bucket: &self.0,
+            key: &attempt.key,
+        }
     }
 
     /// For the start-up proof only, which writes probes under `probe/`.
@@ -168,7 +186,12 @@ impl ReleaseUpload<'_> {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn part(&self, upload: &str, number: i32, body: ByteStream) -> Result<CompletedPart, StorageError> {
+    pub async fn part(
+        &self,
+        upload: &str,
+        number: i32,
+        body: ByteStream,
+    ) -> Result<CompletedPart, StorageError> {
         self.bucket.put_part(self.key, upload, number, body).await
     }
 
@@ -176,7 +199,11 @@ impl ReleaseUpload<'_> {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn complete(&self, upload: &str, parts: Vec<CompletedPart>) -> Result<Stored, StorageError> {
+    pub async fn complete(
+        &self,
+        upload: &str,
+        parts: Vec<CompletedPart>,
+    ) -> Result<Stored, StorageError> {
         self.bucket.complete_upload(self.key, upload, parts).await
     }
 

@@ -58,7 +58,7 @@ def crate_settings():
 
 def chart_values(storage, gateway_url):
     """What the chart must know to render policies, roles and accounts."""
-    return json.dumps({"storage": storage, "crate": crate_settings(),
+    return json.dumps({"storage": storage, "crate": crate_settings(), "identity": {"mutating_policies": "always"},
                        "gateway": {"url": gateway_url, "tls": {"allow_plaintext": True}}}, indent=2)
 
 

@@ -13,12 +13,21 @@ use crate::domain::phase::Facts;
 use crate::storage::commit::commit;
 
 /// Writes the closing facts, once all else of the round is done.
-pub async fn close(ctx: &Context, subject: &Subject, facts: &mut Facts, closed_as: ClosedAs) -> Result<(), EffectError> {
+pub async fn close(
+    ctx: &Context,
+    subject: &Subject,
+    facts: &mut Facts,
+    closed_as: ClosedAs,
+) -> Result<(), EffectError> {
     if facts.closed.is_some() {
         return Ok(());
     }
-    let Some(last) = &facts.last else { return Ok(()) };
-    let Some(decision) = &last.decision else { return Ok(()) };
+    let Some(last) = &facts.last else {
+        return Ok(());
+    };
+    let Some(decision) = &last.decision else {
+        return Ok(());
+    };
     let time = last.outcome.as_ref().map_or(decision.time, |o| o.time);
     let terms = &decision.terms;
     let closed = Closed {
@@ -26,17 +35,27 @@ pub async fn close(ctx: &Context, subject: &Subject, facts: &mut Facts, closed_a
         round: last.round,
         time,
         quarantine_due: due(time, terms.quarantine_retention_seconds),
-        release_due: (closed_as == ClosedAs::Released).then(|| due(time, terms.release_retention_seconds)),
+        release_due: (closed_as == ClosedAs::Released)
+            .then(|| due(time, terms.release_retention_seconds)),
         policy: decision.policy.clone(),
     };
     let records = ctx.zones.records.bucket();
     ticket(ctx, subject, "quarantine", closed.quarantine_due).await?;
-    facts.closed = Some(commit(records, &subject.key.closed(), &closed).await?.into_inner());
+    facts.closed = Some(
+        commit(records, &subject.key.closed(), &closed)
+            .await?
+            .into_inner(),
+    );
     Ok(())
 }
 
 /// Stores a wake-up for the sweeper.
-pub async fn ticket(ctx: &Context, subject: &Subject, what: &str, due: Timestamp) -> Result<(), EffectError> {
+pub async fn ticket(
+    ctx: &Context,
+    subject: &Subject,
+    what: &str,
+    due: Timestamp,
+) -> Result<(), EffectError> {
     let ticket = Ticket {
         namespace: subject.key.namespace.clone(),
         uid: subject.key.uid.clone(),
@@ -44,12 +63,19 @@ pub async fn ticket(ctx: &Context, subject: &Subject, what: &str, due: Timestamp
         due,
     };
     let due = due.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    commit(ctx.zones.quarantine.bucket(), &subject.key.ticket(&due, what), &ticket).await?;
+    commit(
+        ctx.zones.quarantine.bucket(),
+        &subject.key.ticket(&due, what),
+        &ticket,
+    )
+    .await?;
     Ok(())
 }
 
 /// A due time, to the second; never before `time`.
 pub fn due(time: Timestamp, seconds: i64) -> Timestamp {
     let whole = crate::api::condition::second(time);
-    whole.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
+    whole
+        .checked_add(SignedDuration::from_secs(seconds))
+        .unwrap_or(Timestamp::MAX)
 }

@@ -19,8 +19,8 @@ use super::super::context::Context;
 use super::super::error::EffectError;
 use super::super::reconcile::Subject;
 use crate::api::{
-    Approval, PolicySummary, RELEASE_SECRET_TYPE, ReleasePhase, ReleaseRecord, ReleaseRecordSpec, ReleaseRecordStatus,
-    ReleaseType, RequestRef, ReviewDecision, UrlSummary, condition,
+    Approval, PolicySummary, RELEASE_SECRET_TYPE, ReleasePhase, ReleaseRecord, ReleaseRecordSpec,
+    ReleaseRecordStatus, ReleaseType, RequestRef, ReviewDecision, UrlSummary, condition,
 };
 use crate::domain::commit::{Decision, PackageFact};
 use crate::domain::digest::Sha256Hex;
@@ -32,20 +32,46 @@ use crate::storage::{StorageError, UrlIssue, presign_get};
 #[must_use]
 pub fn record_name(name: &str, uid: &str) -> String {
     let cut: String = name.chars().take(40).collect();
-    format!("{}-{}", cut.trim_end_matches(['-', '.']), Sha256Hex::of(uid.as_bytes()).short(8))
+    format!(
+        "{}-{}",
+        cut.trim_end_matches(['-', '.']),
+        Sha256Hex::of(uid.as_bytes()).short(8)
+    )
 }
 
 /// Makes what the outcome promises; does nothing once the request is closed.
-pub async fn deliver(ctx: &Context, subject: &Subject, facts: &Facts, round: i64) -> Result<(), EffectError> {
+pub async fn deliver(
+    ctx: &Context,
+    subject: &Subject,
+    facts: &Facts,
+    round: i64,
+) -> Result<(), EffectError> {
     if facts.closed.is_some() {
         return Ok(());
     }
-    let Some(last) = &facts.last else { return Ok(()) };
-    let (Some(outcome), Some(decision), Some(frozen)) = (&last.outcome, &last.decision, last.frozen()) else { return Ok(()) };
-    let Some(package) = &outcome.package else { return Ok(()) };
+    let Some(last) = &facts.last else {
+        return Ok(());
+    };
+    let (Some(outcome), Some(decision), Some(frozen)) =
+        (&last.outcome, &last.decision, last.frozen())
+    else {
+        return Ok(());
+    };
+    let Some(package) = &outcome.package else {
+        return Ok(());
+    };
     super::release::clean(ctx, subject, facts, Some(&package.key)).await?;
-    let spec = spec(subject, decision, package, frozen.digest.as_str(), round, outcome.time);
-    let spec = commit(ctx.zones.records.bucket(), &subject.key.record(), &spec).await?.into_inner();
+    let spec = spec(
+        subject,
+        decision,
+        package,
+        frozen.digest.as_str(),
+        round,
+        outcome.time,
+    );
+    let spec = commit(ctx.zones.records.bucket(), &subject.key.record(), &spec)
+        .await?
+        .into_inner();
     let url = issue(ctx, subject, package, decision, &spec).await?;
     if tolerate_going(subject, make_record(ctx, subject, &spec).await)?.is_some() {
         tolerate_going(subject, make_secret(ctx, subject, &url).await)?;
@@ -55,11 +81,16 @@ pub async fn deliver(ctx: &Context, subject: &Subject, facts: &Facts, round: i64
 }
 
 /// In a namespace that is going nothing can be created: the bucket has it all.
-fn tolerate_going<T>(subject: &Subject, result: Result<T, EffectError>) -> Result<Option<T>, EffectError> {
+fn tolerate_going<T>(
+    subject: &Subject,
+    result: Result<T, EffectError>,
+) -> Result<Option<T>, EffectError> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(EffectError::Kube(kube::Error::Api(answer)))
-            if subject.deleting() && (answer.code == 404 || (answer.code == 403 && answer.message.contains("being terminated"))) =>
+            if subject.deleting()
+                && (answer.code == 404
+                    || (answer.code == 403 && answer.message.contains("being terminated"))) =>
         {
             Ok(None)
         }
@@ -67,10 +98,23 @@ fn tolerate_going<T>(subject: &Subject, result: Result<T, EffectError>) -> Resul
     }
 }
 
-fn spec(subject: &Subject, decision: &Decision, package: &PackageFact, digest: &str, round: i64, released: Timestamp) -> ReleaseRecordSpec {
-    let approvals = decision.reviews.iter().filter(|r| r.decision == ReviewDecision::Approve);
+fn spec(
+    subject: &Subject,
+    decision: &Decision,
+    package: &PackageFact,
+    digest: &str,
+    round: i64,
+    released: Timestamp,
+) -> ReleaseRecordSpec {
+    let approvals = decision
+        .reviews
+        .iter()
+        .filter(|r| r.decision == ReviewDecision::Approve);
     ReleaseRecordSpec {
-        request_ref: RequestRef { name: subject.name.clone(), uid: subject.key.uid.clone() },
+        request_ref: RequestRef {
+            name: subject.name.clone(),
+            uid: subject.key.uid.clone(),
+        },
         direction: subject.request.spec.direction,
         r#type: ReleaseType::Package,
         package: Some(crate::api::Package {
@@ -82,7 +126,10 @@ fn spec(subject: &Subject, decision: &Decision, package: &PackageFact, digest: &
         }),
         manifest_digest: digest.to_owned(),
         round,
-        policy: PolicySummary { name: decision.policy.name.clone(), digest: decision.policy.digest.to_string() },
+        policy: PolicySummary {
+            name: decision.policy.name.clone(),
+            digest: decision.policy.digest.to_string(),
+        },
         approvals: approvals
             .map(|r| Approval {
                 reviewer: r.reviewer.clone(),
@@ -92,14 +139,27 @@ fn spec(subject: &Subject, decision: &Decision, package: &PackageFact, digest: &
             })
             .collect(),
         released_time: Time(released),
-        delete_after_time: Time(super::close::due(released, decision.terms.release_retention_seconds)),
+        delete_after_time: Time(super::close::due(
+            released,
+            decision.terms.release_retention_seconds,
+        )),
     }
 }
 
-async fn make_record(ctx: &Context, subject: &Subject, spec: &ReleaseRecordSpec) -> Result<(), EffectError> {
+async fn make_record(
+    ctx: &Context,
+    subject: &Subject,
+    spec: &ReleaseRecordSpec,
+) -> Result<(), EffectError> {
     let api: Api<ReleaseRecord> = Api::namespaced(ctx.client.clone(), &subject.key.namespace);
     let name = record_name(&subject.name, &subject.key.uid);
-    match api.create(&PostParams::default(), &ReleaseRecord::new(&name, spec.clone())).await {
+    match api
+        .create(
+            &PostParams::default(),
+            &ReleaseRecord::new(&name, spec.clone()),
+        )
+        .await
+    {
         Ok(_) => Ok(()),
         // The name carries a hash of the uid: it is ours, of an earlier try.
         Err(kube::Error::Api(answer)) if answer.reason == "AlreadyExists" => Ok(()),
@@ -125,13 +185,38 @@ async fn issue(
     let now = Timestamp::now();
     let window = spec.delete_after_time.0.as_second() - now.as_second();
     let ttl = decision.terms.url_ttl_seconds.min(window).max(1);
-    let filename = package.key.rsplit('/').next().unwrap_or("package.zip").to_owned();
+    let filename = package
+        .key
+        .rsplit('/')
+        .next()
+        .unwrap_or("package.zip")
+        .to_owned();
     let seconds = Duration::from_secs(u64::try_from(ttl).unwrap_or(1));
-    let url = presign_get(&ctx.signer, &package.bucket, &package.key, seconds, &filename).await?;
+    let url = presign_get(
+        &ctx.signer,
+        &package.bucket,
+        &package.key,
+        seconds,
+        &filename,
+    )
+    .await?;
     let nonce = uuid::Uuid::new_v4().simple().to_string();
-    let secret = format!("{}-{}", record_name(&subject.name, &subject.key.uid), &nonce[..8]);
-    let expires = condition::second(now).checked_add(SignedDuration::from_secs(ttl)).unwrap_or(Timestamp::MAX);
-    let made = UrlIssue::new(FIRST, &url, secret, expires, (package.sha256.clone(), package.size), filename);
+    let secret = format!(
+        "{}-{}",
+        record_name(&subject.name, &subject.key.uid),
+        &nonce[..8]
+    );
+    let expires = condition::second(now)
+        .checked_add(SignedDuration::from_secs(ttl))
+        .unwrap_or(Timestamp::MAX);
+    let made = UrlIssue::new(
+        FIRST,
+        &url,
+        secret,
+        expires,
+        (package.sha256.clone(), package.size),
+        filename,
+    );
     Ok(commit(bucket, &key, &made).await?.into_inner())
 }
 
@@ -146,7 +231,10 @@ async fn make_secret(ctx: &Context, subject: &Subject, url: &UrlIssue) -> Result
         ("filename".to_owned(), text(url.filename.clone())),
     ]);
     let secret = Secret {
-        metadata: ObjectMeta { name: Some(url.secret_name.clone()), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(url.secret_name.clone()),
+            ..ObjectMeta::default()
+        },
         type_: Some(RELEASE_SECRET_TYPE.to_owned()),
         data: Some(data),
         ..Secret::default()
@@ -162,7 +250,9 @@ async fn make_secret(ctx: &Context, subject: &Subject, url: &UrlIssue) -> Result
 async fn show(ctx: &Context, subject: &Subject, url: &UrlIssue) -> Result<(), EffectError> {
     let api: Api<ReleaseRecord> = Api::namespaced(ctx.client.clone(), &subject.key.namespace);
     let name = record_name(&subject.name, &subject.key.uid);
-    let Some(live) = api.get_opt(&name).await? else { return Ok(()) };
+    let Some(live) = api.get_opt(&name).await? else {
+        return Ok(());
+    };
     let mut status: ReleaseRecordStatus = live.status.clone().unwrap_or_default();
     status.phase = Some(status.phase.unwrap_or(ReleasePhase::Available));
     status.url = Some(UrlSummary {
@@ -183,11 +273,15 @@ async fn show(ctx: &Context, subject: &Subject, url: &UrlIssue) -> Result<(), Ef
         return Ok(());
     }
     let patch = json!({"metadata": {"resourceVersion": live.resource_version()}, "status": status});
-    api.patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+    api.patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch))
+        .await?;
     Ok(())
 }
 
 /// The URL in force, for status.
-pub async fn url_in_force(ctx: &Context, subject: &Subject) -> Result<Option<UrlIssue>, StorageError> {
+pub async fn url_in_force(
+    ctx: &Context,
+    subject: &Subject,
+) -> Result<Option<UrlIssue>, StorageError> {
     read(ctx.zones.quarantine.bucket(), &subject.key.url(1)).await
 }

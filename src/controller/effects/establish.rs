@@ -20,7 +20,11 @@ use crate::storage::commit::commit;
 
 /// Makes sure that the request has an owner object and the finalizer; or says
 /// why it cannot go on.
-pub async fn ensure(ctx: &Context, subject: &mut Subject, facts: &mut Facts) -> Result<Option<(&'static str, String)>, EffectError> {
+pub async fn ensure(
+    ctx: &Context,
+    subject: &mut Subject,
+    facts: &mut Facts,
+) -> Result<Option<(&'static str, String)>, EffectError> {
     let spec = &subject.request.spec;
     let Some(submitter) = spec.submitter.clone() else {
         return Ok(Some((
@@ -28,7 +32,10 @@ pub async fn ensure(ctx: &Context, subject: &mut Subject, facts: &mut Facts) -> 
             "spec.submitter is missing; delete the request and create it again with your user name there".into(),
         )));
     };
-    if spec.direction == Direction::Ingress && ctx.config.storage.staging.is_none() && facts.owner.is_none() {
+    if spec.direction == Direction::Ingress
+        && ctx.config.storage.staging.is_none()
+        && facts.owner.is_none()
+    {
         return Ok(Some((
             reason::INGRESS_NOT_CONFIGURED,
             "ingress is off; a cluster admin turns it on with storage.staging".into(),
@@ -76,7 +83,11 @@ pub async fn let_go(ctx: &Context, subject: &Subject) -> Result<(), EffectError>
     }
 }
 
-async fn set_finalizer(ctx: &Context, subject: &Subject, present: bool) -> Result<AirlockRequest, EffectError> {
+async fn set_finalizer(
+    ctx: &Context,
+    subject: &Subject,
+    present: bool,
+) -> Result<AirlockRequest, EffectError> {
     let api: Api<AirlockRequest> = Api::namespaced(ctx.client.clone(), &subject.key.namespace);
     // The status write in between may have moved the version: read it afresh.
     let live = api.get(&subject.name).await?;
@@ -93,5 +104,11 @@ async fn set_finalizer(ctx: &Context, subject: &Subject, present: bool) -> Resul
         "resourceVersion": live.metadata.resource_version,
         "finalizers": finalizers,
     }});
-    Ok(api.patch(&subject.name, &PatchParams::default(), &Patch::Merge(&patch)).await?)
+    Ok(api
+        .patch(
+            &subject.name,
+            &PatchParams::default(),
+            &Patch::Merge(&patch),
+        )
+        .await?)
 }

@@ -17,18 +17,40 @@ use crate::domain::receipt::Receipt;
 use crate::storage::commit::commit;
 
 /// Writes `manifest.json`.
-pub async fn freeze(ctx: &Context, subject: &Subject, facts: &mut Facts, round: i64, withdraw: bool) -> Result<(), EffectError> {
+pub async fn freeze(
+    ctx: &Context,
+    subject: &Subject,
+    facts: &mut Facts,
+    round: i64,
+    withdraw: bool,
+) -> Result<(), EffectError> {
     let standing = gather::standing(ctx, subject, facts, round).await?;
-    let problems = if withdraw { Vec::new() } else { problems(subject, facts, &standing) };
+    let problems = if withdraw {
+        Vec::new()
+    } else {
+        problems(subject, facts, &standing)
+    };
     let freeze = if withdraw {
-        refusal(facts, round, reason::WITHDRAWN, "the request was withdrawn".to_owned(), standing)
+        refusal(
+            facts,
+            round,
+            reason::WITHDRAWN,
+            "the request was withdrawn".to_owned(),
+            standing,
+        )
     } else if problems.is_empty() {
         manifest(subject, facts, round, standing)
     } else {
         let message = format!("{}; mend it and submit again", problems.join("; "));
         refusal(facts, round, reason::SUBMISSION_REFUSED, message, standing)
     };
-    let standing = commit(ctx.zones.records.bucket(), &subject.key.manifest(round), &freeze).await?.into_inner();
+    let standing = commit(
+        ctx.zones.records.bucket(),
+        &subject.key.manifest(round),
+        &freeze,
+    )
+    .await?
+    .into_inner();
     if let Some(last) = &mut facts.last {
         last.freeze = Some(standing);
     }
@@ -42,7 +64,11 @@ fn problems(subject: &Subject, facts: &Facts, standing: &[Receipt]) -> Vec<Strin
     }
     let wanted = subject.request.spec.files.as_deref().unwrap_or_default();
     let mut problems = declared::breaches(wanted, standing);
-    problems.extend(declared::missing(wanted, standing).into_iter().map(|path| format!("{path} is declared and not there")));
+    problems.extend(
+        declared::missing(wanted, standing)
+            .into_iter()
+            .map(|path| format!("{path} is declared and not there")),
+    );
     if let Some(seal) = seal_of(facts) {
         problems.extend(seal.rules.breaches(standing));
     }
@@ -50,9 +76,21 @@ fn problems(subject: &Subject, facts: &Facts, standing: &[Receipt]) -> Vec<Strin
     problems
 }
 
-fn refusal(facts: &Facts, round: i64, reason: &str, message: String, listing: Vec<Receipt>) -> Freeze {
+fn refusal(
+    facts: &Facts,
+    round: i64,
+    reason: &str,
+    message: String,
+    listing: Vec<Receipt>,
+) -> Freeze {
     let previous = facts.previous.as_ref().map(|p| p.digest.clone());
-    Freeze::Refusal(Refusal { round, reason: reason.to_owned(), message, listing, previous })
+    Freeze::Refusal(Refusal {
+        round,
+        reason: reason.to_owned(),
+        message,
+        listing,
+        previous,
+    })
 }
 
 fn manifest(subject: &Subject, facts: &Facts, round: i64, standing: Vec<Receipt>) -> Freeze {
@@ -87,7 +125,10 @@ fn manifest(subject: &Subject, facts: &Facts, round: i64, standing: Vec<Receipt>
         uid: subject.key.uid.clone(),
         round,
         direction: spec.direction,
-        submitter: owner.map(|o| o.submitter.clone()).or_else(|| spec.submitter.clone()).unwrap_or_default(),
+        submitter: owner
+            .map(|o| o.submitter.clone())
+            .or_else(|| spec.submitter.clone())
+            .unwrap_or_default(),
         created_by: spec.created_by.clone(),
         policy: policy.unwrap_or_else(|| crate::domain::manifest::PolicyRef {
             name: String::new(),

@@ -24,13 +24,21 @@ const READERS: usize = 48;
 
 /// Seals the round when every declared file is there; otherwise says what is
 /// missing.
-pub async fn gather(ctx: &Context, subject: &Subject, facts: &mut Facts, round: i64) -> Result<Option<Rest>, EffectError> {
+pub async fn gather(
+    ctx: &Context,
+    subject: &Subject,
+    facts: &mut Facts,
+    round: i64,
+) -> Result<Option<Rest>, EffectError> {
     if let Err(problem) = &subject.policy {
         let word = match problem {
             crate::domain::policy::PolicyProblem::None(_) => reason::NO_POLICY,
             crate::domain::policy::PolicyProblem::Conflict(..) => reason::CONFLICTING_POLICIES,
         };
-        return Ok(Some(Rest { stalled: Some((word, problem.to_string())), ..Rest::default() }));
+        return Ok(Some(Rest {
+            stalled: Some((word, problem.to_string())),
+            ..Rest::default()
+        }));
     }
     let wanted = subject.request.spec.files.as_deref().unwrap_or_default();
     if !wanted.is_empty() {
@@ -38,7 +46,11 @@ pub async fn gather(ctx: &Context, subject: &Subject, facts: &mut Facts, round: 
         let missing = declared::missing(wanted, &standing);
         if !missing.is_empty() {
             let after = Some(ctx.patience(&subject.key.uid));
-            return Ok(Some(Rest { missing: Some(missing), after, ..Rest::default() }));
+            return Ok(Some(Rest {
+                missing: Some(missing),
+                after,
+                ..Rest::default()
+            }));
         }
     }
     seal(ctx, subject, facts, round).await?;
@@ -46,39 +58,75 @@ pub async fn gather(ctx: &Context, subject: &Subject, facts: &mut Facts, round: 
 }
 
 /// No more uploads for the round.
-pub async fn seal(ctx: &Context, subject: &Subject, facts: &mut Facts, round: i64) -> Result<(), EffectError> {
-    let applied = subject.policy.clone().unwrap_or_else(|_| no_policy(subject));
-    let seal = Seal { round, policy: applied.policy, rules: applied.rules, time: Timestamp::now() };
-    let seal = commit(ctx.zones.records.bucket(), &subject.key.seal(round), &seal).await?.into_inner();
+pub async fn seal(
+    ctx: &Context,
+    subject: &Subject,
+    facts: &mut Facts,
+    round: i64,
+) -> Result<(), EffectError> {
+    let applied = subject
+        .policy
+        .clone()
+        .unwrap_or_else(|_| no_policy(subject));
+    let seal = Seal {
+        round,
+        policy: applied.policy,
+        rules: applied.rules,
+        time: Timestamp::now(),
+    };
+    let seal = commit(ctx.zones.records.bucket(), &subject.key.seal(round), &seal)
+        .await?
+        .into_inner();
     let before = facts.last.take();
     if let Some(frozen) = before.as_ref().and_then(Round::frozen) {
         facts.previous = Some(frozen);
     }
-    facts.last = Some(Round { round, seal: Some(seal), ..Round::default() });
+    facts.last = Some(Round {
+        round,
+        seal: Some(seal),
+        ..Round::default()
+    });
     Ok(())
 }
 
 /// Only a withdrawal seals without a policy: nothing is reviewed under it.
 fn no_policy(subject: &Subject) -> Applied {
     Applied {
-        policy: PolicyRef { name: String::new(), digest: Sha256Hex::of(b"") },
+        policy: PolicyRef {
+            name: String::new(),
+            digest: Sha256Hex::of(b""),
+        },
         rules: Rules::of(subject.request.spec.direction, None),
     }
 }
 
 /// The uploads that stand for a round now.
-pub async fn standing(ctx: &Context, subject: &Subject, facts: &Facts, round: i64) -> Result<Vec<Receipt>, EffectError> {
+pub async fn standing(
+    ctx: &Context,
+    subject: &Subject,
+    facts: &Facts,
+    round: i64,
+) -> Result<Vec<Receipt>, EffectError> {
     let carried = carried(ctx, subject, facts, round).await?;
     let receipts = all_receipts(ctx, subject).await?;
     Ok(receipt::standing(&carried, &receipts, round))
 }
 
 /// What the freeze before this round listed.
-async fn carried(ctx: &Context, subject: &Subject, facts: &Facts, round: i64) -> Result<Vec<Receipt>, StorageError> {
+async fn carried(
+    ctx: &Context,
+    subject: &Subject,
+    facts: &Facts,
+    round: i64,
+) -> Result<Vec<Receipt>, StorageError> {
     if let Some(last) = &facts.last
         && last.round < round
     {
-        return Ok(last.freeze.as_ref().map(Freeze::listing).unwrap_or_default());
+        return Ok(last
+            .freeze
+            .as_ref()
+            .map(Freeze::listing)
+            .unwrap_or_default());
     }
     observe_previous(ctx.zones.records.bucket(), &subject.key, round).await
 }
@@ -88,9 +136,15 @@ async fn all_receipts(ctx: &Context, subject: &Subject) -> Result<Vec<Receipt>, 
     let cache = ctx.receipts(&subject.key.uid);
     let mut known = cache.lock().await;
     let listed = bucket.list(&subject.key.receipts()).await?;
-    let new: Vec<String> = listed.into_iter().map(|l| l.key).filter(|k| !known.contains_key(k)).collect();
+    let new: Vec<String> = listed
+        .into_iter()
+        .map(|l| l.key)
+        .filter(|k| !known.contains_key(k))
+        .collect();
     let mut found = stream::iter(new)
-        .map(|key| async move { Ok::<_, StorageError>((read::<Receipt>(bucket, &key).await?, key)) })
+        .map(
+            |key| async move { Ok::<_, StorageError>((read::<Receipt>(bucket, &key).await?, key)) },
+        )
         .buffer_unordered(READERS);
     while let Some((receipt, key)) = found.try_next().await? {
         if let Some(receipt) = receipt {

@@ -16,7 +16,9 @@ use crate::domain::commit::{Attempt, Decision, PackageFact};
 use crate::domain::digest::Sha256Hex;
 use crate::domain::manifest::{Frozen, ManifestFile};
 use crate::domain::quorum::Approved;
-use crate::package::{Budget, CrateInputs, OpenError, PackError, Packed, Part, PartBody, Plan, PlanError, pack};
+use crate::package::{
+    Budget, CrateInputs, OpenError, PackError, Packed, Part, PartBody, Plan, PlanError, pack,
+};
 use crate::storage::keys::RequestKey;
 use crate::storage::{Quarantine, Release, ReleaseUpload, StorageError, download};
 
@@ -70,7 +72,9 @@ impl PackagingError {
     /// The condition's reason, where trying again does not help by itself.
     pub fn needs_a_person(&self) -> Option<&'static str> {
         match self {
-            Self::Pack(PackError::IntegrityMismatch { .. }) | Self::ReadBack { .. } => Some("IntegrityMismatch"),
+            Self::Pack(PackError::IntegrityMismatch { .. }) | Self::ReadBack { .. } => {
+                Some("IntegrityMismatch")
+            }
             Self::Pack(PackError::FileMissing { .. }) => Some("FileMissing"),
             Self::Plan(_) => Some("PackageImpossible"),
             _ => None,
@@ -122,7 +126,13 @@ pub async fn run(job: Job) -> Result<PackageFact, PackagingError> {
 
 /// Everything of the crate comes from manifest and decision.
 pub fn inputs<'a>(frozen: &'a Frozen, decision: &Decision) -> CrateInputs<'a> {
-    let reviewers = || decision.reviews.iter().map(|r| r.reviewer.clone()).collect();
+    let reviewers = || {
+        decision
+            .reviews
+            .iter()
+            .map(|r| r.reviewer.clone())
+            .collect()
+    };
     CrateInputs {
         manifest: &frozen.manifest,
         digest: &frozen.digest,
@@ -151,15 +161,25 @@ async fn clear(job: &Job) -> Result<(), StorageError> {
 }
 
 /// Sends the parts as they come. An upload that cannot be completed is aborted.
-async fn send(upload: &ReleaseUpload<'_>, small: bool, mut parts: mpsc::Receiver<Part>) -> Result<(), StorageError> {
+async fn send(
+    upload: &ReleaseUpload<'_>,
+    small: bool,
+    mut parts: mpsc::Receiver<Part>,
+) -> Result<(), StorageError> {
     if small {
         return match parts.recv().await {
-            Some(Part { body: PartBody::Memory(bytes), last: true, .. }) => upload.put_whole(bytes).await.map(drop),
+            Some(Part {
+                body: PartBody::Memory(bytes),
+                last: true,
+                ..
+            }) => upload.put_whole(bytes).await.map(drop),
             // The packer says why there is no package.
             _ => Ok(()),
         };
     }
-    let Some(first) = parts.recv().await else { return Ok(()) };
+    let Some(first) = parts.recv().await else {
+        return Ok(());
+    };
     let id = upload.start().await?;
     let sent = send_parts(upload, &id, first, &mut parts).await;
     // Whoever makes parts must not wait for a sender that gave up.
@@ -207,11 +227,17 @@ async fn send_parts(
     }
 }
 
-async fn send_part(upload: &ReleaseUpload<'_>, id: &str, part: Part) -> Result<CompletedPart, StorageError> {
+async fn send_part(
+    upload: &ReleaseUpload<'_>,
+    id: &str,
+    part: Part,
+) -> Result<CompletedPart, StorageError> {
     match part.body {
         PartBody::Memory(bytes) => upload.part(id, part.number, ByteStream::from(bytes)).await,
         PartBody::File(file) => {
-            let body = ByteStream::from_path(file.path()).await.map_err(|e| upload.unreadable(&e.to_string()))?;
+            let body = ByteStream::from_path(file.path())
+                .await
+                .map_err(|e| upload.unreadable(&e.to_string()))?;
             upload.part(id, part.number, body).await
         }
     }
@@ -239,6 +265,8 @@ async fn verify(job: &Job, packed: &Packed) -> Result<(), PackagingError> {
     if found == (packed.sha256.clone(), packed.size) {
         Ok(())
     } else {
-        Err(PackagingError::ReadBack { key: job.attempt.key.clone() })
+        Err(PackagingError::ReadBack {
+            key: job.attempt.key.clone(),
+        })
     }
 }

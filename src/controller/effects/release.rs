@@ -41,7 +41,12 @@ impl Task {
 }
 
 /// Goes on with the release of a round; none when its outcome is committed.
-pub async fn release(ctx: &Context, subject: &mut Subject, facts: &mut Facts, round: i64) -> Result<Option<Rest>, EffectError> {
+pub async fn release(
+    ctx: &Context,
+    subject: &mut Subject,
+    facts: &mut Facts,
+    round: i64,
+) -> Result<Option<Rest>, EffectError> {
     let finished = take_finished(ctx, &subject.key.uid, round).await;
     if let Some((kind, reviews)) = stopped(ctx, subject, facts).await? {
         cancel(ctx, &subject.key.uid).await;
@@ -60,8 +65,19 @@ pub async fn release(ctx: &Context, subject: &mut Subject, facts: &mut Facts, ro
     }
 }
 
-fn outcome(round: i64, kind: OutcomeKind, package: Option<PackageFact>, reviews: Vec<ReviewFact>) -> Outcome {
-    Outcome { round, kind, package, reviews, time: crate::api::condition::second(Timestamp::now()) }
+fn outcome(
+    round: i64,
+    kind: OutcomeKind,
+    package: Option<PackageFact>,
+    reviews: Vec<ReviewFact>,
+) -> Outcome {
+    Outcome {
+        round,
+        kind,
+        package,
+        reviews,
+        time: crate::api::condition::second(Timestamp::now()),
+    }
 }
 
 /// The task's result, if it is done; nothing while it runs or when there is none.
@@ -74,28 +90,42 @@ async fn take_finished(ctx: &Context, uid: &str, round: i64) -> Option<Finished>
             task.handle.abort();
             return None;
         }
-        return Some(task.handle.await.unwrap_or(Err(package::PackagingError::Broken)));
+        return Some(
+            task.handle
+                .await
+                .unwrap_or(Err(package::PackagingError::Broken)),
+        );
     }
     None
 }
 
 /// The quorum read: withdrawal, deletion, a new submission, or a review that
 /// stops it. Such a word counts until the outcome is committed (DESIGN §2).
-async fn stopped(ctx: &Context, subject: &mut Subject, facts: &Facts) -> Result<Option<(OutcomeKind, Vec<ReviewFact>)>, EffectError> {
+async fn stopped(
+    ctx: &Context,
+    subject: &mut Subject,
+    facts: &Facts,
+) -> Result<Option<(OutcomeKind, Vec<ReviewFact>)>, EffectError> {
     let api: Api<AirlockRequest> = Api::namespaced(ctx.client.clone(), &subject.key.namespace);
     match api.get_opt(&subject.name).await? {
-        Some(live) if live.metadata.uid.as_deref() == Some(&subject.key.uid) => subject.request = live,
+        Some(live) if live.metadata.uid.as_deref() == Some(&subject.key.uid) => {
+            subject.request = live
+        }
         _ => return Ok(Some((OutcomeKind::Withdrawn, Vec::new()))),
     }
     let wish = subject.wish();
     if wish.stop {
         return Ok(Some((OutcomeKind::Withdrawn, Vec::new())));
     }
-    let Some(last) = &facts.last else { return Ok(None) };
+    let Some(last) = &facts.last else {
+        return Ok(None);
+    };
     if wish.submission > last.round {
         return Ok(Some((OutcomeKind::Returned, Vec::new())));
     }
-    let Some(frozen) = last.frozen() else { return Ok(None) };
+    let Some(frozen) = last.frozen() else {
+        return Ok(None);
+    };
     let required = last.decision.as_ref().map_or(1, |d| d.required);
     let judgement = review::judged(&frozen, required, &reviews::list(ctx, subject).await?);
     Ok(match judgement.verdict {
@@ -105,41 +135,80 @@ async fn stopped(ctx: &Context, subject: &mut Subject, facts: &Facts) -> Result<
     })
 }
 
-async fn conclude(ctx: &Context, subject: &Subject, facts: &mut Facts, outcome: Outcome) -> Result<(), EffectError> {
+async fn conclude(
+    ctx: &Context,
+    subject: &Subject,
+    facts: &mut Facts,
+    outcome: Outcome,
+) -> Result<(), EffectError> {
     ctx.claim()?;
     let key = subject.key.outcome(outcome.round);
-    let standing = commit(ctx.zones.records.bucket(), &key, &outcome).await?.into_inner();
+    let standing = commit(ctx.zones.records.bucket(), &key, &outcome)
+        .await?
+        .into_inner();
     let keep = standing.package.as_ref().map(|p| p.key.clone());
     if let Some(last) = &mut facts.last {
         last.outcome = Some(standing);
     }
     clean(ctx, subject, facts, keep.as_deref()).await?;
-    if facts.last.as_ref().is_some_and(|last| last.outcome.as_ref().is_some_and(|o| o.kind != OutcomeKind::Released)) {
+    if facts.last.as_ref().is_some_and(|last| {
+        last.outcome
+            .as_ref()
+            .is_some_and(|o| o.kind != OutcomeKind::Released)
+    }) {
         reviews::settle(ctx, subject, facts).await?;
     }
     Ok(())
 }
 
 /// Starts a task unless one runs, or the last attempt needs a person.
-async fn start(ctx: &Context, subject: &Subject, facts: &mut Facts, round: i64) -> Result<Rest, EffectError> {
+async fn start(
+    ctx: &Context,
+    subject: &Subject,
+    facts: &mut Facts,
+    round: i64,
+) -> Result<Rest, EffectError> {
     let mut tasks = ctx.releases.lock().await;
     if tasks.contains_key(&subject.key.uid) {
-        return Ok(Rest { releasing: Some("the package is being made".into()), ..Rest::default() });
+        return Ok(Rest {
+            releasing: Some("the package is being made".into()),
+            ..Rest::default()
+        });
     }
-    let Some(last) = &mut facts.last else { return Ok(Rest::default()) };
-    let (Some(frozen), Some(decision)) = (last.frozen(), last.decision.clone()) else { return Ok(Rest::default()) };
+    let Some(last) = &mut facts.last else {
+        return Ok(Rest::default());
+    };
+    let (Some(frozen), Some(decision)) = (last.frozen(), last.decision.clone()) else {
+        return Ok(Rest::default());
+    };
     let approved = match approve(frozen, &decision) {
         Ok(approved) => approved,
         Err(error) => {
             let message = format!("{error}; submit again");
-            return Ok(Rest { stalled: Some(("NotApproved", message)), ..Rest::default() });
+            return Ok(Rest {
+                stalled: Some(("NotApproved", message)),
+                ..Rest::default()
+            });
         }
     };
     let claim = ctx.claim()?;
-    let attempt = new_attempt(ctx, subject, last, &decision.terms, decision.time, claim.term).await?;
+    let attempt = new_attempt(
+        ctx,
+        subject,
+        last,
+        &decision.terms,
+        decision.time,
+        claim.term,
+    )
+    .await?;
     last.attempts.push(attempt.clone());
     last.failure = None;
-    let earlier: Vec<Attempt> = last.attempts.iter().filter(|a| superseded(a, &attempt)).cloned().collect();
+    let earlier: Vec<Attempt> = last
+        .attempts
+        .iter()
+        .filter(|a| superseded(a, &attempt))
+        .cloned()
+        .collect();
     let job = package::Job {
         quarantine: ctx.zones.quarantine.clone(),
         release: ctx.release.clone(),
@@ -159,7 +228,10 @@ async fn start(ctx: &Context, subject: &Subject, facts: &mut Facts, round: i64) 
         result
     });
     tasks.insert(subject.key.uid.clone(), Task { round, handle });
-    Ok(Rest { releasing: Some("the package is being made".into()), ..Rest::default() })
+    Ok(Rest {
+        releasing: Some("the package is being made".into()),
+        ..Rest::default()
+    })
 }
 
 /// Attempts whose uploads may be aborted: of earlier terms, or of this process.
@@ -183,7 +255,7 @@ async fn new_attempt(
         super::close::ticket(ctx, subject, "release", due).await?;
     }
     let mut number = last.attempts.last().map_or(0, |a| a.attempt) + 1;
-    let file = format!("{}.zip", crate::domain::names::safe_zip_name(&subject.name));
+    let file = crate::domain::names::safe_zip_name(&subject.name);
     loop {
         let nonce = uuid::Uuid::new_v4().simple().to_string();
         let attempt = Attempt {
@@ -194,7 +266,9 @@ async fn new_attempt(
             packager: env!("CARGO_PKG_VERSION").to_owned(),
             time: Timestamp::now(),
         };
-        let standing = commit(records, &subject.key.attempt(last.round, number), &attempt).await?.into_inner();
+        let standing = commit(records, &subject.key.attempt(last.round, number), &attempt)
+            .await?
+            .into_inner();
         if standing == attempt {
             return Ok(attempt);
         }
@@ -212,10 +286,19 @@ async fn failed(
     error: &package::PackagingError,
 ) -> Result<Rest, EffectError> {
     let after = ctx.backoff(&subject.key.uid);
-    let Some(last) = &mut facts.last else { return Ok(Rest::default()) };
+    let Some(last) = &mut facts.last else {
+        return Ok(Rest::default());
+    };
     let Some(reason) = error.needs_a_person() else {
-        let message = format!("{error}; attempt {} broke off, the next is under way soon", last.attempts.len());
-        return Ok(Rest { releasing: Some(message), after: Some(after), ..Rest::default() });
+        let message = format!(
+            "{error}; attempt {} broke off, the next is under way soon",
+            last.attempts.len()
+        );
+        return Ok(Rest {
+            releasing: Some(message),
+            after: Some(after),
+            ..Rest::default()
+        });
     };
     let attempt = last.attempts.last().map_or(1, |a| a.attempt);
     let failure = AttemptFailure {
@@ -225,9 +308,16 @@ async fn failed(
         time: crate::api::condition::second(Timestamp::now()),
     };
     let key = subject.key.attempt_failed(round, attempt);
-    last.failure = Some(commit(ctx.zones.records.bucket(), &key, &failure).await?.into_inner());
+    last.failure = Some(
+        commit(ctx.zones.records.bucket(), &key, &failure)
+            .await?
+            .into_inner(),
+    );
     // It is left by the cause going away, which only another look can tell.
-    Ok(Rest { after: Some(after.max(Duration::from_secs(30)) * 10), ..Rest::default() })
+    Ok(Rest {
+        after: Some(after.max(Duration::from_secs(30)) * 10),
+        ..Rest::default()
+    })
 }
 
 /// Stops a task, if one runs, and waits until it is gone.
@@ -240,8 +330,18 @@ pub async fn cancel(ctx: &Context, uid: &str) {
 }
 
 /// Deletes what attempts left in the release bucket, but for one package.
-pub async fn clean(ctx: &Context, subject: &Subject, facts: &Facts, keep: Option<&str>) -> Result<(), EffectError> {
-    if facts.closed.is_some() || facts.last.as_ref().is_none_or(|last| last.attempts.is_empty()) {
+pub async fn clean(
+    ctx: &Context,
+    subject: &Subject,
+    facts: &Facts,
+    keep: Option<&str>,
+) -> Result<(), EffectError> {
+    if facts.closed.is_some()
+        || facts
+            .last
+            .as_ref()
+            .is_none_or(|last| last.attempts.is_empty())
+    {
         return Ok(());
     }
     let prefix = subject.key.releases();
@@ -249,7 +349,11 @@ pub async fn clean(ctx: &Context, subject: &Subject, facts: &Facts, keep: Option
         ctx.release.abort_upload(&key, &upload).await?;
     }
     let stored = ctx.release.list(&prefix).await?;
-    let left: Vec<String> = stored.into_iter().map(|l| l.key).filter(|k| Some(k.as_str()) != keep).collect();
+    let left: Vec<String> = stored
+        .into_iter()
+        .map(|l| l.key)
+        .filter(|k| Some(k.as_str()) != keep)
+        .collect();
     ctx.release.delete(&left).await?;
     Ok(())
 }

@@ -19,12 +19,30 @@ use crate::domain::quorum::{Judgement, Question, ReviewFact, judge};
 use crate::storage::commit::commit;
 
 /// Judges the reviews; commits a decision, or says what is awaited.
-pub async fn review(ctx: &Context, subject: &mut Subject, facts: &mut Facts, round: i64) -> Result<Option<Rest>, EffectError> {
-    let (Some(frozen), Some(seal)) = (facts.last.as_ref().and_then(Round::frozen), seal_of(facts).cloned()) else {
+pub async fn review(
+    ctx: &Context,
+    subject: &mut Subject,
+    facts: &mut Facts,
+    round: i64,
+) -> Result<Option<Rest>, EffectError> {
+    let (Some(frozen), Some(seal)) = (
+        facts.last.as_ref().and_then(Round::frozen),
+        seal_of(facts).cloned(),
+    ) else {
         return Ok(Some(Rest::default()));
     };
     if subject.wish().stop {
-        let decision = decision(ctx, subject, &seal.rules, Some(&frozen), Verdict::Withdrawn, Vec::new(), 0, &seal.policy, round);
+        let decision = decision(
+            ctx,
+            subject,
+            &seal.rules,
+            Some(&frozen),
+            Verdict::Withdrawn,
+            Vec::new(),
+            0,
+            &seal.policy,
+            round,
+        );
         return decide(ctx, subject, facts, decision).await.map(|()| None);
     }
     let current = subject.policy.as_ref().ok().map(|a| a.rules.clone());
@@ -35,30 +53,66 @@ pub async fn review(ctx: &Context, subject: &mut Subject, facts: &mut Facts, rou
         Err(problem) => Some(problem.to_string()),
         Ok(_) => None,
     };
-    let Some(verdict) = judgement.verdict.filter(|v| waits.is_none() || *v != Verdict::Approved) else {
+    let Some(verdict) = judgement
+        .verdict
+        .filter(|v| waits.is_none() || *v != Verdict::Approved)
+    else {
         reviews::show(ctx, subject, &found, Some(&judgement), None).await?;
-        return Ok(Some(Rest { judgement: Some(judgement), required: Some(required), ..Rest::default() }));
+        return Ok(Some(Rest {
+            judgement: Some(judgement),
+            required: Some(required),
+            ..Rest::default()
+        }));
     };
     // The quorum read of the request: a withdrawal that arrived meanwhile wins.
     let api: Api<AirlockRequest> = Api::namespaced(ctx.client.clone(), &subject.key.namespace);
     match api.get_opt(&subject.name).await? {
-        Some(live) if live.metadata.uid.as_deref() == Some(&subject.key.uid) => subject.request = live,
+        Some(live) if live.metadata.uid.as_deref() == Some(&subject.key.uid) => {
+            subject.request = live
+        }
         _ => return Ok(Some(Rest::default())),
     }
     if subject.wish().stop {
         return Ok(None);
     }
     let counted = judgement.counted.clone();
-    let decision = decision(ctx, subject, &seal.rules, Some(&frozen), verdict, counted, required, &seal.policy, round);
+    let decision = decision(
+        ctx,
+        subject,
+        &seal.rules,
+        Some(&frozen),
+        verdict,
+        counted,
+        required,
+        &seal.policy,
+        round,
+    );
     decide(ctx, subject, facts, decision).await?;
     reviews::settle(ctx, subject, facts).await?;
     Ok(None)
 }
 
 /// Commits that a round which was refused for it is withdrawn.
-pub async fn withdraw(ctx: &Context, subject: &Subject, facts: &mut Facts, round: i64) -> Result<(), EffectError> {
-    let Some(seal) = seal_of(facts).cloned() else { return Ok(()) };
-    let decision = decision(ctx, subject, &seal.rules, None, Verdict::Withdrawn, Vec::new(), 0, &seal.policy, round);
+pub async fn withdraw(
+    ctx: &Context,
+    subject: &Subject,
+    facts: &mut Facts,
+    round: i64,
+) -> Result<(), EffectError> {
+    let Some(seal) = seal_of(facts).cloned() else {
+        return Ok(());
+    };
+    let decision = decision(
+        ctx,
+        subject,
+        &seal.rules,
+        None,
+        Verdict::Withdrawn,
+        Vec::new(),
+        0,
+        &seal.policy,
+        round,
+    );
     decide(ctx, subject, facts, decision).await
 }
 
@@ -73,10 +127,17 @@ pub fn judged(frozen: &Frozen, required: i64, reviews: &[ReviewFact]) -> Judgeme
     judge(&question, reviews)
 }
 
-async fn decide(ctx: &Context, subject: &Subject, facts: &mut Facts, decision: Decision) -> Result<(), EffectError> {
+async fn decide(
+    ctx: &Context,
+    subject: &Subject,
+    facts: &mut Facts,
+    decision: Decision,
+) -> Result<(), EffectError> {
     ctx.claim()?;
     let key = subject.key.decision(decision.round);
-    let standing = commit(ctx.zones.records.bucket(), &key, &decision).await?.into_inner();
+    let standing = commit(ctx.zones.records.bucket(), &key, &decision)
+        .await?
+        .into_inner();
     if let Some(last) = &mut facts.last {
         last.decision = Some(standing);
     }
@@ -119,8 +180,14 @@ fn terms(ctx: &Context, direction: Direction, rules: &Rules) -> Terms {
     let quarantine = storage.quarantine_retention().unwrap_or(90 * 86_400);
     let release = storage.release_retention().unwrap_or(30 * 86_400);
     Terms {
-        license: crate_.license.clone().unwrap_or_else(|| configured.license.clone()),
-        publisher: crate_.publisher.clone().unwrap_or_else(|| configured.publisher.clone()),
+        license: crate_
+            .license
+            .clone()
+            .unwrap_or_else(|| configured.license.clone()),
+        publisher: crate_
+            .publisher
+            .clone()
+            .unwrap_or_else(|| configured.publisher.clone()),
         names_reviewers: crate_.names_reviewers.unwrap_or(false),
         url_ttl_seconds: ttl,
         quarantine_retention_seconds: rules.quarantine_retention_seconds.unwrap_or(quarantine),

@@ -90,7 +90,13 @@ mod tests {
         let text = "a\"\u{1b}[31m\u{202e}b\u{e0041}\u{2028}żó\n\u{7f}";
         let bytes = super::to_vec(&[text]).unwrap();
         let shown = std::str::from_utf8(&bytes).unwrap();
-        assert!(shown.contains(r#"a\"\u001b[31m\u202eb\udb40\udc41\u2028żó\n\u007f"#), "{shown}");
-        assert_eq!(serde_json::from_slice::<Vec<String>>(&bytes).unwrap(), [text]);
+        assert!(
+            shown.contains(r#"a\"\u001b[31m\u202eb\udb40\udc41\u2028żó\n\u007f"#),
+            "{shown}"
+        );
+        assert_eq!(
+            serde_json::from_slice::<Vec<String>>(&bytes).unwrap(),
+            [text]
+        );
     }
 }

@@ -31,12 +31,19 @@ fn hostile(text: &str) -> Manifest {
     manifest.title = text.into();
     manifest.description = text.into();
     manifest.policy.name = text.into();
-    manifest.authors =
-        vec![author(text, Some("0000-0002-1825-0097"), Some((text, Some("03f0f6041"))))];
+    manifest.authors = vec![author(
+        text,
+        Some("0000-0002-1825-0097"),
+        Some((text, Some("03f0f6041"))),
+    )];
     manifest
 }
 
-fn hostile_inputs<'a>(manifest: &'a Manifest, digest: &'a Sha256Hex, text: &str) -> CrateInputs<'a> {
+fn hostile_inputs<'a>(
+    manifest: &'a Manifest,
+    digest: &'a Sha256Hex,
+    text: &str,
+) -> CrateInputs<'a> {
     let mut inputs = inputs(manifest, digest);
     inputs.reviewers = Some(vec![text.into()]);
     inputs.publisher.name = text.into();
@@ -65,14 +72,16 @@ fn check_page(page: &str) -> usize {
     let refused = |c: char| c != '\n' && crate::domain::texts::is_refused(c);
     assert_eq!(page.chars().find(|c| refused(*c)), None);
     let allowed = [
-        "html", "head", "meta", "title", "style", "body", "main", "header", "h1", "h2", "p", "section",
-        "dl", "div", "dt", "dd", "code", "table", "thead", "tbody", "tr", "th", "td", "a", "b",
-        "footer", "abbr",
+        "html", "head", "meta", "title", "style", "body", "main", "header", "h1", "h2", "p",
+        "section", "dl", "div", "dt", "dd", "code", "table", "thead", "tbody", "tr", "th", "td",
+        "a", "b", "footer", "abbr",
     ];
     let mut tags = 0;
     for token in Tokenizer::new(page) {
         let Ok(token) = token;
-        let Token::StartTag(tag) = token else { continue };
+        let Token::StartTag(tag) = token else {
+            continue;
+        };
         tags += 1;
         let name = String::from_utf8(tag.name.0).unwrap();
         assert!(allowed.contains(&name.as_str()), "<{name}>");
@@ -80,8 +89,13 @@ fn check_page(page: &str) -> usize {
             let attribute = String::from_utf8(attribute.0).unwrap();
             let value = String::from_utf8(value.to_vec()).unwrap();
             let known = match name.as_str() {
-                "a" => attribute == "href" && (value.starts_with("data/") || value == metadata::FILE_NAME),
-                "meta" => ["charset", "http-equiv", "content", "name"].contains(&attribute.as_str()),
+                "a" => {
+                    attribute == "href"
+                        && (value.starts_with("data/") || value == metadata::FILE_NAME)
+                }
+                "meta" => {
+                    ["charset", "http-equiv", "content", "name"].contains(&attribute.as_str())
+                }
                 "html" => attribute == "lang",
                 _ => ["class", "scope", "title"].contains(&attribute.as_str()),
             };
@@ -106,7 +120,13 @@ fn the_style_is_the_one_that_the_policy_names() {
     let manifest = manifest(vec![file("a.csv", b"1")]);
     let digest = Sha256Hex::of(b"manifest");
     let page = preview::render(&inputs(&manifest, &digest));
-    let style = page.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0;
+    let style = page
+        .split_once("<style>")
+        .unwrap()
+        .1
+        .split_once("</style>")
+        .unwrap()
+        .0;
     let hash = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(style));
     assert!(page.contains(&format!("style-src 'sha256-{hash}'")));
 }
@@ -137,9 +157,20 @@ fn what_is_for_reviewers_only_stays_out() {
     };
     let text = both(&inputs);
     let key = "key of";
-    for word in ["SUBMITTER", "DELEGATE", "JUSTIFICATION", "SUPPRESSION", "STATBARN", "RECIPIENT", key, "bob"] {
+    for word in [
+        "SUBMITTER",
+        "DELEGATE",
+        "JUSTIFICATION",
+        "SUPPRESSION",
+        "STATBARN",
+        "RECIPIENT",
+        key,
+        "bob",
+    ] {
         assert!(!text.contains(word), "{word}");
     }
     inputs.reviewers = Some(vec!["bob".into(), "carol".into()]);
-    assert!(both(&inputs).contains("Approved by 2 reviewers (bob, carol) under the policy default"));
+    assert!(
+        both(&inputs).contains("Approved by 2 reviewers (bob, carol) under the policy default")
+    );
 }

@@ -16,7 +16,12 @@ fn content() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 fn manifest_of(content: &[(&str, Vec<u8>)]) -> Manifest {
-    manifest(content.iter().map(|(path, bytes)| file(path, bytes)).collect())
+    manifest(
+        content
+            .iter()
+            .map(|(path, bytes)| file(path, bytes))
+            .collect(),
+    )
 }
 
 #[tokio::test]
@@ -25,12 +30,17 @@ async fn a_package_reads_back_as_what_was_approved() {
     let manifest = manifest_of(&content);
     let digest = Sha256Hex::of(b"manifest");
     let plan = Plan::with_parts_of(&inputs(&manifest, &digest), 100_000).unwrap();
-    let zip = packed(&plan, &budget(), &Store::of(&content, 10_000)).await.unwrap();
+    let zip = packed(&plan, &budget(), &Store::of(&content, 10_000))
+        .await
+        .unwrap();
     assert_eq!(zip.packed.files, content.len());
 
     let mut archive = zip::ZipArchive::new(std::io::Cursor::new(zip.bytes)).unwrap();
     let names: Vec<String> = archive.file_names().map(Into::into).collect();
-    let mut expected = vec!["ro-crate-metadata.json".to_owned(), "ro-crate-preview.html".to_owned()];
+    let mut expected = vec![
+        "ro-crate-metadata.json".to_owned(),
+        "ro-crate-preview.html".to_owned(),
+    ];
     expected.extend(content.iter().map(|(path, _)| format!("data/{path}")));
     assert_eq!(names, expected);
     for (path, bytes) in &content {
@@ -51,16 +61,22 @@ async fn two_packages_of_one_decision_are_the_same_bytes() {
     let digest = Sha256Hex::of(b"manifest");
     let inputs = inputs(&manifest, &digest);
     let plan = Plan::with_parts_of(&inputs, 1 << 20).unwrap();
-    let first = packed(&plan, &budget(), &Store::of(&content, 1_000_000)).await.unwrap();
+    let first = packed(&plan, &budget(), &Store::of(&content, 1_000_000))
+        .await
+        .unwrap();
     for chunk in [1013, 65_536, 131_072, 7_777_777] {
         let plan = Plan::with_parts_of(&inputs, 200_000).unwrap();
-        let again = packed(&plan, &budget(), &Store::of(&content, chunk)).await.unwrap();
+        let again = packed(&plan, &budget(), &Store::of(&content, chunk))
+            .await
+            .unwrap();
         assert!(again.bytes == first.bytes, "in chunks of {chunk}");
     }
     let mut later = inputs;
     later.decided += jiff::SignedDuration::from_secs(2);
     let plan = Plan::new(&later).unwrap();
-    let other = packed(&plan, &budget(), &Store::of(&content, 1013)).await.unwrap();
+    let other = packed(&plan, &budget(), &Store::of(&content, 1013))
+        .await
+        .unwrap();
     assert_ne!(other.packed.sha256, first.packed.sha256);
 }
 
@@ -71,13 +87,26 @@ async fn parts_that_exceed_the_budget_are_spooled_and_removed() {
     let digest = Sha256Hex::of(b"manifest");
     let dir = tempfile::tempdir().unwrap();
     let plan = Plan::with_parts_of(&inputs(&manifest, &digest), 500_000).unwrap();
-    let in_memory = packed(&plan, &budget(), &Store::of(&content, 10_000)).await.unwrap();
-    let little = Budget { memory: 1 << 20, spool_dir: dir.path().into() };
-    let spooled = packed(&plan, &little, &Store::of(&content, 10_000)).await.unwrap();
+    let in_memory = packed(&plan, &budget(), &Store::of(&content, 10_000))
+        .await
+        .unwrap();
+    let little = Budget {
+        memory: 1 << 20,
+        spool_dir: dir.path().into(),
+    };
+    let spooled = packed(&plan, &little, &Store::of(&content, 10_000))
+        .await
+        .unwrap();
     assert!(spooled.bytes == in_memory.bytes);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-    let nowhere = Budget { memory: 1 << 20, spool_dir: dir.path().join("missing") };
-    let (error, _) = packed(&plan, &nowhere, &Store::of(&content, 1)).await.err().unwrap();
+    let nowhere = Budget {
+        memory: 1 << 20,
+        spool_dir: dir.path().join("missing"),
+    };
+    let (error, _) = packed(&plan, &nowhere, &Store::of(&content, 1))
+        .await
+        .err()
+        .unwrap();
     assert!(matches!(error, PackError::Spool(_)));
 }
 
@@ -105,7 +134,9 @@ async fn with_changed(change: impl Fn(&mut Vec<u8>)) -> Vec<PackError<Infallible
         let result = packed(&plan, &budget(), &Store::of(&changed, 10_000)).await;
         let (error, last) = result.err().unwrap();
         assert!(!last, "a last part after {error}");
-        let PackError::IntegrityMismatch { path, .. } = &error else { panic!("{error}") };
+        let PackError::IntegrityMismatch { path, .. } = &error else {
+            panic!("{error}")
+        };
         assert_eq!(path, changed[index].0);
         errors.push(error);
     }
@@ -115,17 +146,35 @@ async fn with_changed(change: impl Fn(&mut Vec<u8>)) -> Vec<PackError<Infallible
 #[tokio::test]
 async fn one_wrong_bit_stops_the_package() {
     for error in with_changed(|bytes| *bytes.last_mut().unwrap() ^= 1).await {
-        assert!(matches!(error, PackError::IntegrityMismatch { what: Mismatch::Sha256, .. }));
+        assert!(matches!(
+            error,
+            PackError::IntegrityMismatch {
+                what: Mismatch::Sha256,
+                ..
+            }
+        ));
     }
 }
 
 #[tokio::test]
 async fn a_byte_too_few_or_too_many_stops_the_package() {
     for error in with_changed(|bytes| drop(bytes.pop())).await {
-        assert!(matches!(error, PackError::IntegrityMismatch { what: Mismatch::Size, .. }));
+        assert!(matches!(
+            error,
+            PackError::IntegrityMismatch {
+                what: Mismatch::Size,
+                ..
+            }
+        ));
     }
     for error in with_changed(|bytes| bytes.push(0)).await {
-        assert!(matches!(error, PackError::IntegrityMismatch { what: Mismatch::Size, .. }));
+        assert!(matches!(
+            error,
+            PackError::IntegrityMismatch {
+                what: Mismatch::Size,
+                ..
+            }
+        ));
     }
 }
 
@@ -136,8 +185,19 @@ async fn a_wrong_checksum_in_the_manifest_stops_the_package() {
     manifest.files[2].crc32.0 ^= 1;
     let digest = Sha256Hex::of(b"manifest");
     let plan = Plan::new(&inputs(&manifest, &digest)).unwrap();
-    let (error, last) = packed(&plan, &budget(), &Store::of(&content, 9999)).await.err().unwrap();
-    assert!(matches!(error, PackError::IntegrityMismatch { what: Mismatch::Crc32, .. }) && !last);
+    let (error, last) = packed(&plan, &budget(), &Store::of(&content, 9999))
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        matches!(
+            error,
+            PackError::IntegrityMismatch {
+                what: Mismatch::Crc32,
+                ..
+            }
+        ) && !last
+    );
 }
 
 #[tokio::test]
@@ -170,9 +230,13 @@ async fn a_source_that_fails_on_the_way_is_named() {
 
 #[tokio::test]
 async fn ten_thousand_small_files_do_not_wait_for_each_other() {
-    let paths: Vec<String> = (0..10_000).map(|n| format!("d{}/f{n}.txt", n % 10)).collect();
-    let content: Vec<(&str, Vec<u8>)> =
-        paths.iter().map(|path| (path.as_str(), format!("{path:1024}").into_bytes())).collect();
+    let paths: Vec<String> = (0..10_000)
+        .map(|n| format!("d{}/f{n}.txt", n % 10))
+        .collect();
+    let content: Vec<(&str, Vec<u8>)> = paths
+        .iter()
+        .map(|path| (path.as_str(), format!("{path:1024}").into_bytes()))
+        .collect();
     let manifest = manifest_of(&content);
     let digest = Sha256Hex::of(b"manifest");
     let plan = Plan::new(&inputs(&manifest, &digest)).unwrap();
@@ -226,7 +290,11 @@ async fn who_drops_the_future_ends_the_work() {
     };
     let budget = budget();
     let packing = pack(&plan, &budget, never, parts);
-    assert!(tokio::time::timeout(std::time::Duration::from_millis(50), packing).await.is_err());
+    assert!(
+        tokio::time::timeout(std::time::Duration::from_millis(50), packing)
+            .await
+            .is_err()
+    );
     // The threads are gone, and with them the sender.
     let end = tokio::time::timeout(std::time::Duration::from_secs(5), async {
         while let Some(part) = sink.recv().await {

@@ -32,7 +32,14 @@ fn what_shrinks_is_deflated_and_the_rest_is_stored() {
 #[test]
 fn names_are_checked_once_more() {
     let digest = Sha256Hex::of(b"manifest");
-    for paths in [&["../x"][..], &["a/../../x"], &["/x"], &["x", "X"], &["a", "a/b"], &["ro-crate-x"]] {
+    for paths in [
+        &["../x"][..],
+        &["a/../../x"],
+        &["/x"],
+        &["x", "X"],
+        &["a", "a/b"],
+        &["ro-crate-x"],
+    ] {
         let manifest = manifest(paths.iter().map(|path| file(path, b"x")).collect());
         assert!(Plan::new(&inputs(&manifest, &digest)).is_err(), "{paths:?}");
     }
@@ -51,7 +58,10 @@ fn five_tebibytes_fit_in_one_upload() {
     assert!(plan.max_size().div_ceil(plan.part_size()) <= MAX_PARTS);
     assert_eq!(plan.part_size() >> 20, 525);
     let hundred = manifest(100 << 40);
-    assert!(matches!(Plan::new(&inputs(&hundred, &digest)), Err(PlanError::TooLarge { .. })));
+    assert!(matches!(
+        Plan::new(&inputs(&hundred, &digest)),
+        Err(PlanError::TooLarge { .. })
+    ));
 }
 
 proptest! {

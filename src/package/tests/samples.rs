@@ -11,7 +11,12 @@ fn folder() -> PathBuf {
     dir
 }
 
-async fn write(name: &str, manifest: &Manifest, change: impl Fn(&mut CrateInputs<'_>), store: &Store) {
+async fn write(
+    name: &str,
+    manifest: &Manifest,
+    change: impl Fn(&mut CrateInputs<'_>),
+    store: &Store,
+) {
     let digest = Sha256Hex::of(b"manifest");
     let mut inputs = inputs(manifest, &digest);
     change(&mut inputs);
@@ -30,25 +35,50 @@ async fn packages_are_written_for_the_tools_of_others() {
     let mut bare = plain.clone();
     bare.description.clear();
     bare.files[0].output_type = None;
-    write("bare", &bare, |inputs| inputs.license = "https://licenses.example/own".into(), &store).await;
+    write(
+        "bare",
+        &bare,
+        |inputs| inputs.license = "https://licenses.example/own".into(),
+        &store,
+    )
+    .await;
 
     let named = |inputs: &mut CrateInputs<'_>| {
         inputs.reviewers = Some(vec!["bob".into(), "carol".into()]);
     };
     let mut authors = plain.clone();
-    authors.authors =
-        vec![author("Ż. Author", Some("0000-0002-1825-0097"), Some(("University", Some("03f0f6041"))))];
+    authors.authors = vec![author(
+        "Ż. Author",
+        Some("0000-0002-1825-0097"),
+        Some(("University", Some("03f0f6041"))),
+    )];
     write("author", &authors, named, &store).await;
 
     authors.authors.extend([
-        author("B. Author", Some("0000-0001-5109-3700"), Some(("University", Some("03f0f6041")))),
-        author("C. Author", Some("0000-0002-1694-233X"), Some(("Elsewhere", None))),
+        author(
+            "B. Author",
+            Some("0000-0001-5109-3700"),
+            Some(("University", Some("03f0f6041"))),
+        ),
+        author(
+            "C. Author",
+            Some("0000-0002-1694-233X"),
+            Some(("Elsewhere", None)),
+        ),
         author("D. Author", None, Some(("University", Some("03f0f6041")))),
         author("E. Author", Some("0000-0003-1419-2405"), None),
         author("F. Author", None, None),
         // At the publisher, and twice.
-        author("G. Author", Some("0000-0001-9842-9718"), Some(("Manchester", Some("027m9bs27")))),
-        author("G. Author", Some("0000-0001-9842-9718"), Some(("Manchester", Some("027m9bs27")))),
+        author(
+            "G. Author",
+            Some("0000-0001-9842-9718"),
+            Some(("Manchester", Some("027m9bs27"))),
+        ),
+        author(
+            "G. Author",
+            Some("0000-0001-9842-9718"),
+            Some(("Manchester", Some("027m9bs27"))),
+        ),
     ]);
     write("authors", &authors, named, &store).await;
 

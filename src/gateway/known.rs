@@ -1,0 +1,410 @@
+//! What is known of one request's receipts: which versions there are, what
+//! stands in the open round, and which names would clash. Pure; `index` loads it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::problem::Problem;
+use crate::api::DeclaredFile;
+use crate::domain::names;
+use crate::domain::policy::MAX_FILES;
+use crate::domain::receipt::{Receipt, version};
+
+/// Receipts by folded path, and the round that they are looked at for.
+#[derive(Debug, Default)]
+pub struct Known {
+    receipts: HashMap<String, BTreeMap<String, Arc<Receipt>>>,
+    keys: HashSet<(u128, u64)>,
+    count: usize,
+    view: Option<View>,
+    claims: HashMap<String, Vec<String>>,
+}
+
+/// One round: what the last freeze listed, overlaid by the round's receipts.
+#[derive(Debug)]
+struct View {
+    round: i64,
+    carried: Arc<Vec<Receipt>>,
+    latest: BTreeMap<String, Arc<Receipt>>,
+    standing: usize,
+}
+
+impl View {
+    fn absorb(&mut self, folded: &str, receipt: &Arc<Receipt>) {
+        match self.latest.get(folded) {
+            Some(held) if held.version >= receipt.version => return,
+            Some(held) => self.standing -= usize::from(held.content.is_some()),
+            None => {}
+        }
+        self.standing += usize::from(receipt.content.is_some());
+        self.latest.insert(folded.to_owned(), Arc::clone(receipt));
+    }
+
+    fn stands(&self, folded: &str) -> Option<&str> {
+        self.latest
+            .get(folded)
+            .filter(|r| r.content.is_some())
+            .map(|r| r.path.as_str())
+    }
+
+    fn beneath(&self, folded: &str) -> Option<&str> {
+        let folder = format!("{folded}/");
+        self.latest
+            .range::<str, _>((Bound::Included(folder.as_str()), Bound::Unbounded))
+            .take_while(|(path, _)| path.starts_with(&folder))
+            .find(|(_, r)| r.content.is_some())
+            .map(|(_, r)| r.path.as_str())
+    }
+}
+
+/// The path hash and version number in the key of a receipt.
+fn identity(key: &str) -> Option<(u128, u64)> {
+    let mut parts = key.rsplit('/');
+    let number = parts.next()?.strip_suffix(".json")?.parse().ok()?;
+    let hash = u128::from_str_radix(parts.next()?.get(..32)?, 16).ok()?;
+    Some((hash, number))
+}
+
+impl Known {
+    /// Receipts that are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether the receipt of a key is known.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        identity(key).is_some_and(|identity| self.keys.contains(&identity))
+    }
+
+    /// Adds a receipt that was found under `key`.
+    pub fn add(&mut self, key: &str, receipt: Receipt) {
+        let Some(identity) = identity(key) else {
+            return;
+        };
+        if !self.keys.insert(identity) {
+            return;
+        }
+        let folded = names::folded(&receipt.path);
+        let receipt = Arc::new(receipt);
+        if let Some(view) = self.view.as_mut().filter(|v| v.round == receipt.round) {
+            view.absorb(&folded, &receipt);
+        }
+        self.receipts
+            .entry(folded)
+            .or_default()
+            .insert(receipt.version.clone(), receipt);
+        self.count += 1;
+    }
+
+    /// Whether the round is the one that is looked at.
+    #[must_use]
+    pub fn looks_at(&self, round: i64) -> bool {
+        self.view.as_ref().is_some_and(|v| v.round == round)
+    }
+
+    /// Looks at another round, which starts from `carried`.
+    pub fn look_at(&mut self, round: i64, carried: Arc<Vec<Receipt>>) {
+        let mut view = View {
+            round,
+            carried: Arc::clone(&carried),
+            latest: BTreeMap::new(),
+            standing: 0,
+        };
+        for receipt in carried.iter() {
+            view.absorb(&names::folded(&receipt.path), &Arc::new(receipt.clone()));
+        }
+        for (folded, versions) in &self.receipts {
+            for receipt in versions.values().filter(|r| r.round == round) {
+                view.absorb(folded, receipt);
+            }
+        }
+        self.view = Some(view);
+    }
+
+    /// The next version of a path.
+    #[must_use]
+    pub fn next_version(&self, path: &str) -> String {
+        let highest = self
+            .receipts
+            .get(&names::folded(path))
+            .and_then(|v| v.keys().next_back());
+        let carried = self
+            .view
+            .as_ref()
+            .and_then(|v| v.latest.get(&names::folded(path)))
+            .map(|r| &r.version);
+        let last = highest
+            .max(carried)
+            .and_then(|v| v.parse::<u64>().ok())
+            .unwrap_or(0);
+        version(last + 1)
+    }
+
+    /// A receipt as it was written, if it is known.
+    #[must_use]
+    pub fn receipt(&self, path: &str, version: &str) -> Option<&Receipt> {
+        self.receipts
+            .get(&names::folded(path))?
+            .get(version)
+            .map(AsRef::as_ref)
+    }
+
+    /// Whether a path stands, in that spelling, in the round that is looked at.
+    #[must_use]
+    pub fn stands(&self, path: &str) -> bool {
+        self.view
+            .as_ref()
+            .is_some_and(|v| v.stands(&names::folded(path)) == Some(path))
+    }
+
+    /// What stands, by the rule that the freeze uses.
+    #[must_use]
+    pub fn standing(&self) -> Vec<Receipt> {
+        let Some(view) = &self.view else {
+            return Vec::new();
+        };
+        let receipts: Vec<Receipt> = view.latest.values().map(|r| r.as_ref().clone()).collect();
+        crate::domain::receipt::standing(&view.carried, &receipts, view.round)
+    }
+
+    /// Whether everything that is declared stands.
+    #[must_use]
+    pub fn covers(&self, declared: &[DeclaredFile]) -> bool {
+        let Some(view) = &self.view else { return false };
+        declared.iter().all(|d| match d.path.strip_suffix('/') {
+            Some(folder) => view.beneath(&names::folded(folder)).is_some(),
+            None => view.stands(&names::folded(&d.path)).is_some(),
+        })
+    }
+
+    /// Refuses a path that cannot stand beside what stands, or is on its way.
+    ///
+    /// # Errors
+    /// 409 with the name that it clashes with.
+    pub fn check(&self, path: &str) -> Result<(), Problem> {
+        let Some(view) = &self.view else {
+            return Ok(());
+        };
+        let folded = names::folded(path);
+        let claimed = |folded: &str| {
+            self.claims
+                .get(folded)
+                .and_then(|c| c.first())
+                .map(String::as_str)
+        };
+        let other_spelling = |held: &&str| *held != path;
+        let same = view
+            .stands(&folded)
+            .filter(other_spelling)
+            .or_else(|| claimed(&folded).filter(other_spelling));
+        if let Some(other) = same {
+            return Err(clash(&format!(
+                "{other:?} is there, and is the same name where upper and lower case or accents are not told apart"
+            )));
+        }
+        for (at, _) in folded.match_indices('/') {
+            let folder = &folded[..at];
+            if let Some(other) = view.stands(folder).or_else(|| claimed(folder)) {
+                return Err(clash(&format!(
+                    "{other:?} is a file, and would have to be a folder"
+                )));
+            }
+        }
+        let folder = format!("{folded}/");
+        let coming = || {
+            self.claims
+                .iter()
+                .find(|(claimed, _)| claimed.starts_with(&folder))
+                .and_then(|(_, c)| c.first())
+        };
+        if let Some(other) = view
+            .beneath(&folded)
+            .or_else(|| coming().map(String::as_str))
+        {
+            return Err(clash(&format!(
+                "{other:?} is there, so that this name is a folder"
+            )));
+        }
+        let most = usize::try_from(MAX_FILES).unwrap_or(usize::MAX);
+        if view.standing >= most && view.stands(&folded).is_none() {
+            return Err(Problem::conflict(
+                "TooManyFiles",
+                format!(
+                    "the request has {most} files, which is the most; remove some, or pack some together"
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Checks a path, and keeps its spelling for an upload that is about to be
+    /// receipted.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn claim(&mut self, path: &str) -> Result<(), Problem> {
+        self.check(path)?;
+        self.claims
+            .entry(names::folded(path))
+            .or_default()
+            .push(path.to_owned());
+        Ok(())
+    }
+
+    /// The upload has its receipt, or failed.
+    pub fn unclaim(&mut self, path: &str) {
+        let folded = names::folded(path);
+        if let Some(claims) = self.claims.get_mut(&folded) {
+            claims.pop();
+            if claims.is_empty() {
+                self.claims.remove(&folded);
+            }
+        }
+    }
+}
+
+fn clash(with: &str) -> Problem {
+    Problem::conflict(
+        "NameClash",
+        format!("the name clashes: {with}; remove or rename one"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::domain::digest::{Crc32, Sha256Hex};
+    use crate::domain::receipt::Content;
+    use crate::storage::keys::RequestKey;
+
+    fn receipt(path: &str, n: u64, round: i64, there: bool) -> Receipt {
+        Receipt {
+            path: path.into(),
+            version: version(n),
+            round,
+            by: "alice".into(),
+            time: Timestamp::UNIX_EPOCH,
+            content: there.then(|| Content {
+                key: "k".into(),
+                size: 1,
+                sha256: Sha256Hex::of(b"x"),
+                crc32: Crc32(0),
+                media_type: "text/plain".into(),
+            }),
+        }
+    }
+
+    fn known(round: i64, carried: Vec<Receipt>, receipts: &[Receipt]) -> Known {
+        let request = RequestKey {
+            namespace: "a".into(),
+            uid: "u".into(),
+        };
+        let mut known = Known::default();
+        let (before, after) = receipts.split_at(receipts.len() / 2);
+        for r in before {
+            known.add(&request.receipt(&r.path, &r.version), r.clone());
+        }
+        known.look_at(round, Arc::new(carried));
+        for r in after {
+            known.add(&request.receipt(&r.path, &r.version), r.clone());
+            assert!(known.has(&request.receipt(&r.path, &r.version)));
+        }
+        known
+    }
+
+    #[test]
+    fn what_stands_is_what_the_freeze_would_list() {
+        let carried = vec![
+            receipt("old.csv", 1, 1, true),
+            receipt("gone.csv", 1, 1, true),
+        ];
+        let receipts = [
+            receipt("old.csv", 2, 1, true),
+            receipt("a.csv", 1, 2, true),
+            receipt("a.csv", 2, 2, true),
+            receipt("gone.csv", 2, 2, false),
+            receipt("b.csv", 1, 2, true),
+            receipt("b.csv", 2, 2, false),
+        ];
+        let known = known(2, carried.clone(), &receipts);
+        assert_eq!(
+            known.standing(),
+            crate::domain::receipt::standing(&carried, &receipts, 2)
+        );
+        assert_eq!(known.standing().len(), 2);
+        assert!(
+            known.stands("old.csv")
+                && known.stands("a.csv")
+                && !known.stands("gone.csv")
+                && !known.stands("b.csv")
+        );
+        assert_eq!(known.next_version("old.csv"), version(3));
+        assert_eq!(known.next_version("new.csv"), version(1));
+        assert_eq!(known.len(), 6);
+    }
+
+    #[test]
+    fn names_that_cannot_stand_together_are_refused_and_free_again_when_removed() {
+        let receipts = [
+            receipt("t/a.csv", 1, 1, true),
+            receipt("f", 1, 1, true),
+            receipt("x", 1, 1, true),
+            receipt("x", 2, 1, false),
+        ];
+        let known = known(1, vec![], &receipts);
+        for (path, clashes) in [
+            ("t/a.csv", false),
+            ("T/A.CSV", true),
+            ("t", true),
+            ("T", true),
+            ("t/a.csv/b", true),
+            ("f/g/h", true),
+            ("F/g", true),
+            ("t/b.csv", false),
+            ("t2", false),
+            ("X/y", false),
+            ("X", false),
+        ] {
+            let reason = known.check(path).err().map(|p| p.reason);
+            assert_eq!(reason, clashes.then_some("NameClash"), "{path}");
+        }
+    }
+
+    #[test]
+    fn two_on_their_way_at_the_same_time_clash_too() {
+        let mut known = known(1, vec![], &[]);
+        known.claim("a/b").unwrap();
+        assert_eq!(known.check("A/b").map_err(|p| p.reason), Err("NameClash"));
+        assert_eq!(known.check("a").map_err(|p| p.reason), Err("NameClash"));
+        assert_eq!(known.check("a/b/c").map_err(|p| p.reason), Err("NameClash"));
+        known.claim("a/b").unwrap();
+        known.unclaim("a/b");
+        assert!(known.check("a").is_err());
+        known.unclaim("a/b");
+        assert!(known.check("a").is_ok());
+    }
+
+    #[test]
+    fn declared_files_are_covered_when_all_stand() {
+        let declared: Vec<DeclaredFile> =
+            serde_json::from_value(serde_json::json!([{"path": "t1.csv"}, {"path": "figures/"}]))
+                .unwrap();
+        assert!(!known(1, vec![], &[receipt("t1.csv", 1, 1, true)]).covers(&declared));
+        assert!(
+            known(
+                1,
+                vec![],
+                &[
+                    receipt("t1.csv", 1, 1, true),
+                    receipt("figures/1.png", 1, 1, true)
+                ]
+            )
+            .covers(&declared)
+        );
+    }
+}

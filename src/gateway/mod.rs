@@ -1,0 +1,101 @@
+//! The data plane inside the boundary: files stream into quarantine, reviewers
+//! read them, submitters get their URL (DESIGN §4 "Gateway").
+//!
+//! A call goes through [`edge`] (an id, headers, the log) and [`routes`] (which
+//! call it is), [`auth`] (who) and [`permission`] (may they) to its handler:
+//! [`upload`], [`lists`], [`content`], [`crate_view`], [`plan`], [`release`]. An
+//! upload is read by [`reader`], hashed by [`hashing`], stored by [`intake`] and
+//! [`multipart`] in buffers that [`shares`] allows, and settled against a freeze
+//! by [`settle`]. The gateway keeps nothing that it cannot read again, writes no
+//! custom resource and deletes no object.
+
+mod auth;
+mod cache;
+mod content;
+mod crate_view;
+mod digest_field;
+mod edge;
+mod flush;
+mod freezes;
+mod hashing;
+mod health;
+mod hint;
+mod index;
+mod intake;
+mod known;
+mod kubernetes;
+mod ledger;
+mod lists;
+mod metrics;
+mod multipart;
+mod pace;
+mod parts;
+mod path;
+mod permission;
+mod plan;
+mod problem;
+mod range;
+mod reader;
+mod release;
+mod request;
+mod routes;
+mod rules;
+mod sending;
+mod server;
+mod settle;
+mod shares;
+mod state;
+mod tls;
+pub mod token;
+mod upload;
+mod views;
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+pub use server::GatewayError;
+pub use views::ViewFact;
+
+use crate::config::Config;
+use crate::storage::Zones;
+use state::Gateway;
+
+/// Serves until `end`, then lets calls under way finish.
+///
+/// # Errors
+/// When an address or the certificate cannot be used; one line that names the key.
+pub async fn serve(
+    config: Config,
+    client: kube::Client,
+    zones: Zones,
+    end: CancellationToken,
+) -> Result<(), GatewayError> {
+    let tls = match &config.gateway.tls.secret {
+        Some(_) => Some(tls::Tls::watch()?),
+        None => None,
+    };
+    let listener = server::listen("gateway.listen", &config.gateway.listen).await?;
+    let metrics = match &config.gateway.metrics_listen {
+        Some(address) => Some(server::listen("gateway.metrics_listen", address).await?),
+        None => None,
+    };
+    info!(
+        listen = config.gateway.listen,
+        tls = tls.is_some(),
+        "the gateway serves"
+    );
+    let gateway = Gateway::new(config, client, zones);
+    let health = tokio::spawn(health::watch(Arc::clone(&gateway)));
+    if let Some(metrics) = metrics {
+        tokio::spawn(server::run_metrics(
+            Arc::clone(&gateway),
+            metrics,
+            end.clone(),
+        ));
+    }
+    server::run(gateway, listener, tls, end).await;
+    health.abort();
+    Ok(())
+}

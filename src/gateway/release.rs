@@ -1,0 +1,128 @@
+//! `GET release`: the URL of the package, for the submitter.
+
+use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
+use jiff::Timestamp;
+use kube::api::Api;
+use serde::Serialize;
+use serde_json::json;
+
+use super::kubernetes::in_time;
+use super::ledger::Act;
+use super::permission::RELEASE;
+use super::problem::Problem;
+use super::request::{self, submitted_by, unknown};
+use super::state::{Call, Gateway};
+use crate::api::{AirlockRequest, Phase, ReleasePhase, ReleaseRecord};
+use crate::domain::digest::Sha256Hex;
+use crate::storage::{UrlIssue, commit};
+
+#[derive(Serialize)]
+struct Released<'a> {
+    r#type: &'static str,
+    url: &'a str,
+    expires: Timestamp,
+    sha256: &'a Sha256Hex,
+    size: u64,
+    filename: &'a str,
+}
+
+/// Hands out the URL in force.
+///
+/// # Errors
+/// CONTRACT "Gateway, on the wire".
+pub async fn release(gateway: &Gateway, call: &Call) -> Result<Response, Problem> {
+    gateway.require(call, RELEASE, "release").await?;
+    let request = gateway
+        .requests
+        .find(&call.namespace, &call.name)
+        .await?
+        .ok_or_else(unknown)?;
+    let key = request::key(&request);
+    if !submitted_by(&request, &call.caller.user) {
+        return Err(gateway.refuse(
+            call,
+            &key.uid,
+            "release",
+            "only the submitter gets the URL of a release".to_owned(),
+        ));
+    }
+    let issue = issue_in_force(gateway, call, &request).await?;
+    let stored: Option<UrlIssue> =
+        commit::read(gateway.zones.quarantine.bucket(), &key.url(issue)).await?;
+    let stored = stored.ok_or_else(revoked)?;
+    if stored.expires <= Timestamp::now() {
+        return Err(expired());
+    }
+    let detail = json!({"issue": stored.issue, "expires": stored.expires});
+    let act = Act {
+        kind: "UrlRead",
+        actor: &call.caller.user,
+        namespace: &key.namespace,
+        uid: &key.uid,
+        detail,
+    };
+    gateway.ledger.record(act).await?;
+    let url = stored.url();
+    let released = Released {
+        r#type: "Package",
+        url: url.expose(),
+        expires: stored.expires,
+        sha256: &stored.sha256,
+        size: stored.size,
+        filename: &stored.filename,
+    };
+    Ok(axum::Json(released).into_response())
+}
+
+async fn issue_in_force(
+    gateway: &Gateway,
+    call: &Call,
+    request: &AirlockRequest,
+) -> Result<i64, Problem> {
+    match request::phase(request) {
+        Phase::Released => {}
+        Phase::Revoked => return Err(revoked()),
+        _ => return Err(not_released()),
+    }
+    let name = request
+        .status
+        .as_ref()
+        .and_then(|s| s.release.as_ref())
+        .map(|r| r.record_name.clone())
+        .ok_or_else(not_released)?;
+    let records: Api<ReleaseRecord> = Api::namespaced(gateway.client.clone(), &call.namespace);
+    let record = in_time("release record", records.get_opt(&name))
+        .await?
+        .ok_or_else(not_released)?;
+    if Some(&record.spec.request_ref.uid) != request.metadata.uid.as_ref() {
+        return Err(not_released());
+    }
+    let status = record.status.unwrap_or_default();
+    match status.phase {
+        Some(ReleasePhase::Revoked) => Err(revoked()),
+        Some(ReleasePhase::Deleted) => Err(expired()),
+        Some(ReleasePhase::Available) | None => {
+            status.url.map(|u| u.issue).ok_or_else(not_released)
+        }
+    }
+}
+
+fn not_released() -> Problem {
+    Problem::conflict(
+        "NotReleased",
+        "the request is not released, or its URL is not made yet",
+    )
+}
+
+fn revoked() -> Problem {
+    Problem::new(StatusCode::GONE, "Revoked", "the release was revoked")
+}
+
+fn expired() -> Problem {
+    Problem::new(
+        StatusCode::GONE,
+        "Expired",
+        "the URL has ended; renew it within the download window, or make a new request",
+    )
+}

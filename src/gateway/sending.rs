@@ -1,0 +1,143 @@
+//! The bytes of a file on their way to a reader: hashed again, so that a reader
+//! never gets a whole file that is not the manifest's.
+
+use std::sync::Arc;
+
+use aws_sdk_s3::primitives::ByteStream;
+use axum::body::Body;
+use bytes::Bytes;
+use futures::stream;
+use sha2::{Digest as _, Sha256};
+use tracing::error;
+
+use super::flush::Flushes;
+use super::shares::Reserved;
+use super::state::Gateway;
+use super::views::{View, record_viewed};
+use crate::domain::digest::Sha256Hex;
+use crate::domain::manifest::ManifestFile;
+use crate::storage::ObjectBody;
+
+/// Which bytes.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Of which file.
+    pub file: ManifestFile,
+    /// From which.
+    pub first: u64,
+    /// How many.
+    pub length: u64,
+    /// Whether that is all.
+    pub whole: bool,
+}
+
+impl Source {
+    /// The `Range` field for storage.
+    #[must_use]
+    pub fn range(&self) -> Option<String> {
+        let last = (self.first + self.length).saturating_sub(1);
+        (!self.whole).then(|| format!("bytes={}-{last}", self.first))
+    }
+}
+
+struct Sending {
+    gateway: Arc<Gateway>,
+    bytes: ByteStream,
+    source: Source,
+    left: u64,
+    sha256: Sha256,
+    view: View,
+    flushes: Option<Flushes>,
+    _share: Reserved,
+}
+
+/// A body that sends a file, and records when all of it was sent.
+pub fn body(
+    gateway: Arc<Gateway>,
+    opened: ObjectBody,
+    source: Source,
+    view: View,
+    share: Reserved,
+    flushes: Option<Flushes>,
+) -> Body {
+    let left = source.length;
+    let sending = Sending {
+        gateway,
+        bytes: opened.body,
+        source,
+        left,
+        sha256: Sha256::new(),
+        view,
+        flushes,
+        _share: share,
+    };
+    Body::from_stream(stream::unfold(Some(sending), |sending| async {
+        let mut sending = sending?;
+        match sending.next().await {
+            Ok(Some(bytes)) => Some((Ok(bytes), Some(sending))),
+            Ok(None) => None,
+            Err(error) => Some((Err(error), None)),
+        }
+    }))
+}
+
+impl Sending {
+    async fn next(&mut self) -> Result<Option<Bytes>, std::io::Error> {
+        let bytes = match self.bytes.next().await {
+            Some(Ok(bytes)) => bytes,
+            Some(Err(_)) => return Err(std::io::Error::other("the storage broke off")),
+            None if self.left == 0 => return Ok(None),
+            None => return Err(std::io::Error::other("the storage sent too little")),
+        };
+        self.gateway.metrics.bytes_out(bytes.len());
+        self.left = self
+            .left
+            .checked_sub(bytes.len() as u64)
+            .ok_or_else(|| std::io::Error::other("the storage sent too much"))?;
+        if self.source.whole {
+            self.sha256.update(&bytes);
+            if self.left == 0 {
+                self.verify()?;
+            }
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Before the last bytes go: a file that is not the manifest's breaks off.
+    fn verify(&self) -> Result<(), std::io::Error> {
+        let raw: [u8; 32] = self.sha256.clone().finalize().into();
+        if Sha256Hex::from_raw(&raw) == self.source.file.sha256 {
+            return Ok(());
+        }
+        error!(
+            key = self.source.file.key,
+            "a stored file is not the one of the manifest"
+        );
+        Err(std::io::Error::other(
+            "the stored file is not the one of the manifest",
+        ))
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if self.left > 0 || !self.source.whole {
+            return;
+        }
+        let (gateway, view, flushes) = (
+            Arc::clone(&self.gateway),
+            self.view.clone(),
+            self.flushes.take(),
+        );
+        let sent = flushes.map(|f| f.after());
+        self.gateway.tasks.spawn(async move {
+            let sent = match sent {
+                Some(sent) => sent.await,
+                None => true,
+            };
+            if sent {
+                record_viewed(&gateway, &view).await;
+            }
+        });
+    }
+}

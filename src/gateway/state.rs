@@ -1,0 +1,135 @@
+//! What all calls share.
+
+use std::sync::Arc;
+
+use kube::Client;
+use tokio_util::task::TaskTracker;
+
+use super::auth::{Authenticator, Caller};
+use super::freezes::Freezes;
+use super::health::Health;
+use super::hint::Hints;
+use super::index::Index;
+use super::ledger::Ledger;
+use super::metrics::Metrics;
+use super::permission::{On, Permissions, Right};
+use super::problem::Problem;
+use super::request::Requests;
+use super::rules::PolicyRules;
+use super::shares::Shares;
+use crate::config::Config;
+use crate::storage::Zones;
+
+/// The gateway.
+pub struct Gateway {
+    /// Configuration.
+    pub config: Config,
+    /// Buckets.
+    pub zones: Zones,
+    /// The API server, for what has no place of its own.
+    pub client: Client,
+    /// Who calls.
+    pub auth: Authenticator,
+    /// What they may.
+    pub permissions: Permissions,
+    /// The requests that calls are about.
+    pub requests: Requests,
+    /// Rules that can be told early.
+    pub rules: PolicyRules,
+    /// Memory.
+    pub shares: Arc<Shares>,
+    /// Receipts.
+    pub index: Index,
+    /// Frozen rounds.
+    pub freezes: Arc<Freezes>,
+    /// Our chain of the ledger.
+    pub ledger: Ledger,
+    /// Hints to the controller.
+    pub hints: Hints,
+    /// Numbers.
+    pub metrics: Arc<Metrics>,
+    /// Whether we are ready.
+    pub health: Health,
+    /// What must be finished before the process ends.
+    pub tasks: TaskTracker,
+}
+
+/// A call about a request, by somebody known.
+pub struct Call {
+    /// Who.
+    pub caller: Caller,
+    /// The project.
+    pub namespace: String,
+    /// The request.
+    pub name: String,
+}
+
+impl Call {
+    /// For questions about rights.
+    #[must_use]
+    pub fn on(&self) -> On<'_> {
+        On {
+            caller: &self.caller,
+            namespace: &self.namespace,
+            name: &self.name,
+        }
+    }
+}
+
+impl Gateway {
+    /// Puts it together.
+    #[must_use]
+    pub fn new(config: Config, client: Client, zones: Zones) -> Arc<Self> {
+        let metrics = Arc::<Metrics>::default();
+        let records = zones.records.bucket().clone();
+        let freezes = Arc::new(Freezes::new(records.clone()));
+        Arc::new(Self {
+            auth: Authenticator::new(client.clone(), config.gateway.audience.clone()),
+            permissions: Permissions::new(client.clone()),
+            requests: Requests::new(client.clone()),
+            rules: PolicyRules::new(client.clone()),
+            shares: Shares::new(config.gateway.memory_budget_mib << 20),
+            index: Index::new(records.clone(), Arc::clone(&freezes)),
+            freezes,
+            ledger: Ledger::start(records, Arc::clone(&metrics)),
+            hints: Hints::new(&config.controller.url),
+            metrics,
+            health: Health::default(),
+            tasks: TaskTracker::new(),
+            config,
+            zones,
+            client,
+        })
+    }
+
+    /// Lets a call pass that needs a right, and records one that has it not.
+    ///
+    /// # Errors
+    /// 403 without the right.
+    pub async fn require(
+        &self,
+        call: &Call,
+        right: Right,
+        action: &'static str,
+    ) -> Result<(), Problem> {
+        if self.permissions.has(call.on(), right).await? {
+            return Ok(());
+        }
+        Err(self.refuse(
+            call,
+            "",
+            action,
+            format!(
+                "you have no permission to {} airlockrequests/{} here",
+                right.verb, right.subresource
+            ),
+        ))
+    }
+
+    /// A refusal, recorded.
+    pub fn refuse(&self, call: &Call, uid: &str, action: &'static str, detail: String) -> Problem {
+        self.ledger
+            .refused(&call.caller.user, &call.namespace, &call.name, uid, action);
+        Problem::forbidden(detail)
+    }
+}

@@ -1,0 +1,305 @@
+//! `PUT` and `DELETE files/{path}`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::{IntoResponse as _, Response};
+use http::header::{CONTENT_ENCODING, CONTENT_RANGE};
+use http::{HeaderMap, StatusCode};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::digest_field;
+use super::intake::{Arrived, Place, receive};
+use super::pace::Pace;
+use super::parts::Cut;
+use super::permission::UPLOAD;
+use super::problem::Problem;
+use super::reader::Reader;
+use super::request::{self, sealed, submitted_by};
+use super::rules::most_bytes;
+use super::settle::{Open, settle, write_receipt};
+use super::shares::Lease;
+use super::state::{Call, Gateway};
+use crate::api::{AirlockRequest, Phase};
+use crate::domain::declared::{self, Mismatch};
+use crate::domain::digest::{Crc32, Sha256Hex};
+use crate::domain::receipt::{Content, Receipt};
+
+/// Buffers that an upload may have at the same time.
+const BUFFERS: u32 = 4;
+/// An upload that took longer looks at its request again before its receipt.
+const LONG: Duration = Duration::from_secs(5);
+
+/// What arrived must be this.
+struct Announced {
+    length: Option<u64>,
+    sha256: Option<Sha256Hex>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Uploaded<'a> {
+    path: &'a str,
+    version: &'a str,
+    size: u64,
+    sha256: &'a Sha256Hex,
+    crc32: Crc32,
+    media_type: &'a str,
+}
+
+/// Takes a file in.
+///
+/// # Errors
+/// CONTRACT "Gateway, on the wire".
+pub async fn put(
+    gateway: Arc<Gateway>,
+    call: Call,
+    path: String,
+    headers: &HeaderMap,
+    body: &mut Body,
+) -> Result<Response, Problem> {
+    let announced = announced(headers, body)?;
+    let request = open_request(&gateway, &call, "upload").await?;
+    check_declared(&request, &path, announced.length, announced.sha256.as_ref())?;
+    let most = most_bytes(
+        gateway.rules.of(&call.namespace).await.as_ref(),
+        &path,
+        announced.length,
+    )?;
+    let open = Open::of(&gateway, &request).await?;
+    open.entry.known().check(&path)?;
+    if request::phase(&request) == Phase::Submitted && open.is_sealed(&gateway).await? {
+        return Err(sealed());
+    }
+
+    let started = std::time::Instant::now();
+    let arrived = take_in(&gateway, &call, &open, &announced, most, body).await?;
+    if announced
+        .sha256
+        .as_ref()
+        .is_some_and(|s| *s != arrived.sha256)
+    {
+        return Err(Problem::unprocessable(
+            "DigestMismatch",
+            "what arrived does not have the SHA-256 of Content-Digest; nothing was stored",
+        ));
+    }
+    check_declared(&request, &path, Some(arrived.size), Some(&arrived.sha256))?;
+
+    // From here on a client that goes away changes nothing.
+    let finish = async move {
+        let (request, open) = if started.elapsed() < LONG {
+            (request, open)
+        } else {
+            let request = gateway
+                .requests
+                .find(&call.namespace, &call.name)
+                .await?
+                .ok_or_else(request::unknown)?;
+            check_declared(&request, &path, Some(arrived.size), Some(&arrived.sha256))?;
+            let open = Open::of(&gateway, &request).await?;
+            (request, open)
+        };
+        store(&gateway, &call, &open, &request, path, arrived).await
+    };
+    finish_detached(finish).await
+}
+
+async fn finish_detached(
+    finish: impl Future<Output = Result<Response, Problem>> + Send + 'static,
+) -> Result<Response, Problem> {
+    let ending = |_| Problem::unavailable("ShuttingDown", "the gateway is ending; try again", 5);
+    tokio::spawn(finish).await.map_err(ending)?
+}
+
+/// The request, if this caller may change its files now.
+async fn open_request(
+    gateway: &Gateway,
+    call: &Call,
+    action: &'static str,
+) -> Result<AirlockRequest, Problem> {
+    gateway.require(call, UPLOAD, action).await?;
+    let request = gateway
+        .requests
+        .taken_up(&call.namespace, &call.name)
+        .await?;
+    if !submitted_by(&request, &call.caller.user) {
+        let uid = request.metadata.uid.as_deref().unwrap_or_default();
+        return Err(gateway.refuse(
+            call,
+            uid,
+            action,
+            "only the submitter of a request changes its files".to_owned(),
+        ));
+    }
+    Ok(request)
+}
+
+fn announced(headers: &HeaderMap, body: &Body) -> Result<Announced, Problem> {
+    if headers.contains_key(CONTENT_RANGE) {
+        return Err(Problem::bad_request(
+            "PartialUpload",
+            "Content-Range: a file is sent as a whole",
+        ));
+    }
+    if headers
+        .get(CONTENT_ENCODING)
+        .is_some_and(|e| e != "identity")
+    {
+        let detail = "Content-Encoding: send the bytes of the file as they are";
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "EncodedUpload",
+            detail,
+        ));
+    }
+    Ok(Announced {
+        length: body.size_hint().exact(),
+        sha256: digest_field::stated(headers)?,
+    })
+}
+
+fn check_declared(
+    request: &AirlockRequest,
+    path: &str,
+    size: Option<u64>,
+    sha256: Option<&Sha256Hex>,
+) -> Result<(), Problem> {
+    let files = request.spec.files.as_deref().unwrap_or_default();
+    declared::check(files, path, size, sha256.map(Sha256Hex::as_str)).map_err(|mismatch| {
+        let reason = match mismatch {
+            Mismatch::Undeclared => "Undeclared",
+            Mismatch::Size { .. } => "SizeMismatch",
+            Mismatch::Digest => "DigestMismatch",
+        };
+        Problem::unprocessable(reason, mismatch.to_string())
+    })
+}
+
+async fn take_in(
+    gateway: &Gateway,
+    call: &Call,
+    open: &Open,
+    announced: &Announced,
+    most: u64,
+    body: &mut Body,
+) -> Result<Arrived, Problem> {
+    let _upload = gateway.metrics.upload();
+    let cut = Cut::of(announced.length);
+    let share = gateway
+        .shares
+        .reserve(&call.caller.user, cut.buffer())
+        .await?;
+    let lease = Lease::new(share, BUFFERS);
+    let place = Place::new(gateway.zones.quarantine.bucket(), &open.key, &gateway.tasks);
+    let reader = Reader::new(
+        body,
+        Pace::new(gateway.config.gateway.min_rate_kib_s),
+        most,
+        &gateway.metrics,
+    );
+    let arrived = receive(place, cut, &lease, reader).await?;
+    match announced.length {
+        Some(length) if length != arrived.size => Err(Problem::bad_request(
+            "Truncated",
+            "the body broke off; nothing was stored",
+        )),
+        _ => Ok(arrived),
+    }
+}
+
+async fn store(
+    gateway: &Gateway,
+    call: &Call,
+    open: &Open,
+    request: &AirlockRequest,
+    path: String,
+    arrived: Arrived,
+) -> Result<Response, Problem> {
+    let content = Content {
+        key: arrived.key().to_owned(),
+        size: arrived.size,
+        sha256: arrived.sha256.clone(),
+        crc32: arrived.crc32,
+        media_type: media_type(&path).to_owned(),
+    };
+    arrived.store().await?;
+    let receipt = write_receipt(gateway, open, receipt(call, open, path, Some(content))).await?;
+    settle(gateway, open, &receipt).await?;
+    let declared = request.spec.files.as_deref().unwrap_or_default();
+    let waits = request.spec.submission >= open.round && !declared.is_empty();
+    if waits && open.entry.known().covers(declared) {
+        gateway.hints.send(&call.namespace, &call.name);
+    }
+    let Some(content) = &receipt.content else {
+        return Ok(StatusCode::CREATED.into_response());
+    };
+    let uploaded = Uploaded {
+        path: &receipt.path,
+        version: &receipt.version,
+        size: content.size,
+        sha256: &content.sha256,
+        crc32: content.crc32,
+        media_type: &content.media_type,
+    };
+    Ok((StatusCode::CREATED, axum::Json(uploaded)).into_response())
+}
+
+fn receipt(call: &Call, open: &Open, path: String, content: Option<Content>) -> Receipt {
+    Receipt {
+        path,
+        version: String::new(),
+        round: open.round,
+        by: call.caller.user.clone(),
+        time: Timestamp::now(),
+        content,
+    }
+}
+
+/// Drops a file from the round.
+///
+/// # Errors
+/// CONTRACT "Gateway, on the wire".
+pub async fn delete(gateway: Arc<Gateway>, call: Call, path: String) -> Result<Response, Problem> {
+    let request = open_request(&gateway, &call, "remove").await?;
+    let round = request::open_for_uploads(&request)?;
+    let key = request::key(&request);
+    let open = Open {
+        entry: gateway.index.fresh(&key, round).await?,
+        key,
+        round,
+    };
+    if !open.entry.known().stands(&path) {
+        return Err(Problem::not_found("there is no such file in this round"));
+    }
+    let finish = async move {
+        let removal = write_receipt(&gateway, &open, receipt(&call, &open, path, None)).await?;
+        settle(&gateway, &open, &removal).await?;
+        Ok(StatusCode::NO_CONTENT.into_response())
+    };
+    finish_detached(finish).await
+}
+
+/// The media type that a name suggests.
+fn media_type(path: &str) -> &'static str {
+    crate::domain::media_type::of(path)
+}
+
+/// Reads on for a while after an early answer, so that a client which sends all
+/// before it reads gets to see it.
+pub async fn drain(mut body: Body, most: u64) {
+    let read = async {
+        let mut left = most;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, |d| d.len() as u64));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(10), read).await;
+}
