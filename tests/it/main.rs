@@ -6,5 +6,8 @@
 
 mod harness;
 
+mod main_job;
+mod reviews;
+mod rounds;
 mod schema;
 mod startup;

@@ -84,7 +84,7 @@ impl Env {
         Client::try_from(config).unwrap()
     }
 
-    /// A person with their session, where the driver made one.
+    /// A person with the session that `trevor login` made for them, if they have a role.
     pub async fn person(&self, name: &str) -> Person {
         let token = self.json["tokens"][name].as_str().map(str::to_owned);
         Person::new(name, self.kube(name).await, token, self.address("gateway"))

@@ -89,7 +89,7 @@ impl Spawned {
         let (http, url) = (Http::default(), format!("{}/readyz", self.url));
         let address = self.url.strip_prefix("http://").unwrap().to_owned();
         let log = env.folder().join("log").join(format!("{name}.log"));
-        let up = ready(&format!("{name} is ready ({})", log.display()), PATIENCE, || async {
+        let up = ready(format!("{name} is ready ({})", log.display()), PATIENCE, || async {
             tokio::net::TcpStream::connect(&address).await.ok()?;
             (http.get(&url).await.status == 200).then_some(())
         });

@@ -145,8 +145,8 @@ fn phase_word(phase: Phase) -> &'static str {
 
 /// Waits for something that has no watch, looking again and again until a deadline.
 #[track_caller]
-pub fn ready<T, F: Future<Output = Option<T>>>(what: &str, patience: Duration, look: impl Fn() -> F) -> impl Future<Output = T> {
-    let (what, caller) = (what.to_owned(), std::panic::Location::caller());
+pub fn ready<T, F: Future<Output = Option<T>>>(what: impl Into<String>, patience: Duration, look: impl Fn() -> F) -> impl Future<Output = T> {
+    let (what, caller) = (what.into(), std::panic::Location::caller());
     async move {
         let deadline = tokio::time::Instant::now() + patience;
         loop {
