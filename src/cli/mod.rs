@@ -2,6 +2,7 @@
 
 mod crd;
 mod logging;
+mod login;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,6 +32,10 @@ enum Command {
     Gateway(ConfigArgs),
     /// Controller and gateway in one process, for one machine.
     Run(ControllerArgs),
+    /// Makes a session with the gateway, with your own Kubernetes credentials.
+    Login(login::LoginArgs),
+    /// Ends a session.
+    Logout(login::LogoutArgs),
     /// Prints the custom resource definitions.
     Crd(crd::CrdArgs),
 }
@@ -85,6 +90,8 @@ fn fail(error: &dyn std::error::Error) -> ExitCode {
 async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
     match command {
         Command::Crd(args) => crd::run(&args)?,
+        Command::Login(args) => login::login(&args).await?,
+        Command::Logout(args) => login::logout(&args).await?,
         Command::Controller(args) => {
             let (config, client) = start(&args.config).await?;
             controller::run(config, client, options(&args)).await?;

@@ -1,17 +1,32 @@
-//! `GET crate`: the metadata and the preview that would be released.
+//! `GET crate`: the metadata and the preview that would be released. Before a
+//! decision they say what a decision of now, with just the approvals that are
+//! asked for, would make of them.
 
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue, StatusCode};
+use jiff::Timestamp;
 use serde::Deserialize;
+use tracing::error;
 
 use super::content::readable;
 use super::lists::not_frozen;
 use super::problem::Problem;
 use super::request;
 use super::state::{Call, Gateway};
+use crate::api::condition::second;
+use crate::domain::commit::{Decision, Seal, Verdict};
+use crate::domain::manifest::Frozen;
+use crate::package::{CrateInputs, metadata, preview};
+use crate::storage::StorageError;
+use crate::storage::commit::read;
+use crate::storage::keys::RequestKey;
+
+/// Says whether the crate is that of a decision, or only what is expected.
+const BASIS: HeaderName = HeaderName::from_static("x-trevor-crate");
 
 /// In which form.
 #[derive(Debug, Default, Deserialize)]
@@ -23,45 +38,53 @@ pub struct Form {
 ///
 /// # Errors
 /// CONTRACT "Gateway, on the wire".
-pub async fn crate_view(
-    gateway: &Arc<Gateway>,
-    call: &Call,
-    form: Form,
-) -> Result<Response, Problem> {
+pub async fn crate_view(gateway: &Arc<Gateway>, call: &Call, form: Form) -> Result<Response, Problem> {
+    let html = match form.format.as_deref() {
+        None | Some("metadata") => false,
+        Some("preview") => true,
+        Some(_) => return Err(Problem::bad_request("UnknownFormat", "format is metadata or preview")),
+    };
     let request = readable(gateway, call).await?;
     let key = request::key(&request);
     let round = request::round(&request);
-    let frozen = gateway
-        .freezes
-        .get(&key, round)
-        .await?
-        .filter(|f| f.manifest().is_some())
-        .ok_or_else(|| not_frozen(round))?;
-    let (content_type, body) = match form.format.as_deref() {
-        None | Some("metadata") => ("application/ld+json", metadata(&frozen)?),
-        Some("preview") => ("text/html; charset=utf-8", preview(&frozen)?),
-        Some(_) => {
-            return Err(Problem::bad_request(
-                "UnknownFormat",
-                "format is metadata or preview",
-            ));
-        }
+    let frozen = gateway.freezes.get(&key, round).await?;
+    let frozen = frozen.and_then(|f| f.freeze.frozen()).ok_or_else(|| not_frozen(round))?;
+    let (inputs, basis) = inputs(gateway, &key, round, &frozen).await?;
+    let (content_type, body) = if html {
+        ("text/html; charset=utf-8", preview::render(&inputs).into_bytes())
+    } else {
+        let rendered = metadata::render(&inputs).map_err(|error| {
+            error!(%error, "a crate cannot be written");
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal", "the crate cannot be written")
+        })?;
+        ("application/ld+json", rendered)
     };
-    Ok(([(CONTENT_TYPE, content_type)], Body::from(body)).into_response())
+    let headers = [(CONTENT_TYPE, HeaderValue::from_static(content_type)), (BASIS, HeaderValue::from_static(basis))];
+    Ok((headers, Body::from(body)).into_response())
 }
 
-fn metadata(_: &super::freezes::FrozenRound) -> Result<Vec<u8>, Problem> {
-    Err(Problem::new(
-        http::StatusCode::NOT_IMPLEMENTED,
-        "NotImplemented",
-        "not there yet",
-    ))
-}
-
-fn preview(_: &super::freezes::FrozenRound) -> Result<Vec<u8>, Problem> {
-    Err(Problem::new(
-        http::StatusCode::NOT_IMPLEMENTED,
-        "NotImplemented",
-        "not there yet",
-    ))
+async fn inputs<'a>(gateway: &Gateway, key: &RequestKey, round: i64, frozen: &'a Frozen) -> Result<(CrateInputs<'a>, &'static str), Problem> {
+    let records = gateway.zones.records.bucket();
+    let decision: Option<Decision> = match read(records, &key.decision(round)).await {
+        // Where the gateway's identity may not read decisions, only what is expected can be told.
+        Err(StorageError::Refused { .. }) => None,
+        decision => decision?,
+    };
+    if let Some(decision) = decision.filter(|d| d.verdict == Verdict::Approved) {
+        return Ok((CrateInputs::decided(frozen, &decision), "decided"));
+    }
+    let seal: Seal = read(records, &key.seal(round)).await?.ok_or_else(|| not_frozen(round))?;
+    let configured = &gateway.config.crate_;
+    let rules = &seal.rules.crate_;
+    let required = seal.rules.required(frozen.manifest.created_by.is_some());
+    let inputs = CrateInputs {
+        manifest: &frozen.manifest,
+        digest: &frozen.digest,
+        decided: second(Timestamp::now()),
+        approvals: usize::try_from(required).unwrap_or(0),
+        reviewers: None,
+        license: rules.license.clone().unwrap_or_else(|| configured.license.clone()),
+        publisher: rules.publisher.clone().unwrap_or_else(|| configured.publisher.clone()),
+    };
+    Ok((inputs, "expected"))
 }

@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 
 use crate::api::{Author, Publisher};
+use crate::domain::commit::Decision;
 use crate::domain::digest::Sha256Hex;
-use crate::domain::manifest::{Manifest, ManifestFile};
+use crate::domain::manifest::{Frozen, Manifest, ManifestFile};
 
 /// Everything that a package is made from: the manifest, and what the decision
 /// says. Submitter, justifications, suppression notes and comments are in the
@@ -25,6 +26,29 @@ pub struct CrateInputs<'a> {
     pub license: String,
     /// The organisation that releases.
     pub publisher: Publisher,
+}
+
+impl<'a> CrateInputs<'a> {
+    /// Everything of a released crate comes from manifest and decision.
+    #[must_use]
+    pub fn decided(frozen: &'a Frozen, decision: &Decision) -> Self {
+        let reviewers = || {
+            decision
+                .reviews
+                .iter()
+                .map(|r| r.reviewer.clone())
+                .collect()
+        };
+        Self {
+            manifest: &frozen.manifest,
+            digest: &frozen.digest,
+            decided: decision.time,
+            approvals: decision.reviews.len(),
+            reviewers: decision.terms.names_reviewers.then(reviewers),
+            license: decision.terms.license.clone(),
+            publisher: decision.terms.publisher.clone(),
+        }
+    }
 }
 
 impl CrateInputs<'_> {

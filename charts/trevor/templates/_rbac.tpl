@@ -76,6 +76,10 @@ cannot drift apart.
 - apiGroups: [{{ include "trevor.group" . }}]
   resources: [airlockreviews, airlocksessions, releaserecords]
   verbs: [get]
+# The bounds on one file, told before its bytes are taken.
+- apiGroups: [{{ include "trevor.group" . }}]
+  resources: [airlockpolicies]
+  verbs: [list]
 - apiGroups: [authentication.k8s.io]
   resources: [tokenreviews]
   verbs: [create]

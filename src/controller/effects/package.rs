@@ -86,7 +86,7 @@ impl PackagingError {
 pub async fn run(job: Job) -> Result<PackageFact, PackagingError> {
     clear(&job).await?;
     let frozen = job.approved.get();
-    let inputs = inputs(frozen, &job.decision);
+    let inputs = CrateInputs::decided(frozen, &job.decision);
     let plan = Plan::new(&inputs)?;
     let budget = Budget {
         memory: job.packaging.memory_budget_mib << 20,
@@ -122,26 +122,6 @@ pub async fn run(job: Job) -> Result<PackageFact, PackagingError> {
         files: packed.files as u64,
         attempt: job.attempt.attempt,
     })
-}
-
-/// Everything of the crate comes from manifest and decision.
-pub fn inputs<'a>(frozen: &'a Frozen, decision: &Decision) -> CrateInputs<'a> {
-    let reviewers = || {
-        decision
-            .reviews
-            .iter()
-            .map(|r| r.reviewer.clone())
-            .collect()
-    };
-    CrateInputs {
-        manifest: &frozen.manifest,
-        digest: &frozen.digest,
-        decided: decision.time,
-        approvals: decision.reviews.len(),
-        reviewers: decision.terms.names_reviewers.then(reviewers),
-        license: decision.terms.license.clone(),
-        publisher: decision.terms.publisher.clone(),
-    }
 }
 
 /// Ends what earlier attempts left.

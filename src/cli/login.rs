@@ -1,0 +1,211 @@
+//! `trevor login` and `trevor logout`: a person's session with the gateway, made
+//! with their own Kubernetes credentials (DESIGN §2 "AirlockSession").
+
+use std::io::{IsTerminal as _, Read as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use kube::api::{Api, DeleteParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config, ResourceExt as _};
+use rand::TryRngCore as _;
+
+use crate::api::{AirlockSession, AirlockSessionSpec};
+use crate::gateway::token::{Claim, Token, session_name};
+
+/// The longest session, as the schema has it.
+const LONGEST: i64 = 43_200;
+const SHORTEST: i64 = 60;
+/// How long the API server may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Holds a token for `trevor logout` and everything that talks to the gateway.
+const VARIABLE: &str = "TREVOR_TOKEN";
+
+/// How to reach the cluster.
+#[derive(Args)]
+pub struct ClusterArgs {
+    /// A kubeconfig file; KUBECONFIG or ~/.kube/config, unless given.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// A context in it; the current one, unless given.
+    #[arg(long)]
+    context: Option<String>,
+}
+
+/// `trevor login`.
+#[derive(Args)]
+pub struct LoginArgs {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// The project; the context's namespace, unless given.
+    #[arg(long, short = 'n')]
+    namespace: Option<String>,
+    /// How long the session lives: 30m, 8h, or seconds; at most 12h.
+    #[arg(long, default_value = "8h", value_parser = seconds)]
+    ttl: i64,
+    /// Prints the token alone, for scripts.
+    #[arg(long)]
+    print_token: bool,
+}
+
+/// `trevor logout`.
+#[derive(Args)]
+pub struct LogoutArgs {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub enum LoginError {
+    /// No way to the cluster is configured.
+    #[error("kubeconfig: {0}; name a file with --kubeconfig and a context in it with --context")]
+    Kubeconfig(#[from] kube::config::KubeconfigError),
+    /// The cluster refuses, or does not answer.
+    #[error("{what}: {source}")]
+    Kubernetes {
+        /// What was asked for.
+        what: &'static str,
+        /// What it said.
+        source: Box<kube::Error>,
+    },
+    /// The cluster does not answer.
+    #[error("{0}: the Kubernetes API does not answer")]
+    Silent(&'static str),
+    /// The cluster does not say who one is.
+    #[error("the Kubernetes API does not say who you are; it must serve SelfSubjectReview (authentication.k8s.io/v1)")]
+    Nobody,
+    /// The system has no random bytes.
+    #[error("the system gives no random bytes")]
+    NoRandomness,
+    /// There is no token to log out.
+    #[error("no session token in {VARIABLE} or on standard input")]
+    NoToken,
+}
+
+/// Makes a session, and prints its token.
+///
+/// # Errors
+/// In one line, with what to do.
+pub async fn login(args: &LoginArgs) -> Result<(), LoginError> {
+    let (client, default_namespace) = connect(&args.cluster).await?;
+    let namespace = args.namespace.clone().unwrap_or(default_namespace);
+    let (user, groups) = who_am_i(&client).await?;
+    let mut random = [0; 32];
+    rand::rngs::OsRng.try_fill_bytes(&mut random).map_err(|_| LoginError::NoRandomness)?;
+    let token = Token::of_session(&namespace, &user, &random);
+    let digest = token.digest();
+    let spec = AirlockSessionSpec {
+        user: Some(user.clone()),
+        groups: Some(groups),
+        token_sha256: digest.to_string(),
+        ttl_seconds: args.ttl,
+    };
+    let session = AirlockSession::new(&session_name(&digest), spec);
+    let sessions: Api<AirlockSession> = Api::namespaced(client, &namespace);
+    let made = in_time("creating an AirlockSession", sessions.create(&PostParams::default(), &session)).await?;
+    if args.print_token {
+        println!("{}", token.expose());
+        return Ok(());
+    }
+    let created = made.creation_timestamp().map_or_else(Timestamp::now, |t| t.0);
+    let until = created.checked_add(SignedDuration::from_secs(args.ttl)).unwrap_or(created);
+    println!("# logged in as {user:?} to project {namespace} until {until}; end it with: trevor logout");
+    println!("export {VARIABLE}={}", token.expose());
+    if std::io::stdout().is_terminal() {
+        eprintln!("The line above holds your token. In a shell: eval \"$(trevor login -n {namespace})\"");
+    }
+    Ok(())
+}
+
+/// Ends the session of a token.
+///
+/// # Errors
+/// In one line, with what to do.
+pub async fn logout(args: &LogoutArgs) -> Result<(), LoginError> {
+    let token = token_from_environment().ok_or(LoginError::NoToken)?;
+    let Some(Claim::Session { namespace, .. }) = token.claim("") else { return Err(LoginError::NoToken) };
+    let (client, _) = connect(&args.cluster).await?;
+    let sessions: Api<AirlockSession> = Api::namespaced(client, &namespace);
+    let name = session_name(&token.digest());
+    let gone = tokio::time::timeout(PATIENCE, sessions.delete(&name, &DeleteParams::default())).await;
+    match gone.map_err(|_| LoginError::Silent("deleting the AirlockSession"))? {
+        Ok(_) => println!("logged out"),
+        Err(kube::Error::Api(status)) if status.code == 404 => println!("there was no such session any more"),
+        Err(error) => return Err(LoginError::Kubernetes { what: "deleting the AirlockSession", source: Box::new(error) }),
+    }
+    Ok(())
+}
+
+fn token_from_environment() -> Option<Token> {
+    let mut text = std::env::var(VARIABLE).unwrap_or_default();
+    if text.trim().is_empty() && !std::io::stdin().is_terminal() {
+        std::io::stdin().take(64 * 1024).read_to_string(&mut text).ok()?;
+    }
+    Token::bearer(&format!("Bearer {}", text.trim()))
+}
+
+async fn connect(args: &ClusterArgs) -> Result<(Client, String), LoginError> {
+    let kubeconfig = match &args.kubeconfig {
+        Some(file) => Kubeconfig::read_from(file)?,
+        None => Kubeconfig::read()?,
+    };
+    let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+    let namespace = config.default_namespace.clone();
+    let client = Client::try_from(config).map_err(|e| LoginError::Kubernetes { what: "connecting", source: Box::new(e) })?;
+    Ok((client, namespace))
+}
+
+async fn in_time<T>(what: &'static str, call: impl Future<Output = kube::Result<T>>) -> Result<T, LoginError> {
+    match tokio::time::timeout(PATIENCE, call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(LoginError::Kubernetes { what, source: Box::new(error) }),
+        Err(_) => Err(LoginError::Silent(what)),
+    }
+}
+
+/// Name and groups as the API server sees them, in its order.
+async fn who_am_i(client: &Client) -> Result<(String, Vec<String>), LoginError> {
+    let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
+    let answer = in_time("asking who you are", reviews.create(&PostParams::default(), &SelfSubjectReview::default())).await?;
+    let user = answer.status.and_then(|s| s.user_info).ok_or(LoginError::Nobody)?;
+    let name = user.username.filter(|name| !name.is_empty()).ok_or(LoginError::Nobody)?;
+    Ok((name, user.groups.unwrap_or_default()))
+}
+
+/// Seconds of `30m`, `8h` or `3600`.
+fn seconds(text: &str) -> Result<i64, String> {
+    let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
+        Some(number) => (number, &text[number.len()..]),
+        None => (text, "s"),
+    };
+    let scale = match unit {
+        "h" => 3600,
+        "m" => 60,
+        _ => 1,
+    };
+    let seconds = number.parse::<i64>().ok().and_then(|n| n.checked_mul(scale));
+    match seconds {
+        Some(seconds @ SHORTEST..=LONGEST) => Ok(seconds),
+        _ => Err("give 1m to 12h, such as 30m, 8h, or a number of seconds".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_lives_for_a_minute_to_half_a_day() {
+        for (text, expected) in [("8h", 28_800), ("30m", 1800), ("90s", 90), ("3600", 3600), ("12h", 43_200), ("1m", 60)] {
+            assert_eq!(seconds(text), Ok(expected), "{text}");
+        }
+        for text in ["", "h", "13h", "59", "-1h", "1d", "1.5h", "9223372036854775807h"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+    }
+}
