@@ -22,6 +22,9 @@ struct Store {
     closed: Option<Closed>,
 }
 
+/// What a leader observed: facts, wish, reviews, and whether files were there.
+type Seen = (Facts, Wish, Vec<ReviewFact>, bool);
+
 #[derive(Clone, Debug, Default)]
 struct World {
     store: Store,
@@ -30,7 +33,7 @@ struct World {
     files: bool,
     reviews: Vec<ReviewFact>,
     /// What each leader observed: facts, wish, reviews.
-    seen: [Option<(Facts, Wish, Vec<ReviewFact>, bool)>; 2],
+    seen: [Option<Seen>; 2],
 }
 
 fn policy() -> PolicyRef {
@@ -97,7 +100,10 @@ impl World {
         let mut next = Vec::new();
         let phase = self.phase();
         let round = facts(&self.store).last.map_or(0, |r| r.round);
-        let open = matches!(phase, Phase::Draft | Phase::ChangesRequested | Phase::Failed);
+        let open = matches!(
+            phase,
+            Phase::Draft | Phase::ChangesRequested | Phase::Failed
+        );
         if open && self.submission == round && self.submission < 2 && !self.stop {
             let mut world = self.clone();
             world.submission += 1;
@@ -142,8 +148,12 @@ impl World {
 
     fn observe(&self, leader: usize) -> World {
         let mut world = self.clone();
-        world.seen[leader] =
-            Some((facts(&self.store), self.wish(), self.reviews.clone(), self.files));
+        world.seen[leader] = Some((
+            facts(&self.store),
+            self.wish(),
+            self.reviews.clone(),
+            self.files,
+        ));
         world
     }
 
@@ -275,7 +285,9 @@ impl World {
 
     fn check(&self) {
         for round in self.store.rounds.values() {
-            let Some(outcome) = &round.outcome else { continue };
+            let Some(outcome) = &round.outcome else {
+                continue;
+            };
             if outcome.kind != OutcomeKind::Released {
                 continue;
             }
@@ -291,11 +303,22 @@ impl World {
                 .map(|r| r.reviewer.as_str())
                 .collect();
             assert!(yes.len() >= 2, "released without the quorum: {self:?}");
-            assert_eq!(outcome.package.as_ref().map(|p| &p.sha256), Some(&frozen.digest));
+            assert_eq!(
+                outcome.package.as_ref().map(|p| &p.sha256),
+                Some(&frozen.digest)
+            );
         }
-        let sealed_after_end = self.store.rounds.values().zip(self.store.rounds.values().skip(1));
+        let sealed_after_end = self
+            .store
+            .rounds
+            .values()
+            .zip(self.store.rounds.values().skip(1));
         for (before, _) in sealed_after_end {
-            assert_eq!(before.end(), Some(End::Returned), "a round after one that did not end");
+            assert_eq!(
+                before.end(),
+                Some(End::Returned),
+                "a round after one that did not end"
+            );
         }
         if let Some(closed) = &self.store.closed {
             let last = self.store.rounds.values().next_back().and_then(Round::end);
@@ -373,6 +396,10 @@ fn the_round_that_takes_uploads_follows_phase_and_submission() {
         (Some(Phase::Withdrawn), 1, 1, None),
     ];
     for (phase, round, submission, open) in rows {
-        assert_eq!(open_round(phase, round, submission), open, "{phase:?} {round} {submission}");
+        assert_eq!(
+            open_round(phase, round, submission),
+            open,
+            "{phase:?} {round} {submission}"
+        );
     }
 }

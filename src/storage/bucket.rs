@@ -172,8 +172,16 @@ impl Bucket {
     pub async fn server_version(&self) -> Result<String, StorageError> {
         // A key that is never there: the answer's headers are what is wanted.
         const ABSENT: &str = "work/probe/absent";
-        let head = self.client.head_object().bucket(&self.name).key(ABSENT).send().await;
-        let Err(error) = head else { return Ok(String::new()) };
+        let head = self
+            .client
+            .head_object()
+            .bucket(&self.name)
+            .key(ABSENT)
+            .send()
+            .await;
+        let Err(error) = head else {
+            return Ok(String::new());
+        };
         let version = error
             .raw_response()
             .and_then(|answer| answer.headers().get("server"))

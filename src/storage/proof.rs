@@ -97,10 +97,20 @@ async fn prove_bucket(zone: &'static str, bucket: &Bucket) -> Result<(), ProofEr
     let kept = format!("work/probe/proved/{}.json", name.short(16));
     if bucket.get(&kept).await.map_err(storage)?.is_none() {
         race(zone, bucket).await?;
-        let proof = canonical::to_vec(&Proved { zone, server: &server }).unwrap_or_default();
-        bucket.create(&kept, Bytes::from(proof), "application/json").await.map_err(storage)?;
+        let proof = canonical::to_vec(&Proved {
+            zone,
+            server: &server,
+        })
+        .unwrap_or_default();
+        bucket
+            .create(&kept, Bytes::from(proof), "application/json")
+            .await
+            .map_err(storage)?;
     }
-    match bucket.create(&kept, Bytes::from_static(b"{}"), "application/json").await {
+    match bucket
+        .create(&kept, Bytes::from_static(b"{}"), "application/json")
+        .await
+    {
         Ok(Created::Exists) => Ok(()),
         Ok(Created::New) => Err(ProofError::IgnoresCreateOnly { zone }),
         Err(source) => Err(storage(source)),
