@@ -24,7 +24,7 @@ async fn wrong_configuration_ends_the_process_with_one_line_that_names_the_key()
     let rows: &[(&str, Change)] = &[
         ("storage.quarantine.bucket", |c| c["storage"]["quarantine"]["bucket"] = json!("")),
         ("storage.quarantine.endpoint", |c| c["storage"]["quarantine"]["endpoint"] = json!("not a url")),
-        ("storage.release.endpoint", |c| c["storage"]["allow_http"] = json!(false)),
+        ("storage.quarantine.endpoint", |c| c["storage"]["allow_http"] = json!(false)),
         ("storage.release.bucket", |c| c["storage"]["release"] = c["storage"]["quarantine"].clone()),
         ("storage.presigned_url_ttl_seconds", |c| c["storage"]["presigned_url_ttl_seconds"] = json!(604_801)),
         ("storage.quarantine_retention_days", |c| c["storage"]["quarantine_retention_days"] = json!(0)),
