@@ -4,7 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 driver="python3 tests/env/env.py"
-test_env=target/test-env
+test_env=target/test-env # and $test_env-2, which tests start that kill and starve processes of their own
+waiting=--test-threads=6 # integration tests wait for other processes, more than they compute
 
 step() {
     local began=$SECONDS
@@ -38,7 +39,8 @@ generated() { find crds charts -type f -print0 | sort -z | xargs -0 sha256sum; }
 # A fresh environment of its own, ended also when a test fails.
 with_environment() {
     $driver down --dir $test_env
-    trap '$driver down --dir $test_env; sum_up' EXIT
+    $driver down --dir $test_env-2
+    trap '$driver down --dir $test_env; $driver down --dir $test_env-2; sum_up' EXIT
     step $driver up --dir $test_env
     # shellcheck disable=SC1091
     . $test_env/env.sh
@@ -62,9 +64,9 @@ test | test-long)
     step cargo build --locked
     export TREVOR_BIN=${CARGO_TARGET_DIR:-$PWD/target}/debug/trevor
     if [ "$what" = test-long ]; then
-        with_environment step cargo_test --test it -- --include-ignored
+        with_environment step cargo_test --test it -- $waiting --include-ignored
     else
-        with_environment step cargo_test --test it
+        with_environment step cargo_test --test it -- $waiting
     fi
     ;;
 demo)

@@ -19,7 +19,8 @@ pub const ORCID: &str = r"^\d{4}-\d{4}-\d{4}-\d{3}[\dX]$";
 /// ROR identifier without its host.
 pub const ROR: &str = "^0[a-hj-km-np-tv-z0-9]{6}[0-9]{2}$";
 /// An e-mail address, as far as a pattern is worth it.
-pub const EMAIL: &str = r"^[^@\s\p{Cc}\p{Cf}<>,;]+@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$";
+pub const EMAIL: &str =
+    r"^[^@\s\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}<>,;]+@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$";
 /// A name of an object in Kubernetes.
 pub const DNS_NAME: &str = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$";
 /// A file extension in lower case, without its dot.

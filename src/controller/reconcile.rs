@@ -165,7 +165,11 @@ async fn advance(
         ctx.claim()?;
         events.extend(ledger::events(subject, facts));
         match phase::next(facts, subject.wish()) {
-            Next::Rest => return Ok(Rest::default()),
+            Next::Rest => {
+                // A review of a round that was returned learns that it came too late.
+                reviews::settle(ctx, subject, facts).await?;
+                return Ok(Rest::default());
+            }
             Next::Gather { round } => {
                 if let Some(rest) = gather::gather(ctx, subject, facts, round).await? {
                     return Ok(rest);

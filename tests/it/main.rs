@@ -4,6 +4,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the rest of it is for cases that are still to come"
+)]
 mod harness;
 
 mod main_job;

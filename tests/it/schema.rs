@@ -5,7 +5,13 @@ use serde_json::{Value, json};
 
 use crate::harness::{Env, PROJECT, unique};
 
-async fn dry_run(env: &Env, user: &str, kind: &str, plural: &str, spec: Value) -> kube::Result<DynamicObject> {
+async fn dry_run(
+    env: &Env,
+    user: &str,
+    kind: &str,
+    plural: &str,
+    spec: Value,
+) -> kube::Result<DynamicObject> {
     let resource = ApiResource {
         group: "airlock.karectl.io".into(),
         version: "v1alpha1".into(),
@@ -16,12 +22,22 @@ async fn dry_run(env: &Env, user: &str, kind: &str, plural: &str, spec: Value) -
     let api: Api<DynamicObject> = Api::namespaced_with(env.kube(user).await, PROJECT, &resource);
     let mut object = DynamicObject::new(&unique("schema"), &resource);
     object.data = json!({"spec": spec});
-    api.create(&PostParams { dry_run: true, ..PostParams::default() }, &object).await
+    api.create(
+        &PostParams {
+            dry_run: true,
+            ..PostParams::default()
+        },
+        &object,
+    )
+    .await
 }
 
 async fn request(env: &Env, spec: Value) -> kube::Result<DynamicObject> {
     let mut whole = json!({"direction": "Egress", "title": "Frailty index by age band"});
-    whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    whole
+        .as_object_mut()
+        .unwrap()
+        .extend(spec.as_object().unwrap().clone());
     dry_run(env, "alice", "AirlockRequest", "airlockrequests", whole).await
 }
 
@@ -30,7 +46,11 @@ fn refused(result: kube::Result<DynamicObject>, word: &str) {
     match result {
         Err(kube::Error::Api(answer)) => {
             assert_eq!(answer.code, 422, "{}", answer.message);
-            assert!(answer.message.contains(word), "{:?} does not say {word:?}", answer.message);
+            assert!(
+                answer.message.contains(word),
+                "{:?} does not say {word:?}",
+                answer.message
+            );
         }
         other => panic!("{word:?}: {other:?}"),
     }
@@ -49,16 +69,37 @@ async fn a_wrong_request_is_refused_with_a_message() {
         (json!({"description": "x".repeat(4097)}), "description"),
         (json!({"submission": -1}), "submission"),
         (json!({"submission": 1}), "submitted from the start"),
-        (json!({"submission": 1, "files": [{"path": "figures/"}]}), "exact paths"),
-        (json!({"delivery": {"type": "Url"}}), "delivery is for ingress"),
-        (json!({"direction": "Ingress", "files": [{"path": "a.csv"}]}), "path and size"),
+        (
+            json!({"submission": 1, "files": [{"path": "figures/"}]}),
+            "exact paths",
+        ),
+        (
+            json!({"delivery": {"type": "Url"}}),
+            "delivery is for ingress",
+        ),
+        (
+            json!({"direction": "Ingress", "files": [{"path": "a.csv"}]}),
+            "path and size",
+        ),
         (json!({"authors": [{"name": "A", "orcid": "1"}]}), "orcid"),
-        (json!({"authors": [{"name": "A", "affiliation": {"name": "U", "ror": "x"}}]}), "ror"),
+        (
+            json!({"authors": [{"name": "A", "affiliation": {"name": "U", "ror": "x"}}]}),
+            "ror",
+        ),
         (json!({"recipients": ["not an address"]}), "recipients"),
-        (json!({"files": [{"path": "a.csv", "sha256": "ABC"}]}), "sha256"),
+        (
+            json!({"files": [{"path": "a.csv", "sha256": "ABC"}]}),
+            "sha256",
+        ),
         (json!({"files": [{"path": "a.csv", "size": -1}]}), "size"),
-        (json!({"files": [{"path": "a.csv", "outputType": "Thing"}]}), "outputType"),
-        (json!({"files": [{"path": "a.csv"}, {"path": "A.CSV"}]}), "same path"),
+        (
+            json!({"files": [{"path": "a.csv", "outputType": "Thing"}]}),
+            "outputType",
+        ),
+        (
+            json!({"files": [{"path": "a.csv"}, {"path": "A.CSV"}]}),
+            "same path",
+        ),
         (json!({"files": vec![json!({"path": "a"}); 501]}), "500"),
         (file(""), "path"),
         (file("/etc/passwd"), "path"),
@@ -85,17 +126,42 @@ async fn a_wrong_request_is_refused_with_a_message() {
 #[tokio::test]
 async fn texts_that_mislead_are_refused_in_every_field() {
     let env = Env::shared();
-    for hostile in ["\u{1b}[31mred", "right\u{202e}left", "zero\u{200b}width", "private\u{e000}use", "bell\u{7}", "line\u{2028}separator"] {
+    for hostile in [
+        "\u{1b}[31mred",
+        "right\u{202e}left",
+        "zero\u{200b}width",
+        "private\u{e000}use",
+        "bell\u{7}",
+        "line\u{2028}separator",
+    ] {
         for (spec, field) in [
             (json!({"title": hostile}), "title"),
             (json!({"description": hostile}), "description"),
             (json!({"authors": [{"name": hostile}]}), "name"),
-            (json!({"authors": [{"name": "A", "affiliation": {"name": hostile}}]}), "name"),
-            (json!({"files": [{"path": "a.csv", "description": hostile}]}), "description"),
-            (json!({"files": [{"path": "a.csv", "justification": hostile}]}), "justification"),
-            (json!({"files": [{"path": "a.csv", "suppressionNotes": hostile}]}), "suppressionNotes"),
-            (json!({"files": [{"path": "a.csv", "statbarn": hostile}]}), "statbarn"),
-            (json!({"recipients": [format!("{hostile}@uni.example")]}), "recipients"),
+            (
+                json!({"authors": [{"name": "A", "affiliation": {"name": hostile}}]}),
+                "name",
+            ),
+            (
+                json!({"files": [{"path": "a.csv", "description": hostile}]}),
+                "description",
+            ),
+            (
+                json!({"files": [{"path": "a.csv", "justification": hostile}]}),
+                "justification",
+            ),
+            (
+                json!({"files": [{"path": "a.csv", "suppressionNotes": hostile}]}),
+                "suppressionNotes",
+            ),
+            (
+                json!({"files": [{"path": "a.csv", "statbarn": hostile}]}),
+                "statbarn",
+            ),
+            (
+                json!({"recipients": [format!("{hostile}@uni.example")]}),
+                "recipients",
+            ),
         ] {
             refused(request(&env, spec).await, field);
         }
@@ -108,7 +174,9 @@ async fn a_wrong_review_is_refused_with_a_message() {
     let good = json!({"requestName": "some-request", "manifestDigest": "0".repeat(64), "decision": "Approve"});
     let review = async |change: Value| {
         let mut spec = good.clone();
-        spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        spec.as_object_mut()
+            .unwrap()
+            .extend(change.as_object().unwrap().clone());
         dry_run(&env, "bob", "AirlockReview", "airlockreviews", spec).await
     };
     review(json!({})).await.unwrap();
@@ -117,8 +185,14 @@ async fn a_wrong_review_is_refused_with_a_message() {
         (json!({"decision": "Perhaps"}), "decision"),
         (json!({"requestName": "Not A Name"}), "requestName"),
         (json!({"comment": "\u{1b}]0;title\u{7}"}), "comment"),
-        (json!({"findings": [{"path": "a.csv", "decision": "Reject"}]}), "adverse"),
-        (json!({"findings": [{"path": "../a", "decision": "Approve"}]}), "path"),
+        (
+            json!({"findings": [{"path": "a.csv", "decision": "Reject"}]}),
+            "adverse",
+        ),
+        (
+            json!({"findings": [{"path": "../a", "decision": "Approve"}]}),
+            "path",
+        ),
     ] {
         refused(review(change).await, word);
     }
@@ -128,11 +202,26 @@ async fn a_wrong_review_is_refused_with_a_message() {
 async fn a_wrong_session_is_refused_with_a_message() {
     let env = Env::shared();
     for (spec, word) in [
-        (json!({"tokenSHA256": "0".repeat(64), "ttlSeconds": 43_201}), "ttlSeconds"),
-        (json!({"tokenSHA256": "0".repeat(64), "ttlSeconds": 1}), "ttlSeconds"),
-        (json!({"tokenSHA256": "secret", "ttlSeconds": 600}), "tokenSHA256"),
-        (json!({"tokenSHA256": "0".repeat(64), "ttlSeconds": 600}), "named s-"),
+        (
+            json!({"tokenSHA256": "0".repeat(64), "ttlSeconds": 43_201}),
+            "ttlSeconds",
+        ),
+        (
+            json!({"tokenSHA256": "0".repeat(64), "ttlSeconds": 1}),
+            "ttlSeconds",
+        ),
+        (
+            json!({"tokenSHA256": "secret", "ttlSeconds": 600}),
+            "tokenSHA256",
+        ),
+        (
+            json!({"tokenSHA256": "0".repeat(64), "ttlSeconds": 600}),
+            "named s-",
+        ),
     ] {
-        refused(dry_run(&env, "alice", "AirlockSession", "airlocksessions", spec).await, word);
+        refused(
+            dry_run(&env, "alice", "AirlockSession", "airlocksessions", spec).await,
+            word,
+        );
     }
 }

@@ -39,14 +39,19 @@ pub struct Env {
 impl Env {
     /// The one that `tests/run.sh` started for this run.
     pub fn shared() -> Self {
-        let folder = std::env::var("TREVOR_ENV_DIR").expect("TREVOR_ENV_DIR: run `tests/run.sh test`, or source env.sh");
+        let folder = std::env::var("TREVOR_ENV_DIR")
+            .expect("TREVOR_ENV_DIR: run `tests/run.sh test`, or source env.sh");
         Self::of(Path::new(&folder))
     }
 
     /// The environment in a folder.
     pub fn of(folder: &Path) -> Self {
-        let text = std::fs::read_to_string(folder.join("env.json")).expect("env.json: is the environment up?");
-        Self { folder: folder.to_owned(), json: serde_json::from_str(&text).unwrap() }
+        let text = std::fs::read_to_string(folder.join("env.json"))
+            .expect("env.json: is the environment up?");
+        Self {
+            folder: folder.to_owned(),
+            json: serde_json::from_str(&text).unwrap(),
+        }
     }
 
     /// Where it lies.
@@ -57,7 +62,9 @@ impl Env {
     /// A variable of env.sh.
     pub fn variable(&self, name: &str) -> String {
         let found = self.json["variables"][name].as_str();
-        found.unwrap_or_else(|| panic!("env.json has no {name}")).to_owned()
+        found
+            .unwrap_or_else(|| panic!("env.json has no {name}"))
+            .to_owned()
     }
 
     /// Everything in env.json that must never be seen elsewhere.
@@ -73,14 +80,22 @@ impl Env {
 
     /// A process id that the driver wrote down.
     pub fn address(&self, process: &str) -> String {
-        format!("http://{}", self.json["addresses"][process].as_str().unwrap())
+        format!(
+            "http://{}",
+            self.json["addresses"][process].as_str().unwrap()
+        )
     }
 
     /// Kubernetes, as a user (a context of the kubeconfig).
     pub async fn kube(&self, user: &str) -> Client {
         let file = Kubeconfig::read_from(self.folder.join("kubeconfig")).unwrap();
-        let options = KubeConfigOptions { context: Some(user.to_owned()), ..KubeConfigOptions::default() };
-        let config = kube::Config::from_custom_kubeconfig(file, &options).await.unwrap();
+        let options = KubeConfigOptions {
+            context: Some(user.to_owned()),
+            ..KubeConfigOptions::default()
+        };
+        let config = kube::Config::from_custom_kubeconfig(file, &options)
+            .await
+            .unwrap();
         Client::try_from(config).unwrap()
     }
 
@@ -111,7 +126,10 @@ impl Env {
         let bucket = &self.json["buckets"][name];
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let root = &bucket["root"];
-        let keys = (text(&root["access_key_id"]), text(&root["secret_access_key"]));
+        let keys = (
+            text(&root["access_key_id"]),
+            text(&root["secret_access_key"]),
+        );
         Store::new(&text(&bucket["endpoint"]), &text(&bucket["bucket"]), keys)
     }
 
@@ -130,7 +148,8 @@ impl Env {
 
 /// The program under test.
 pub fn trevor() -> PathBuf {
-    std::env::var_os("TREVOR_BIN").map_or_else(|| env!("CARGO_BIN_EXE_trevor").into(), PathBuf::from)
+    std::env::var_os("TREVOR_BIN")
+        .map_or_else(|| env!("CARGO_BIN_EXE_trevor").into(), PathBuf::from)
 }
 
 /// A name that no other test of this run has.

@@ -37,6 +37,13 @@ pub async fn private() -> Private {
         .output()
         .await
         .unwrap();
-    assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
-    Private { env: Env::of(&folder), _turn: turn }
+    assert!(
+        up.status.success(),
+        "{}",
+        String::from_utf8_lossy(&up.stderr)
+    );
+    Private {
+        env: Env::of(&folder),
+        _turn: turn,
+    }
 }

@@ -38,7 +38,13 @@ pub struct Gateway<'a> {
 
 impl<'a> Controller<'a> {
     pub fn new(env: &'a Env, name: &'a str) -> Self {
-        Self { env, name, elect: true, quarantine: None, release: None }
+        Self {
+            env,
+            name,
+            elect: true,
+            quarantine: None,
+            release: None,
+        }
     }
 
     /// Its configuration, with addresses of its own.
@@ -57,8 +63,17 @@ impl<'a> Controller<'a> {
     pub fn launch(&self) -> Spawned {
         let listen = free_address();
         let elect = format!("--leader-elect={}", self.elect);
-        let child = spawn(self.env, "controller", self.name, &self.config(&listen), &[&elect, "--identity", self.name]);
-        Spawned { child, url: format!("http://{listen}") }
+        let child = spawn(
+            self.env,
+            "controller",
+            self.name,
+            &self.config(&listen),
+            &[&elect, "--identity", self.name],
+        );
+        Spawned {
+            child,
+            url: format!("http://{listen}"),
+        }
     }
 
     /// Starts it and waits until it is ready.
@@ -78,7 +93,10 @@ impl Gateway<'_> {
         config["gateway"]["url"] = json!(format!("http://{listen}"));
         config["controller"]["url"] = json!(self.controller);
         let child = spawn(self.env, "gateway", self.name, &config, &[]);
-        let mut spawned = Spawned { child, url: format!("http://{listen}") };
+        let mut spawned = Spawned {
+            child,
+            url: format!("http://{listen}"),
+        };
         spawned.is_ready(self.env, self.name).await;
         spawned
     }
@@ -89,10 +107,14 @@ impl Spawned {
         let (http, url) = (Http::default(), format!("{}/readyz", self.url));
         let address = self.url.strip_prefix("http://").unwrap().to_owned();
         let log = env.folder().join("log").join(format!("{name}.log"));
-        let up = ready(format!("{name} is ready ({})", log.display()), PATIENCE, || async {
-            tokio::net::TcpStream::connect(&address).await.ok()?;
-            (http.get(&url).await.status == 200).then_some(())
-        });
+        let up = ready(
+            format!("{name} is ready ({})", log.display()),
+            PATIENCE,
+            || async {
+                tokio::net::TcpStream::connect(&address).await.ok()?;
+                (http.get(&url).await.status == 200).then_some(())
+            },
+        );
         tokio::select! {
             () = up => {}
             ended = self.child.wait() => panic!("{name} ended with {ended:?}: {}", std::fs::read_to_string(log).unwrap()),
@@ -120,7 +142,10 @@ pub fn read_config(env: &Env, process: &str) -> Value {
 /// The environment that the driver gives a process.
 pub fn variables(env: &Env, process: &str) -> HashMap<String, String> {
     let text = std::fs::read_to_string(env.folder().join(format!("{process}.env"))).unwrap();
-    text.lines().filter_map(|l| l.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+    text.lines()
+        .filter_map(|l| l.split_once('='))
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .collect()
 }
 
 fn spawn(env: &Env, process: &str, name: &str, config: &Value, arguments: &[&str]) -> Child {
@@ -128,7 +153,10 @@ fn spawn(env: &Env, process: &str, name: &str, config: &Value, arguments: &[&str
     std::fs::write(&file, config.to_string()).unwrap();
     let out = log(&env.folder().join("log").join(format!("{name}.log")));
     command(env, process)
-        .env("TREVOR_ENV_PROCESS", format!("{}#{name}", env.folder().display()))
+        .env(
+            "TREVOR_ENV_PROCESS",
+            format!("{}#{name}", env.folder().display()),
+        )
         .arg(process)
         .arg("--config")
         .arg(file)
@@ -142,13 +170,21 @@ fn spawn(env: &Env, process: &str, name: &str, config: &Value, arguments: &[&str
 /// The program with the environment of a process, ended with its handle.
 pub fn command(env: &Env, process: &str) -> Command {
     let mut command = Command::new(trevor());
-    command.env_clear().envs(variables(env, process)).stdin(Stdio::null()).kill_on_drop(true);
+    command
+        .env_clear()
+        .envs(variables(env, process))
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
     command
 }
 
 fn log(path: &Path) -> std::fs::File {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap()
+    std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .unwrap()
 }
 
 /// An address that is free now.

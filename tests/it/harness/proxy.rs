@@ -93,17 +93,31 @@ async fn pass(State(shared): State<Arc<Shared>>, mut request: Request) -> Respon
     };
     shared.calls.lock().unwrap().push(call.clone());
     if let Mode::Refuses(status, code) = mode {
-        let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>as the test wants it</Message></Error>");
-        return Response::builder().status(status).header("content-type", "application/xml").body(Body::from(body)).unwrap();
+        let body = format!(
+            "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>as the test wants it</Message></Error>"
+        );
+        return Response::builder()
+            .status(status)
+            .header("content-type", "application/xml")
+            .body(Body::from(body))
+            .unwrap();
     }
     let path = request.uri().path_and_query().map_or("/", |p| p.as_str());
     *request.uri_mut() = format!("{}{path}", shared.behind).parse().unwrap();
     match shared.client.request(request).await {
-        Ok(answer) if mode == Mode::IgnoresCreateOnly && answer.status() == StatusCode::PRECONDITION_FAILED => {
-            let ok = Response::builder().header("etag", "\"0\"").header("x-amz-server-side-encryption", "AES256");
+        Ok(answer)
+            if mode == Mode::IgnoresCreateOnly
+                && answer.status() == StatusCode::PRECONDITION_FAILED =>
+        {
+            let ok = Response::builder()
+                .header("etag", "\"0\"")
+                .header("x-amz-server-side-encryption", "AES256");
             ok.body(Body::empty()).unwrap()
         }
         Ok(answer) => answer.map(Body::new),
-        Err(error) => Response::builder().status(502).body(Body::from(error.to_string())).unwrap(),
+        Err(error) => Response::builder()
+            .status(502)
+            .body(Body::from(error.to_string()))
+            .unwrap(),
     }
 }
