@@ -76,7 +76,9 @@ pub enum LoginError {
     #[error("{0}: the Kubernetes API does not answer")]
     Silent(&'static str),
     /// The cluster does not say who one is.
-    #[error("the Kubernetes API does not say who you are; it must serve SelfSubjectReview (authentication.k8s.io/v1)")]
+    #[error(
+        "the Kubernetes API does not say who you are; it must serve SelfSubjectReview (authentication.k8s.io/v1)"
+    )]
     Nobody,
     /// The system has no random bytes.
     #[error("the system gives no random bytes")]
@@ -95,7 +97,9 @@ pub async fn login(args: &LoginArgs) -> Result<(), LoginError> {
     let namespace = args.namespace.clone().unwrap_or(default_namespace);
     let (user, groups) = who_am_i(&client).await?;
     let mut random = [0; 32];
-    rand::rngs::OsRng.try_fill_bytes(&mut random).map_err(|_| LoginError::NoRandomness)?;
+    rand::rngs::OsRng
+        .try_fill_bytes(&mut random)
+        .map_err(|_| LoginError::NoRandomness)?;
     let token = Token::of_session(&namespace, &user, &random);
     let digest = token.digest();
     let spec = AirlockSessionSpec {
@@ -106,17 +110,29 @@ pub async fn login(args: &LoginArgs) -> Result<(), LoginError> {
     };
     let session = AirlockSession::new(&session_name(&digest), spec);
     let sessions: Api<AirlockSession> = Api::namespaced(client, &namespace);
-    let made = in_time("creating an AirlockSession", sessions.create(&PostParams::default(), &session)).await?;
+    let made = in_time(
+        "creating an AirlockSession",
+        sessions.create(&PostParams::default(), &session),
+    )
+    .await?;
     if args.print_token {
         println!("{}", token.expose());
         return Ok(());
     }
-    let created = made.creation_timestamp().map_or_else(Timestamp::now, |t| t.0);
-    let until = created.checked_add(SignedDuration::from_secs(args.ttl)).unwrap_or(created);
-    println!("# logged in as {user:?} to project {namespace} until {until}; end it with: trevor logout");
+    let created = made
+        .creation_timestamp()
+        .map_or_else(Timestamp::now, |t| t.0);
+    let until = created
+        .checked_add(SignedDuration::from_secs(args.ttl))
+        .unwrap_or(created);
+    println!(
+        "# logged in as {user:?} to project {namespace} until {until}; end it with: trevor logout"
+    );
     println!("export {VARIABLE}={}", token.expose());
     if std::io::stdout().is_terminal() {
-        eprintln!("The line above holds your token. In a shell: eval \"$(trevor login -n {namespace})\"");
+        eprintln!(
+            "The line above holds your token. In a shell: eval \"$(trevor login -n {namespace})\""
+        );
     }
     Ok(())
 }
@@ -127,15 +143,25 @@ pub async fn login(args: &LoginArgs) -> Result<(), LoginError> {
 /// In one line, with what to do.
 pub async fn logout(args: &LogoutArgs) -> Result<(), LoginError> {
     let token = token_from_environment().ok_or(LoginError::NoToken)?;
-    let Some(Claim::Session { namespace, .. }) = token.claim("") else { return Err(LoginError::NoToken) };
+    let Some(Claim::Session { namespace, .. }) = token.claim("") else {
+        return Err(LoginError::NoToken);
+    };
     let (client, _) = connect(&args.cluster).await?;
     let sessions: Api<AirlockSession> = Api::namespaced(client, &namespace);
     let name = session_name(&token.digest());
-    let gone = tokio::time::timeout(PATIENCE, sessions.delete(&name, &DeleteParams::default())).await;
+    let gone =
+        tokio::time::timeout(PATIENCE, sessions.delete(&name, &DeleteParams::default())).await;
     match gone.map_err(|_| LoginError::Silent("deleting the AirlockSession"))? {
         Ok(_) => println!("logged out"),
-        Err(kube::Error::Api(status)) if status.code == 404 => println!("there was no such session any more"),
-        Err(error) => return Err(LoginError::Kubernetes { what: "deleting the AirlockSession", source: Box::new(error) }),
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            println!("there was no such session any more")
+        }
+        Err(error) => {
+            return Err(LoginError::Kubernetes {
+                what: "deleting the AirlockSession",
+                source: Box::new(error),
+            });
+        }
     }
     Ok(())
 }
@@ -143,7 +169,10 @@ pub async fn logout(args: &LogoutArgs) -> Result<(), LoginError> {
 fn token_from_environment() -> Option<Token> {
     let mut text = std::env::var(VARIABLE).unwrap_or_default();
     if text.trim().is_empty() && !std::io::stdin().is_terminal() {
-        std::io::stdin().take(64 * 1024).read_to_string(&mut text).ok()?;
+        std::io::stdin()
+            .take(64 * 1024)
+            .read_to_string(&mut text)
+            .ok()?;
     }
     Token::bearer(&format!("Bearer {}", text.trim()))
 }
@@ -153,17 +182,29 @@ async fn connect(args: &ClusterArgs) -> Result<(Client, String), LoginError> {
         Some(file) => Kubeconfig::read_from(file)?,
         None => Kubeconfig::read()?,
     };
-    let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
+    let options = KubeConfigOptions {
+        context: args.context.clone(),
+        ..KubeConfigOptions::default()
+    };
     let config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
     let namespace = config.default_namespace.clone();
-    let client = Client::try_from(config).map_err(|e| LoginError::Kubernetes { what: "connecting", source: Box::new(e) })?;
+    let client = Client::try_from(config).map_err(|e| LoginError::Kubernetes {
+        what: "connecting",
+        source: Box::new(e),
+    })?;
     Ok((client, namespace))
 }
 
-async fn in_time<T>(what: &'static str, call: impl Future<Output = kube::Result<T>>) -> Result<T, LoginError> {
+async fn in_time<T>(
+    what: &'static str,
+    call: impl Future<Output = kube::Result<T>>,
+) -> Result<T, LoginError> {
     match tokio::time::timeout(PATIENCE, call).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(LoginError::Kubernetes { what, source: Box::new(error) }),
+        Ok(Err(error)) => Err(LoginError::Kubernetes {
+            what,
+            source: Box::new(error),
+        }),
         Err(_) => Err(LoginError::Silent(what)),
     }
 }
@@ -171,9 +212,19 @@ async fn in_time<T>(what: &'static str, call: impl Future<Output = kube::Result<
 /// Name and groups as the API server sees them, in its order.
 async fn who_am_i(client: &Client) -> Result<(String, Vec<String>), LoginError> {
     let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
-    let answer = in_time("asking who you are", reviews.create(&PostParams::default(), &SelfSubjectReview::default())).await?;
-    let user = answer.status.and_then(|s| s.user_info).ok_or(LoginError::Nobody)?;
-    let name = user.username.filter(|name| !name.is_empty()).ok_or(LoginError::Nobody)?;
+    let answer = in_time(
+        "asking who you are",
+        reviews.create(&PostParams::default(), &SelfSubjectReview::default()),
+    )
+    .await?;
+    let user = answer
+        .status
+        .and_then(|s| s.user_info)
+        .ok_or(LoginError::Nobody)?;
+    let name = user
+        .username
+        .filter(|name| !name.is_empty())
+        .ok_or(LoginError::Nobody)?;
     Ok((name, user.groups.unwrap_or_default()))
 }
 
@@ -188,7 +239,10 @@ fn seconds(text: &str) -> Result<i64, String> {
         "m" => 60,
         _ => 1,
     };
-    let seconds = number.parse::<i64>().ok().and_then(|n| n.checked_mul(scale));
+    let seconds = number
+        .parse::<i64>()
+        .ok()
+        .and_then(|n| n.checked_mul(scale));
     match seconds {
         Some(seconds @ SHORTEST..=LONGEST) => Ok(seconds),
         _ => Err("give 1m to 12h, such as 30m, 8h, or a number of seconds".to_owned()),
@@ -201,10 +255,26 @@ mod tests {
 
     #[test]
     fn a_session_lives_for_a_minute_to_half_a_day() {
-        for (text, expected) in [("8h", 28_800), ("30m", 1800), ("90s", 90), ("3600", 3600), ("12h", 43_200), ("1m", 60)] {
+        for (text, expected) in [
+            ("8h", 28_800),
+            ("30m", 1800),
+            ("90s", 90),
+            ("3600", 3600),
+            ("12h", 43_200),
+            ("1m", 60),
+        ] {
             assert_eq!(seconds(text), Ok(expected), "{text}");
         }
-        for text in ["", "h", "13h", "59", "-1h", "1d", "1.5h", "9223372036854775807h"] {
+        for text in [
+            "",
+            "h",
+            "13h",
+            "59",
+            "-1h",
+            "1d",
+            "1.5h",
+            "9223372036854775807h",
+        ] {
             assert!(seconds(text).is_err(), "{text}");
         }
     }

@@ -38,32 +38,63 @@ pub struct Form {
 ///
 /// # Errors
 /// CONTRACT "Gateway, on the wire".
-pub async fn crate_view(gateway: &Arc<Gateway>, call: &Call, form: Form) -> Result<Response, Problem> {
+pub async fn crate_view(
+    gateway: &Arc<Gateway>,
+    call: &Call,
+    form: Form,
+) -> Result<Response, Problem> {
     let html = match form.format.as_deref() {
         None | Some("metadata") => false,
         Some("preview") => true,
-        Some(_) => return Err(Problem::bad_request("UnknownFormat", "format is metadata or preview")),
+        Some(_) => {
+            return Err(Problem::bad_request(
+                "UnknownFormat",
+                "format is metadata or preview",
+            ));
+        }
     };
     let request = readable(gateway, call).await?;
     let key = request::key(&request);
     let round = request::round(&request);
     let frozen = gateway.freezes.get(&key, round).await?;
-    let frozen = frozen.and_then(|f| f.freeze.frozen()).ok_or_else(|| not_frozen(round))?;
+    let size = frozen.as_ref().map_or(0, |f| 4 * f.bytes.len() as u64);
+    let _share = gateway
+        .shares
+        .reserve_at_most(&call.caller.user, size)
+        .await?;
+    let frozen = frozen
+        .and_then(|f| f.freeze.frozen())
+        .ok_or_else(|| not_frozen(round))?;
     let (inputs, basis) = inputs(gateway, &key, round, &frozen).await?;
     let (content_type, body) = if html {
-        ("text/html; charset=utf-8", preview::render(&inputs).into_bytes())
+        (
+            "text/html; charset=utf-8",
+            preview::render(&inputs).into_bytes(),
+        )
     } else {
         let rendered = metadata::render(&inputs).map_err(|error| {
             error!(%error, "a crate cannot be written");
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal", "the crate cannot be written")
+            Problem::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Internal",
+                "the crate cannot be written",
+            )
         })?;
         ("application/ld+json", rendered)
     };
-    let headers = [(CONTENT_TYPE, HeaderValue::from_static(content_type)), (BASIS, HeaderValue::from_static(basis))];
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static(content_type)),
+        (BASIS, HeaderValue::from_static(basis)),
+    ];
     Ok((headers, Body::from(body)).into_response())
 }
 
-async fn inputs<'a>(gateway: &Gateway, key: &RequestKey, round: i64, frozen: &'a Frozen) -> Result<(CrateInputs<'a>, &'static str), Problem> {
+async fn inputs<'a>(
+    gateway: &Gateway,
+    key: &RequestKey,
+    round: i64,
+    frozen: &'a Frozen,
+) -> Result<(CrateInputs<'a>, &'static str), Problem> {
     let records = gateway.zones.records.bucket();
     let decision: Option<Decision> = match read(records, &key.decision(round)).await {
         // Where the gateway's identity may not read decisions, only what is expected can be told.
@@ -73,7 +104,9 @@ async fn inputs<'a>(gateway: &Gateway, key: &RequestKey, round: i64, frozen: &'a
     if let Some(decision) = decision.filter(|d| d.verdict == Verdict::Approved) {
         return Ok((CrateInputs::decided(frozen, &decision), "decided"));
     }
-    let seal: Seal = read(records, &key.seal(round)).await?.ok_or_else(|| not_frozen(round))?;
+    let seal: Seal = read(records, &key.seal(round))
+        .await?
+        .ok_or_else(|| not_frozen(round))?;
     let configured = &gateway.config.crate_;
     let rules = &seal.rules.crate_;
     let required = seal.rules.required(frozen.manifest.created_by.is_some());
@@ -83,8 +116,14 @@ async fn inputs<'a>(gateway: &Gateway, key: &RequestKey, round: i64, frozen: &'a
         decided: second(Timestamp::now()),
         approvals: usize::try_from(required).unwrap_or(0),
         reviewers: None,
-        license: rules.license.clone().unwrap_or_else(|| configured.license.clone()),
-        publisher: rules.publisher.clone().unwrap_or_else(|| configured.publisher.clone()),
+        license: rules
+            .license
+            .clone()
+            .unwrap_or_else(|| configured.license.clone()),
+        publisher: rules
+            .publisher
+            .clone()
+            .unwrap_or_else(|| configured.publisher.clone()),
     };
     Ok((inputs, "expected"))
 }
