@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube::Client;
 use kube::runtime::events::Recorder;
@@ -56,6 +56,14 @@ struct Memory {
     receipts: Option<Arc<Mutex<HashMap<String, Receipt>>>>,
     failures: u32,
     looks: u32,
+    pause: Option<Pause>,
+}
+
+/// Why a release rests between two attempts, and until when.
+#[derive(Clone)]
+struct Pause {
+    until: Instant,
+    why: String,
 }
 
 impl Context {
@@ -149,6 +157,24 @@ impl Context {
             m.looks
         });
         jittered(Duration::from_secs(1 << looks.min(7)).min(Duration::from_secs(120)))
+    }
+
+    /// A release rests for a while after an attempt broke off.
+    pub fn pause_release(&self, uid: &str, pause: Duration, why: String) {
+        let until = Instant::now() + pause;
+        self.remember(uid, |m| m.pause = Some(Pause { until, why }));
+    }
+
+    /// How long a release still rests, and why.
+    pub fn release_pause(&self, uid: &str) -> Option<(Duration, String)> {
+        let pause = self.remember(uid, |m| m.pause.clone())?;
+        let left = pause.until.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some((left, pause.why))
+    }
+
+    /// Whether a release task is known, running or not.
+    pub async fn has_task(&self, uid: &str) -> bool {
+        self.releases.lock().await.contains_key(uid)
     }
 
     /// Something went right: pauses start small again.

@@ -74,7 +74,7 @@ pub async fn reconcile(
     cached: Arc<AirlockRequest>,
     ctx: Arc<Context>,
 ) -> Result<Action, EffectError> {
-    if is_at_rest(&cached) {
+    if is_at_rest(&cached) && !ctx.has_task(&cached.uid().unwrap_or_default()).await {
         reviews::tell_closed(&ctx, &cached).await?;
         return Ok(Action::await_change());
     }
@@ -187,6 +187,7 @@ async fn advance(
                 }
             }
             Next::Deliver { round } => {
+                release::retire(ctx, subject, facts).await?;
                 deliver::deliver(ctx, subject, facts, round).await?;
                 close::close(ctx, subject, facts, ClosedAs::Released).await?;
                 reviews::settle(ctx, subject, facts).await?;
@@ -196,8 +197,7 @@ async fn advance(
                 });
             }
             Next::Close { closed_as, .. } => {
-                release::cancel(ctx, &subject.key.uid).await;
-                release::clean(ctx, subject, facts, None).await?;
+                release::retire(ctx, subject, facts).await?;
                 close::close(ctx, subject, facts, closed_as).await?;
                 reviews::settle(ctx, subject, facts).await?;
                 return Ok(Rest {

@@ -226,3 +226,7 @@ pub fn open_round(phase: Option<Phase>, round: i64, submission: i64) -> Option<i
         _ => None,
     }
 }
+
+#[cfg(test)]
+#[path = "phase_tests.rs"]
+mod tests;

@@ -6,6 +6,8 @@
 //! Organization by a ROR, so authors without them are credited in words
 //! (`creditText`) and the publisher stands as the author.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 use serde::ser::{SerializeSeq as _, Serializer};
 use serde_json::{Value, json};
@@ -71,17 +73,13 @@ fn descriptor() -> Value {
 
 fn root(inputs: &CrateInputs<'_>) -> Value {
     let manifest = inputs.manifest;
-    let people: Vec<Value> = persons(&manifest.authors)
-        .map(|(author, ..)| reference(&author))
-        .collect();
+    let mut people: Vec<String> = persons(&manifest.authors).map(|(id, ..)| id).collect();
     // The publisher answers for what no identified person does.
-    let author = match people.len() == manifest.authors.len() {
-        true if !people.is_empty() => one_or_list(people),
-        _ => {
-            let publisher = reference(&publisher_id(inputs));
-            one_or_list(people.into_iter().chain([publisher]).collect())
-        }
-    };
+    if people.is_empty() || people.len() < manifest.authors.len() {
+        people.push(publisher_id(inputs));
+    }
+    let mut seen = HashSet::new();
+    people.retain(|id| seen.insert(id.clone()));
     let mut root = json!({
         "@id": "./",
         "@type": "Dataset",
@@ -91,7 +89,7 @@ fn root(inputs: &CrateInputs<'_>) -> Value {
         "identifier": reference("#manifest"),
         "license": reference(&inputs.license),
         "publisher": reference(&publisher_id(inputs)),
-        "author": author,
+        "author": one_or_list(people.iter().map(|id| reference(id)).collect()),
         "mentions": reference("#approval"),
     });
     if let Some(credit) = inputs.credit() {

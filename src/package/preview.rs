@@ -147,7 +147,9 @@ fn is_inert(media_type: &str) -> bool {
         "image" => name != "svg+xml",
         "text" => !matches!(name, "html" | "javascript" | "xml"),
         "audio" | "video" => true,
-        _ => !(name.contains("xml") && !name.contains("openxml")) && !name.contains("script"),
+        // The formats of office suites are called xml and are zips.
+        _ if name.contains("openxml") => true,
+        _ => !name.contains("xml") && !name.contains("script"),
     }
 }
 

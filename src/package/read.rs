@@ -19,7 +19,7 @@ const OPEN_AHEAD: usize = 16;
 /// Files up to this size are read whole ahead of their turn.
 const SMALL: u64 = 256 << 10;
 /// Bytes of a stream that are passed on together, about.
-const BATCH: u64 = 256 << 10;
+const BATCH: usize = 256 << 10;
 
 /// Why a file cannot be read.
 #[derive(Debug)]
@@ -62,12 +62,11 @@ where
     let ahead = async {
         // Indexes, not references: a future over borrowed items is not `Send`
         // in the eyes of the compiler (rust-lang/rust#102211).
-        let mut starts = Vec::with_capacity(files.len());
-        let mut next = 0_u64;
-        for (index, file) in files.iter().enumerate() {
-            starts.push((next, index));
-            next += file.size;
-        }
+        let starts = (0..files.len()).scan(0_u64, |next, index| {
+            let start = *next;
+            *next += files[index].size;
+            Some((start, index))
+        });
         let gated = stream::iter(starts).then(|(start, index)| {
             let mut positions = positions.clone();
             async move {
@@ -98,15 +97,15 @@ where
         while let Some((start, index, fetched)) = in_order.recv().await {
             let file = &files[index];
             match fetched? {
-                Opened::Whole(chunks) => send(&out, chunks, true).await?,
+                Opened::Whole(chunks) => send(&out, FileData { chunks, end: true }).await?,
                 Opened::Stream(mut stream) => {
                     let mut at = start;
                     let mut end = false;
                     while !end {
-                        let batch;
-                        (batch, end) = next_batch(file, &mut stream).await?;
-                        at += total(&batch);
-                        send(&out, batch, end).await?;
+                        let batch = next_batch(file, &mut stream).await?;
+                        end = batch.end;
+                        at += batch.chunks.iter().map(|c| c.len() as u64).sum::<u64>();
+                        send(&out, batch).await?;
                         position.send_replace(at.min(start + file.size));
                     }
                 }
@@ -162,29 +161,32 @@ where
     Ok(Opened::Whole(chunks))
 }
 
-/// The next bytes: one chunk, and more if they are there already; and whether
-/// they are the last.
-async fn next_batch<E, S>(
-    file: &ManifestFile,
-    stream: &mut S,
-) -> Result<(Vec<Bytes>, bool), Stop<E>>
+/// The next bytes: one chunk, and more if they are there already.
+async fn next_batch<E, S>(file: &ManifestFile, stream: &mut S) -> Result<FileData, Stop<E>>
 where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
 {
-    let mut batch = Vec::new();
+    let mut data = FileData::default();
+    let mut size = 0;
     let mut next = stream.next().await;
     loop {
         match next {
-            Some(Ok(chunk)) => batch.push(chunk),
+            Some(Ok(chunk)) => {
+                size += chunk.len();
+                data.chunks.push(chunk);
+            }
             Some(Err(source)) => return Err(failed(file, source)),
-            None => return Ok((batch, true)),
+            None => {
+                data.end = true;
+                return Ok(data);
+            }
         }
-        if total(&batch) >= BATCH {
-            return Ok((batch, false));
+        if size >= BATCH {
+            return Ok(data);
         }
         match stream.next().now_or_never() {
             Some(ready) => next = ready,
-            None => return Ok((batch, false)),
+            None => return Ok(data),
         }
     }
 }
@@ -197,16 +199,6 @@ fn failed<E>(file: &ManifestFile, source: E) -> Stop<E> {
     .into()
 }
 
-fn total(chunks: &[Bytes]) -> u64 {
-    chunks.iter().map(|c| c.len() as u64).sum()
-}
-
-async fn send<E>(
-    out: &mpsc::Sender<FileData>,
-    chunks: Vec<Bytes>,
-    end: bool,
-) -> Result<(), Stop<E>> {
-    out.send(FileData { chunks, end })
-        .await
-        .map_err(|_| Stop::Elsewhere)
+async fn send<E>(out: &mpsc::Sender<FileData>, data: FileData) -> Result<(), Stop<E>> {
+    out.send(data).await.map_err(|_| Stop::Elsewhere)
 }

@@ -165,6 +165,33 @@ impl Bucket {
         })
     }
 
+    /// What the server calls itself (`Server` header), or nothing.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn server_version(&self) -> Result<String, StorageError> {
+        // A key that is never there: the answer's headers are what is wanted.
+        const ABSENT: &str = "work/probe/absent";
+        let head = self
+            .client
+            .head_object()
+            .bucket(&self.name)
+            .key(ABSENT)
+            .send()
+            .await;
+        let Err(error) = head else {
+            return Ok(String::new());
+        };
+        let version = error
+            .raw_response()
+            .and_then(|answer| answer.headers().get("server"))
+            .map(str::to_owned);
+        match translate("HeadObject", &self.name, ABSENT, &error) {
+            StorageError::NotFound { .. } => Ok(version.unwrap_or_default()),
+            other => Err(other),
+        }
+    }
+
     /// Whether a key is there.
     ///
     /// # Errors

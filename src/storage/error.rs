@@ -1,7 +1,6 @@
 //! One error for all that a storage server can say.
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_s3::operation::RequestId as _;
 
 /// What went wrong with an object.
 #[derive(Debug, thiserror::Error)]
@@ -127,19 +126,12 @@ where
                 code: code.to_owned(),
             }
         }
-        _ => {
-            let id = service
-                .err()
-                .meta()
-                .request_id()
-                .map(|id| format!(", request {id}"))
-                .unwrap_or_default();
-            StorageError::Unavailable {
-                operation,
-                bucket,
-                key,
-                message: format!("HTTP {status} {code}{id}"),
-            }
-        }
+        // No request id: the message goes into status, and must not change by itself.
+        _ => StorageError::Unavailable {
+            operation,
+            bucket,
+            key,
+            message: format!("HTTP {status} {code}"),
+        },
     }
 }

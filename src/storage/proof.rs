@@ -3,22 +3,26 @@
 //! Some servers ignore `If-None-Match` without an error, others let several of
 //! concurrent writers win (FACTS "S3 servers"). Everything that commits relies
 //! on one winner, so the process refuses to start where that does not hold. The
-//! full proof races eight writers and is kept per server version; each start
-//! checks that a PUT on an existing key answers 412.
+//! full proof races eight writers, and is kept for a server version: it may take
+//! seconds, since some servers answer the losers of a race late. Each start checks
+//! that a PUT on an existing key answers 412.
 
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use bytes::Bytes;
 use futures::future::join_all;
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::bucket::{Bucket, Created};
 use super::error::{StorageError, translate};
 use super::zones::{Release, Zones};
+use crate::domain::canonical;
+use crate::domain::digest::Sha256Hex;
 
 /// Writers of a race.
 const WRITERS: usize = 8;
 /// Races; a server that lets two of eight win now and then is caught.
-const RACES: usize = 8;
+const RACES: usize = 6;
 
 /// Why a storage server cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -79,42 +83,67 @@ pub async fn prove(zones: &Zones, release: &Release) -> Result<(), ProofError> {
     Ok(())
 }
 
+/// What is kept of a proof; its key is the one that each start tries to write again.
+#[derive(Serialize)]
+struct Proved<'a> {
+    zone: &'a str,
+    server: &'a str,
+}
+
 async fn prove_bucket(zone: &'static str, bucket: &Bucket) -> Result<(), ProofError> {
     let storage = |source| ProofError::Storage { zone, source };
+    let server = bucket.server_version().await.map_err(storage)?;
+    let name = Sha256Hex::of(format!("{zone} {} {server}", bucket.name()).as_bytes());
+    let kept = format!("work/probe/proved/{}.json", name.short(16));
+    if bucket.get(&kept).await.map_err(storage)?.is_none() {
+        race(zone, bucket).await?;
+        let proof = canonical::to_vec(&Proved {
+            zone,
+            server: &server,
+        })
+        .unwrap_or_default();
+        bucket
+            .create(&kept, Bytes::from(proof), "application/json")
+            .await
+            .map_err(storage)?;
+    }
+    match bucket
+        .create(&kept, Bytes::from_static(b"{}"), "application/json")
+        .await
+    {
+        Ok(Created::Exists) => Ok(()),
+        Ok(Created::New) => Err(ProofError::IgnoresCreateOnly { zone }),
+        Err(source) => Err(storage(source)),
+    }
+}
+
+async fn race(zone: &'static str, bucket: &Bucket) -> Result<(), ProofError> {
+    let storage = |source| ProofError::Storage { zone, source };
     let prefix = format!("work/probe/{}/", Uuid::new_v4());
-    let result = races(zone, bucket, &prefix).await;
+    let races = (0..RACES).map(|race| one_race(zone, bucket, format!("{prefix}{race}")));
+    let results = join_all(races).await;
     let left = bucket.list(&prefix).await.map_err(storage)?;
     let keys: Vec<String> = left.into_iter().map(|l| l.key).collect();
     bucket.delete(&keys).await.map_err(storage)?;
-    result
+    results.into_iter().collect()
 }
 
-async fn races(zone: &'static str, bucket: &Bucket, prefix: &str) -> Result<(), ProofError> {
+async fn one_race(zone: &'static str, bucket: &Bucket, key: String) -> Result<(), ProofError> {
     let storage = |source| ProofError::Storage { zone, source };
-    for race in 0..RACES {
-        let key = format!("{prefix}{race}");
-        let writers = (0..WRITERS).map(|writer| create_once(bucket, &key, writer));
-        let mut winners = 0;
-        for created in join_all(writers).await {
-            winners += usize::from(created.map_err(storage)? == Created::New);
-        }
-        if winners > 1 {
-            return Err(ProofError::ManyWinners { zone, winners });
-        }
-        if create_once(bucket, &key, WRITERS).await.map_err(storage)? == Created::New {
-            return Err(ProofError::IgnoresCreateOnly { zone });
-        }
-        // Asks for encryption of what is stored, too.
-        bucket.head(&key).await.map_err(storage)?;
-        if !bucket
-            .list(prefix)
-            .await
-            .map_err(storage)?
-            .iter()
-            .any(|l| l.key == key)
-        {
-            return Err(ProofError::NotListed { zone });
-        }
+    let mut winners = 0;
+    for created in join_all((0..WRITERS).map(|writer| create_once(bucket, &key, writer))).await {
+        winners += usize::from(created.map_err(storage)? == Created::New);
+    }
+    if winners > 1 {
+        return Err(ProofError::ManyWinners { zone, winners });
+    }
+    if create_once(bucket, &key, WRITERS).await.map_err(storage)? == Created::New {
+        return Err(ProofError::IgnoresCreateOnly { zone });
+    }
+    // Asks for encryption of what is stored, too.
+    bucket.head(&key).await.map_err(storage)?;
+    if bucket.list(&key).await.map_err(storage)?.is_empty() {
+        return Err(ProofError::NotListed { zone });
     }
     Ok(())
 }

@@ -60,7 +60,6 @@ pub async fn deliver(
     let Some(package) = &outcome.package else {
         return Ok(());
     };
-    super::release::clean(ctx, subject, facts, Some(&package.key)).await?;
     let spec = spec(
         subject,
         decision,

@@ -58,7 +58,7 @@ pub async fn ensure(
     if !has_finalizer(&subject.request) && !subject.deleting() {
         subject.request = set_finalizer(ctx, subject, true).await?;
     }
-    if spec_has_sources(&subject.request) {
+    if spec_has_sources(&subject.request) && !subject.wish().stop {
         return Ok(Some((
             reason::SOURCES_NOT_SUPPORTED,
             "this version does not collect from volumes; upload the files through the gateway and remove spec.sources".into(),

@@ -24,7 +24,12 @@ pub async fn freeze(
     round: i64,
     withdraw: bool,
 ) -> Result<(), EffectError> {
-    let standing = gather::standing(ctx, subject, facts, round).await?;
+    let mut standing = gather::standing(ctx, subject, facts, round).await?;
+    let wanted = subject.request.spec.files.as_deref().unwrap_or_default();
+    // What an earlier round listed and the request no longer declares stays behind.
+    standing.retain(|receipt| {
+        receipt.round == round || declared::check(wanted, &receipt.path, None, None).is_ok()
+    });
     let problems = if withdraw {
         Vec::new()
     } else {

@@ -161,7 +161,7 @@ async fn conclude(
     Ok(())
 }
 
-/// Starts a task unless one runs, or the last attempt needs a person.
+/// Starts a task unless one runs, or the last attempt broke off a moment ago.
 async fn start(
     ctx: &Context,
     subject: &Subject,
@@ -172,6 +172,13 @@ async fn start(
     if tasks.contains_key(&subject.key.uid) {
         return Ok(Rest {
             releasing: Some("the package is being made".into()),
+            ..Rest::default()
+        });
+    }
+    if let Some((left, why)) = ctx.release_pause(&subject.key.uid) {
+        return Ok(Rest {
+            releasing: Some(why),
+            after: Some(left),
             ..Rest::default()
         });
     }
@@ -285,18 +292,20 @@ async fn failed(
     round: i64,
     error: &package::PackagingError,
 ) -> Result<Rest, EffectError> {
-    let after = ctx.backoff(&subject.key.uid);
+    let uid = subject.key.uid.as_str();
+    let pause = ctx.backoff(uid);
     let Some(last) = &mut facts.last else {
         return Ok(Rest::default());
     };
     let Some(reason) = error.needs_a_person() else {
-        let message = format!(
-            "{error}; attempt {} broke off, the next is under way soon",
+        let why = format!(
+            "{error}; attempt {} broke off, another follows by itself",
             last.attempts.len()
         );
+        ctx.pause_release(uid, pause, why.clone());
         return Ok(Rest {
-            releasing: Some(message),
-            after: Some(after),
+            releasing: Some(why),
+            after: Some(pause),
             ..Rest::default()
         });
     };
@@ -308,14 +317,13 @@ async fn failed(
         time: crate::api::condition::second(Timestamp::now()),
     };
     let key = subject.key.attempt_failed(round, attempt);
-    last.failure = Some(
-        commit(ctx.zones.records.bucket(), &key, &failure)
-            .await?
-            .into_inner(),
-    );
-    // It is left by the cause going away, which only another look can tell.
+    let records = ctx.zones.records.bucket();
+    last.failure = Some(commit(records, &key, &failure).await?.into_inner());
+    // It is left by the cause going away, which only another attempt can tell.
+    let pause = (pause * 10).max(Duration::from_secs(120));
+    ctx.pause_release(uid, pause, error.to_string());
     Ok(Rest {
-        after: Some(after.max(Duration::from_secs(30)) * 10),
+        after: Some(pause),
         ..Rest::default()
     })
 }
@@ -329,19 +337,27 @@ pub async fn cancel(ctx: &Context, uid: &str) {
     }
 }
 
+/// The round is over: ends a task that another leader's outcome overtook, and
+/// deletes what attempts left, but for the package of the outcome.
+pub async fn retire(ctx: &Context, subject: &Subject, facts: &Facts) -> Result<(), EffectError> {
+    let overtaken = ctx.has_task(&subject.key.uid).await;
+    cancel(ctx, &subject.key.uid).await;
+    if facts.closed.is_some() && !overtaken {
+        return Ok(());
+    }
+    let outcome = facts.last.as_ref().and_then(|last| last.outcome.as_ref());
+    let keep = outcome.and_then(|o| o.package.as_ref()).map(|p| p.key.as_str());
+    clean(ctx, subject, facts, keep).await
+}
+
 /// Deletes what attempts left in the release bucket, but for one package.
-pub async fn clean(
+async fn clean(
     ctx: &Context,
     subject: &Subject,
     facts: &Facts,
     keep: Option<&str>,
 ) -> Result<(), EffectError> {
-    if facts.closed.is_some()
-        || facts
-            .last
-            .as_ref()
-            .is_none_or(|last| last.attempts.is_empty())
-    {
+    if facts.last.as_ref().is_none_or(|last| last.attempts.is_empty()) {
         return Ok(());
     }
     let prefix = subject.key.releases();

@@ -1,5 +1,6 @@
 //! Packages for the tools of others: the public validator, `unzip`, Python,
-//! `bsdtar`. Written to `target/tmp/crates`; see `tests/crate/`.
+//! `bsdtar`. Written to `target/tmp/crates`; unfold one and give the folder to
+//! `tests/env/validate_crate.py`.
 
 use std::path::PathBuf;
 

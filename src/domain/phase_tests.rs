@@ -1,0 +1,405 @@
+//! Every order of events, to a stated depth: people act, two leaders observe and
+//! act on what they observed, and only create-only commits decide between them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::api::{Direction, Publisher, ReviewDecision};
+use crate::domain::commit::{PackageFact, Refusal, Terms};
+use crate::domain::digest::Sha256Hex;
+use crate::domain::manifest::{Manifest, PolicyRef};
+use crate::domain::policy::Rules;
+use crate::domain::quorum::{Question, ReviewFact, approve, judge};
+
+const DEPTH: usize = 9;
+const REQUIRED: i64 = 2;
+
+#[derive(Clone, Debug, Default)]
+struct Store {
+    rounds: BTreeMap<i64, Round>,
+    closed: Option<Closed>,
+}
+
+/// What a leader observed: facts, wish, reviews, and whether files were there.
+type Seen = (Facts, Wish, Vec<ReviewFact>, bool);
+
+#[derive(Clone, Debug, Default)]
+struct World {
+    store: Store,
+    submission: i64,
+    stop: bool,
+    files: bool,
+    reviews: Vec<ReviewFact>,
+    /// What each leader observed: facts, wish, reviews.
+    seen: [Option<Seen>; 2],
+}
+
+fn policy() -> PolicyRef {
+    PolicyRef {
+        name: "default".into(),
+        digest: Sha256Hex::of(b"policy"),
+    }
+}
+
+fn terms() -> Terms {
+    Terms {
+        license: String::new(),
+        publisher: Publisher::default(),
+        names_reviewers: false,
+        url_ttl_seconds: 60,
+        quarantine_retention_seconds: 60,
+        release_retention_seconds: 60,
+    }
+}
+
+fn manifest(round: i64) -> Manifest {
+    Manifest {
+        namespace: "a".into(),
+        name: "r".into(),
+        uid: "u".into(),
+        round,
+        direction: Direction::Egress,
+        submitter: "alice".into(),
+        created_by: None,
+        policy: policy(),
+        previous: None,
+        title: "t".into(),
+        description: String::new(),
+        authors: Vec::new(),
+        recipients: Vec::new(),
+        delivery: None,
+        files: Vec::new(),
+    }
+}
+
+fn facts(store: &Store) -> Facts {
+    let last = store.rounds.values().rev().find(|r| r.seal.is_some());
+    Facts {
+        last: last.cloned(),
+        closed: store.closed.clone(),
+        ..Facts::default()
+    }
+}
+
+impl World {
+    fn wish(&self) -> Wish {
+        Wish {
+            submission: self.submission,
+            stop: self.stop,
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        standing(&facts(&self.store), self.wish()).0
+    }
+
+    /// What people may do now; admission and CEL allow no more.
+    fn people(&self) -> Vec<World> {
+        let mut next = Vec::new();
+        let phase = self.phase();
+        let round = facts(&self.store).last.map_or(0, |r| r.round);
+        let open = matches!(
+            phase,
+            Phase::Draft | Phase::ChangesRequested | Phase::Failed
+        );
+        if open && self.submission == round && self.submission < 2 && !self.stop {
+            let mut world = self.clone();
+            world.submission += 1;
+            next.push(world);
+        }
+        if !self.stop {
+            let mut world = self.clone();
+            world.stop = true;
+            next.push(world);
+        }
+        if !self.files {
+            let mut world = self.clone();
+            world.files = true;
+            next.push(world);
+        }
+        if let Some(frozen) = facts(&self.store).last.and_then(|r| r.frozen()) {
+            for (who, what) in [
+                ("alice", ReviewDecision::Approve),
+                ("bob", ReviewDecision::Approve),
+                ("carol", ReviewDecision::Approve),
+                ("bob", ReviewDecision::RequestChanges),
+                ("carol", ReviewDecision::Reject),
+            ] {
+                let uid = format!("{who}-{what:?}-{}", frozen.manifest.round);
+                if self.reviews.iter().any(|r| r.uid == uid) {
+                    continue;
+                }
+                let mut world = self.clone();
+                world.reviews.push(ReviewFact {
+                    name: uid.clone(),
+                    uid,
+                    reviewer: who.into(),
+                    decision: what,
+                    manifest_digest: frozen.digest.to_string(),
+                    time: Timestamp::UNIX_EPOCH,
+                });
+                next.push(world);
+            }
+        }
+        next
+    }
+
+    fn observe(&self, leader: usize) -> World {
+        let mut world = self.clone();
+        world.seen[leader] = Some((
+            facts(&self.store),
+            self.wish(),
+            self.reviews.clone(),
+            self.files,
+        ));
+        world
+    }
+
+    /// One effect of a leader, on what it observed however long ago.
+    fn act(&self, leader: usize) -> Option<World> {
+        let (facts, wish, reviews, files) = self.seen[leader].clone()?;
+        let mut world = self.clone();
+        world.seen[leader] = None;
+        let step = next(&facts, wish);
+        let store = &mut world.store;
+        let round_of = |store: &mut Store, round: i64| -> Round {
+            store.rounds.get(&round).cloned().unwrap_or(Round {
+                round,
+                ..Round::default()
+            })
+        };
+        let frozen = facts.last.as_ref().and_then(Round::frozen);
+        let now = Timestamp::UNIX_EPOCH;
+        match step {
+            Next::Rest => return None,
+            Next::Gather { round } | Next::SealToWithdraw { round } => {
+                let mut slot = round_of(store, round);
+                slot.seal.get_or_insert(Seal {
+                    round,
+                    policy: policy(),
+                    rules: Rules::of(Direction::Egress, None),
+                    time: now,
+                });
+                store.rounds.insert(round, slot);
+            }
+            Next::Freeze { round, withdraw } => {
+                let mut slot = round_of(store, round);
+                let refuse = |reason: &str| {
+                    Freeze::Refusal(Refusal {
+                        round,
+                        reason: reason.into(),
+                        message: String::new(),
+                        listing: Vec::new(),
+                        previous: None,
+                    })
+                };
+                slot.freeze.get_or_insert(if withdraw {
+                    refuse(reason::WITHDRAWN)
+                } else if files {
+                    Freeze::Manifest(Box::new(manifest(round)))
+                } else {
+                    refuse(reason::SUBMISSION_REFUSED)
+                });
+                store.rounds.insert(round, slot);
+            }
+            Next::Withdraw { round } | Next::Review { round } => {
+                let verdict = if wish.stop {
+                    Some((Verdict::Withdrawn, Vec::new()))
+                } else {
+                    frozen.as_ref().and_then(|frozen| {
+                        let judged = judge(&question(&frozen.digest), &reviews);
+                        Some((judged.verdict?, judged.counted))
+                    })
+                };
+                let (verdict, reviews) = verdict?;
+                let mut slot = round_of(store, round);
+                slot.decision.get_or_insert(Decision {
+                    round,
+                    verdict,
+                    manifest_digest: frozen.map(|f| f.digest),
+                    policy: policy(),
+                    required: REQUIRED,
+                    reviews,
+                    terms: terms(),
+                    time: now,
+                });
+                store.rounds.insert(round, slot);
+            }
+            Next::Release { round } => {
+                let frozen = frozen?;
+                let judged = judge(&question(&frozen.digest), &reviews);
+                let kind = if wish.stop {
+                    OutcomeKind::Withdrawn
+                } else if wish.submission > round {
+                    OutcomeKind::Returned
+                } else {
+                    match judged.verdict {
+                        Some(Verdict::Rejected) => OutcomeKind::Rejected,
+                        Some(Verdict::Returned) => OutcomeKind::Returned,
+                        _ => OutcomeKind::Released,
+                    }
+                };
+                let decision = facts.last.as_ref().and_then(|l| l.decision.clone())?;
+                // The type is the gate: without it there is nothing to release.
+                let approved = approve(frozen, &decision).ok()?;
+                let package = (kind == OutcomeKind::Released).then(|| PackageFact {
+                    bucket: "r".into(),
+                    key: "k".into(),
+                    sha256: approved.get().digest.clone(),
+                    size: 1,
+                    files: 1,
+                    attempt: 1,
+                });
+                let mut slot = round_of(store, round);
+                slot.outcome.get_or_insert(Outcome {
+                    round,
+                    kind,
+                    package,
+                    reviews: Vec::new(),
+                    time: now,
+                });
+                store.rounds.insert(round, slot);
+            }
+            Next::Deliver { round } | Next::Close { round, .. } => {
+                if self.store.closed.is_some() {
+                    return None;
+                }
+                let closed_as = match step {
+                    Next::Close { closed_as, .. } => closed_as,
+                    _ => ClosedAs::Released,
+                };
+                store.closed = Some(Closed {
+                    closed_as,
+                    round,
+                    time: now,
+                    quarantine_due: now,
+                    release_due: None,
+                    policy: policy(),
+                });
+            }
+        }
+        Some(world)
+    }
+
+    fn check(&self) {
+        for round in self.store.rounds.values() {
+            let Some(outcome) = &round.outcome else {
+                continue;
+            };
+            if outcome.kind != OutcomeKind::Released {
+                continue;
+            }
+            let frozen = round.frozen().expect("released without a manifest");
+            let yes: BTreeSet<&str> = self
+                .reviews
+                .iter()
+                .filter(|r| {
+                    r.decision == ReviewDecision::Approve
+                        && r.reviewer != "alice"
+                        && r.manifest_digest == frozen.digest.as_str()
+                })
+                .map(|r| r.reviewer.as_str())
+                .collect();
+            assert!(yes.len() >= 2, "released without the quorum: {self:?}");
+            assert_eq!(
+                outcome.package.as_ref().map(|p| &p.sha256),
+                Some(&frozen.digest)
+            );
+        }
+        let sealed_after_end = self
+            .store
+            .rounds
+            .values()
+            .zip(self.store.rounds.values().skip(1));
+        for (before, _) in sealed_after_end {
+            assert_eq!(
+                before.end(),
+                Some(End::Returned),
+                "a round after one that did not end"
+            );
+        }
+        if let Some(closed) = &self.store.closed {
+            let last = self.store.rounds.values().next_back().and_then(Round::end);
+            assert_eq!(last, Some(End::Closed(closed.closed_as)));
+        }
+    }
+
+    /// With nobody else acting, one leader goes on until it waits for people;
+    /// then every state that is not closed has a way on.
+    fn settles(&self) -> World {
+        let mut world = self.clone();
+        for _ in 0..20 {
+            match world.observe(0).act(0) {
+                Some(next) => world = next,
+                None => return world,
+            }
+        }
+        panic!("a leader never comes to rest: {self:?}");
+    }
+}
+
+fn question(digest: &Sha256Hex) -> Question<'_> {
+    Question {
+        digest,
+        submitter: "alice",
+        created_by: None,
+        required: REQUIRED,
+    }
+}
+
+#[test]
+fn no_order_of_events_releases_without_the_quorum_and_every_state_has_an_exit() {
+    let mut known = BTreeSet::new();
+    let mut queue = VecDeque::from([(World::default(), 0)]);
+    let mut phases = BTreeSet::new();
+    while let Some((world, depth)) = queue.pop_front() {
+        if !known.insert(Sha256Hex::of(format!("{world:?}").as_bytes())) {
+            continue;
+        }
+        world.check();
+        phases.insert(world.phase().to_string());
+        let rested = world.settles();
+        let mut taken_back = rested.clone();
+        taken_back.stop = true;
+        assert!(
+            taken_back.settles().store.closed.is_some(),
+            "taken back, and not closed: {world:?}"
+        );
+        if depth == DEPTH {
+            continue;
+        }
+        let steps = world.people().into_iter().chain(
+            [0, 1]
+                .into_iter()
+                .flat_map(|l| [Some(world.observe(l)), world.act(l)].into_iter().flatten()),
+        );
+        queue.extend(steps.map(|next| (next, depth + 1)));
+    }
+    println!("{} states to depth {DEPTH}, phases {phases:?}", known.len());
+    assert!(known.len() > 10_000);
+}
+
+#[test]
+fn the_round_that_takes_uploads_follows_phase_and_submission() {
+    let rows = [
+        (None, 0, 0, Some(1)),
+        (None, 0, 3, Some(3)),
+        (Some(Phase::Draft), 0, 0, Some(1)),
+        (Some(Phase::Submitted), 1, 1, Some(1)),
+        (Some(Phase::ChangesRequested), 1, 1, Some(2)),
+        (Some(Phase::ChangesRequested), 1, 2, Some(2)),
+        (Some(Phase::Failed), 2, 2, Some(3)),
+        (Some(Phase::InReview), 1, 1, None),
+        (Some(Phase::Released), 1, 1, None),
+        (Some(Phase::Withdrawn), 1, 1, None),
+    ];
+    for (phase, round, submission, open) in rows {
+        assert_eq!(
+            open_round(phase, round, submission),
+            open,
+            "{phase:?} {round} {submission}"
+        );
+    }
+}
