@@ -52,7 +52,11 @@ test | test-long)
     step tools
     step cargo fmt --check
     step cargo clippy --locked --all-targets -- -D warnings
-    step cargo_test --lib --bins
+    if [ "$what" = test-long ]; then
+        step cargo_test --lib --bins -- --include-ignored
+    else
+        step cargo_test --lib --bins
+    fi
     step cargo_test --doc
     step crds_are_current
     step cargo build --locked
@@ -74,11 +78,18 @@ demo)
     step tests/demo/demo.sh
     ;;
 bench)
-    echo "make $what: nothing here yet"
-    exit 1
+    # Arguments go to benches/bench.py, which says what there is.
+    step tools
+    step cargo build --locked --release
+    step cargo bench --locked --no-run --bench ceiling
+    target=${CARGO_TARGET_DIR:-$PWD/target}
+    if [ "${TREVOR_BIN:-$target/debug/trevor}" = "$target/debug/trevor" ]; then
+        export TREVOR_BIN=$target/release/trevor
+    fi
+    step python3 benches/bench.py "${@:2}"
     ;;
 *)
-    echo "usage: tests/run.sh test|test-long|demo|bench"
+    echo "usage: tests/run.sh test|test-long|demo|bench [argument…]"
     exit 2
     ;;
 esac

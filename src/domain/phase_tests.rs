@@ -13,7 +13,6 @@ use crate::domain::manifest::{Manifest, PolicyRef};
 use crate::domain::policy::Rules;
 use crate::domain::quorum::{Question, ReviewFact, approve, judge};
 
-const DEPTH: usize = 9;
 const REQUIRED: i64 = 2;
 
 #[derive(Clone, Debug, Default)]
@@ -351,6 +350,17 @@ fn question(digest: &Sha256Hex) -> Question<'_> {
 
 #[test]
 fn no_order_of_events_releases_without_the_quorum_and_every_state_has_an_exit() {
+    assert!(explore(8) > 5_000);
+}
+
+#[test]
+#[ignore = "a minute; make test-long"]
+fn no_longer_order_of_events_does_either() {
+    assert!(explore(10) > 50_000);
+}
+
+/// Visits every state up to `depth` steps from the start; returns how many.
+fn explore(depth_limit: usize) -> usize {
     let mut known = BTreeSet::new();
     let mut queue = VecDeque::from([(World::default(), 0)]);
     let mut phases = BTreeSet::new();
@@ -367,18 +377,28 @@ fn no_order_of_events_releases_without_the_quorum_and_every_state_has_an_exit() 
             taken_back.settles().store.closed.is_some(),
             "taken back, and not closed: {world:?}"
         );
-        if depth == DEPTH {
+        if depth == depth_limit {
             continue;
         }
-        let steps = world.people().into_iter().chain(
-            [0, 1]
-                .into_iter()
-                .flat_map(|l| [Some(world.observe(l)), world.act(l)].into_iter().flatten()),
-        );
+        let steps = world
+            .people()
+            .into_iter()
+            .chain([0, 1].into_iter().flat_map(|l| {
+                let at_once = world.observe(l).act(l);
+                [Some(world.observe(l)), world.act(l), at_once]
+                    .into_iter()
+                    .flatten()
+            }));
         queue.extend(steps.map(|next| (next, depth + 1)));
     }
-    println!("{} states to depth {DEPTH}, phases {phases:?}", known.len());
-    assert!(known.len() > 10_000);
+    println!(
+        "{} states to depth {depth_limit}, phases {phases:?}",
+        known.len()
+    );
+    for phase in ["Released", "Rejected", "Withdrawn", "ChangesRequested"] {
+        assert!(phases.contains(phase), "{phase} was not reached");
+    }
+    known.len()
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use sha2::{Digest as _, Sha256};
 
-use super::inputs::{CrateInputs, entry_name, entry_uri, file_description};
+use super::inputs::{CrateInputs, entry_name, entry_uri};
 use super::metadata::{self, license_name};
 use crate::domain::manifest::ManifestFile;
 use crate::domain::texts;
@@ -71,7 +71,7 @@ fn facts(page: &mut String, inputs: &CrateInputs<'_>) -> std::fmt::Result {
     );
     let rows = [
         (
-            "Released",
+            "Approved on",
             Some(inputs.decided.strftime("%-d %B %Y, %H:%M UTC").to_string()),
         ),
         ("Publisher", Some(by)),
@@ -117,14 +117,19 @@ fn row(page: &mut String, file: &ManifestFile) -> std::fmt::Result {
     } else {
         write!(page, "<b>{}</b>", Text(&name))?;
     }
+    if !file.description.trim().is_empty() {
+        write!(page, "<p>{}</p>", Text(file.description.trim()))?;
+    }
+    page.push_str("<p class=\"digest\">");
+    if let Some(kind) = file.output_type {
+        write!(page, "{kind} · ")?;
+    }
     writeln!(
         page,
-        "<p>{}</p><p class=\"digest\">{} · sha256 <code>{}</code></p></td>\
-         <td class=\"size\" title=\"{} bytes\">{}</td></tr>",
-        Text(&file_description(file)),
+        "{} · sha256 <code>{}</code></p></td><td class=\"size\" title=\"{}\">{}</td></tr>",
         Text(&file.media_type),
         file.sha256,
-        file.size,
+        grouped(file.size),
         bytes(file.size),
     )
 }

@@ -202,3 +202,63 @@ fn failed<E>(file: &ManifestFile, source: E) -> Stop<E> {
 async fn send<E>(out: &mpsc::Sender<FileData>, data: FileData) -> Result<(), Stop<E>> {
     out.send(data).await.map_err(|_| Stop::Elsewhere)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::digest::{Crc32, Sha256Hex};
+
+    fn file(size: u64) -> ManifestFile {
+        ManifestFile {
+            path: "a".into(),
+            size,
+            sha256: Sha256Hex::of(b""),
+            crc32: Crc32(0),
+            media_type: String::new(),
+            description: String::new(),
+            justification: String::new(),
+            suppression_notes: String::new(),
+            output_type: None,
+            statbarn: String::new(),
+            version: String::new(),
+            key: String::new(),
+        }
+    }
+
+    /// Files opened while nobody takes what was read.
+    async fn opened_ahead(files: &[ManifestFile], window: u64) -> usize {
+        let opened = AtomicUsize::new(0);
+        let open = |file: &ManifestFile| {
+            opened.fetch_add(1, Ordering::Relaxed);
+            let bytes = Bytes::from(vec![0; usize::try_from(file.size).unwrap()]);
+            std::future::ready(Ok::<_, OpenError<Infallible>>(stream::iter([Ok(bytes)])))
+        };
+        let (out, _kept) = mpsc::channel(1);
+        let reading = read_all(files, open, window, out);
+        assert!(
+            tokio::time::timeout(Duration::from_millis(50), reading)
+                .await
+                .is_err()
+        );
+        opened.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test]
+    async fn what_is_read_ahead_is_bounded_by_bytes_and_by_number() {
+        // One is passed on; the window begins behind it.
+        let medium: Vec<_> = (0..100).map(|_| file(100_000)).collect();
+        assert_eq!(opened_ahead(&medium, 500_000).await, 1 + 6);
+        let small: Vec<_> = (0..1000).map(|_| file(10)).collect();
+        assert!(opened_ahead(&small, 500_000).await <= 3 * OPEN_AHEAD);
+    }
+
+    #[tokio::test]
+    async fn a_file_is_not_opened_long_before_its_turn() {
+        let large: Vec<_> = (0..10).map(|_| file(10_000_000)).collect();
+        assert_eq!(opened_ahead(&large, 500_000).await, 2);
+    }
+}

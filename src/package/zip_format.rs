@@ -228,3 +228,102 @@ fn low_32(n: u64) -> u32 {
 fn low_16(n: u64) -> u16 {
     u16::try_from(n).unwrap_or(u16::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Result, Seek, SeekFrom};
+
+    use super::*;
+
+    /// Some bytes, zeros up to `from`, and more bytes.
+    struct Sparse {
+        head: Vec<u8>,
+        from: u64,
+        tail: Vec<u8>,
+        at: u64,
+    }
+
+    impl Read for Sparse {
+        fn read(&mut self, out: &mut [u8]) -> Result<usize> {
+            let of = |piece: &[u8], at: u64| piece.get(at as usize..).unwrap_or(&[]).to_vec();
+            let bytes = match self.at.checked_sub(self.from) {
+                Some(at) => of(&self.tail, at),
+                None if self.at < self.head.len() as u64 => of(&self.head, self.at),
+                None => vec![0; out.len().min((self.from - self.at) as usize)],
+            };
+            let len = bytes.len().min(out.len());
+            out[..len].copy_from_slice(&bytes[..len]);
+            self.at += len as u64;
+            Ok(len)
+        }
+    }
+
+    impl Seek for Sparse {
+        fn seek(&mut self, to: SeekFrom) -> Result<u64> {
+            let (from, by) = match to {
+                SeekFrom::Start(at) => (at, 0),
+                SeekFrom::End(by) => (self.from + self.tail.len() as u64, by),
+                SeekFrom::Current(by) => (self.at, by),
+            };
+            self.at = from.checked_add_signed(by).unwrap();
+            Ok(self.at)
+        }
+    }
+
+    #[test]
+    fn entries_above_and_beyond_four_gibibytes_read_back() {
+        let time = DosTime::new("2026-01-02T03:04:05Z".parse().unwrap());
+        let large = 5 << 30;
+        let stored = |name, size, offset| Record {
+            name,
+            method: Method::Stored,
+            time,
+            crc32: crc32fast::hash(b"beyond"),
+            size,
+            packed: size,
+            offset,
+            zip64: size >= LIMIT_32,
+        };
+        let mut head = Vec::new();
+        stored("large", large, 0).local_header(&mut head);
+        let offset = head.len() as u64 + large;
+        let mut tail = Vec::new();
+        stored("small", 6, offset).local_header(&mut tail);
+        tail.extend(b"beyond");
+        let directory = offset + tail.len() as u64;
+        stored("large", large, 0).central_header(&mut tail);
+        stored("small", 6, offset).central_header(&mut tail);
+        let size = offset + tail.len() as u64 - directory;
+        end(&mut tail, 2, directory, size);
+
+        let file = Sparse {
+            head,
+            from: offset,
+            tail,
+            at: 0,
+        };
+        let mut archive = zip::ZipArchive::new(file).unwrap();
+        assert_eq!(archive.by_name("large").unwrap().size(), large);
+        let mut text = String::new();
+        archive
+            .by_name("small")
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
+        assert_eq!(text, "beyond");
+    }
+
+    #[test]
+    fn no_time_is_outside_what_dos_can_say() {
+        let of = |time: &str| DosTime::new(time.parse().unwrap());
+        assert_eq!(of("1970-01-01T00:00:00Z"), of("1980-01-01T00:00:00Z"));
+        assert_eq!(of("2500-01-01T00:00:00Z"), of("2107-12-31T23:59:59Z"));
+        assert_eq!(
+            of("2026-11-24T10:20:31Z"),
+            DosTime {
+                date: 0x5d78,
+                time: 0x528f
+            }
+        );
+    }
+}

@@ -123,7 +123,7 @@ X
 run <<'X'
 digest=$(kubectl --context alice get alr frailty-by-age -o jsonpath='{.status.manifest.digest}')
 X
-refused "may not review" <<'X'
+refused "cannot create resource" <<'X'
 kubectl patch --local -f examples/review-approve.yaml --type merge -o yaml \
   -p '{"spec": {"manifestDigest": "'$digest'"}}' | kubectl --context alice create -f -
 X
@@ -213,7 +213,8 @@ say "The checkers see what changed. A review of the first round's digest counts 
 run <<'X'
 curl -fsS -H @bob.header "$url/admissions-by-site/manifest?since=1" | python3 -m json.tool
 stale=$(kubectl patch --local -f examples/review-approve.yaml --type merge -o yaml \
-  -p '{"spec": {"requestName": "admissions-by-site", "manifestDigest": "'$digest'"}}' | kubectl --context bob create -f - -o name)
+  -p '{"metadata": {"generateName": "admissions-by-site-"}, "spec": {"requestName": "admissions-by-site", "manifestDigest": "'$digest'"}}' |
+  kubectl --context bob create -f - -o name)
 kubectl --context bob wait $stale --for=jsonpath='{.status.state}'=NotCounted --timeout=30s
 kubectl --context bob get $stale -o jsonpath='{.status.reason}: {.status.message}{"\n"}'
 X
@@ -226,6 +227,11 @@ kubectl --context alice wait alr/admissions-by-site --for=jsonpath='{.status.pha
 X
 refused NotReleased <<'X'
 curl -sS --fail-with-body -H @alice.header $url/admissions-by-site/release
+X
+
+say "Sessions end by themselves; these two end now."
+run <<'X'
+for who in alice bob; do sed 's/.*Bearer //' $who.header | trevor logout --context $who; done
 X
 
 chapter "How it ended"

@@ -346,7 +346,9 @@ pub async fn retire(ctx: &Context, subject: &Subject, facts: &Facts) -> Result<(
         return Ok(());
     }
     let outcome = facts.last.as_ref().and_then(|last| last.outcome.as_ref());
-    let keep = outcome.and_then(|o| o.package.as_ref()).map(|p| p.key.as_str());
+    let keep = outcome
+        .and_then(|o| o.package.as_ref())
+        .map(|p| p.key.as_str());
     clean(ctx, subject, facts, keep).await
 }
 
@@ -357,7 +359,11 @@ async fn clean(
     facts: &Facts,
     keep: Option<&str>,
 ) -> Result<(), EffectError> {
-    if facts.last.as_ref().is_none_or(|last| last.attempts.is_empty()) {
+    if facts
+        .last
+        .as_ref()
+        .is_none_or(|last| last.attempts.is_empty())
+    {
         return Ok(());
     }
     let prefix = subject.key.releases();

@@ -1,0 +1,109 @@
+//! A proxy before a storage server: counts what passes, and can behave as other
+//! servers do. Headers pass as they are, `Host` included, so that signatures hold.
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::{Method, StatusCode};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+
+/// How the server behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// As it is.
+    AsItIs,
+    /// A create-only write of a key that is there is answered as if it had worked.
+    IgnoresCreateOnly,
+    /// Every call is answered with a status and an S3 error code.
+    Refuses(u16, &'static str),
+}
+
+/// One call that passed.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub method: Method,
+    /// Bucket and key.
+    pub path: String,
+    pub query: String,
+}
+
+impl Call {
+    /// Whether it changes something (all POSTs of S3 do).
+    pub fn writes(&self) -> bool {
+        matches!(self.method, Method::PUT | Method::POST | Method::DELETE)
+    }
+}
+
+/// A running proxy.
+pub struct Proxy {
+    pub url: String,
+    shared: Arc<Shared>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+struct Shared {
+    behind: String,
+    mode: Mutex<Mode>,
+    calls: Mutex<Vec<Call>>,
+    client: Client<HttpConnector, Body>,
+}
+
+impl Proxy {
+    pub async fn before(endpoint: &str) -> Self {
+        let shared = Arc::new(Shared {
+            behind: endpoint.to_owned(),
+            mode: Mutex::new(Mode::AsItIs),
+            calls: Mutex::default(),
+            client: Client::builder(TokioExecutor::new()).build_http(),
+        });
+        let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", socket.local_addr().unwrap());
+        let router = Router::new().fallback(pass).with_state(Arc::clone(&shared));
+        let task = tokio::spawn(async move { axum::serve(socket, router).await.unwrap() });
+        Self { url, shared, task }
+    }
+
+    pub fn behaves(&self, mode: Mode) {
+        *self.shared.mode.lock().unwrap() = mode;
+    }
+
+    /// What passed since the last time this was asked.
+    pub fn calls(&self) -> Vec<Call> {
+        std::mem::take(&mut self.shared.calls.lock().unwrap())
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn pass(State(shared): State<Arc<Shared>>, mut request: Request) -> Response {
+    let mode = *shared.mode.lock().unwrap();
+    let call = Call {
+        method: request.method().clone(),
+        path: request.uri().path().trim_start_matches('/').to_owned(),
+        query: request.uri().query().unwrap_or_default().to_owned(),
+    };
+    shared.calls.lock().unwrap().push(call.clone());
+    if let Mode::Refuses(status, code) = mode {
+        let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>as the test wants it</Message></Error>");
+        return Response::builder().status(status).header("content-type", "application/xml").body(Body::from(body)).unwrap();
+    }
+    let path = request.uri().path_and_query().map_or("/", |p| p.as_str());
+    *request.uri_mut() = format!("{}{path}", shared.behind).parse().unwrap();
+    match shared.client.request(request).await {
+        Ok(answer) if mode == Mode::IgnoresCreateOnly && answer.status() == StatusCode::PRECONDITION_FAILED => {
+            let ok = Response::builder().header("etag", "\"0\"").header("x-amz-server-side-encryption", "AES256");
+            ok.body(Body::empty()).unwrap()
+        }
+        Ok(answer) => answer.map(Body::new),
+        Err(error) => Response::builder().status(502).body(Body::from(error.to_string())).unwrap(),
+    }
+}

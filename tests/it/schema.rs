@@ -1,0 +1,138 @@
+//! What the API server refuses by itself, before anything is stored.
+
+use kube::api::{Api, ApiResource, DynamicObject, PostParams};
+use serde_json::{Value, json};
+
+use crate::harness::{Env, PROJECT, unique};
+
+async fn dry_run(env: &Env, user: &str, kind: &str, plural: &str, spec: Value) -> kube::Result<DynamicObject> {
+    let resource = ApiResource {
+        group: "airlock.karectl.io".into(),
+        version: "v1alpha1".into(),
+        api_version: "airlock.karectl.io/v1alpha1".into(),
+        kind: kind.into(),
+        plural: plural.into(),
+    };
+    let api: Api<DynamicObject> = Api::namespaced_with(env.kube(user).await, PROJECT, &resource);
+    let mut object = DynamicObject::new(&unique("schema"), &resource);
+    object.data = json!({"spec": spec});
+    api.create(&PostParams { dry_run: true, ..PostParams::default() }, &object).await
+}
+
+async fn request(env: &Env, spec: Value) -> kube::Result<DynamicObject> {
+    let mut whole = json!({"direction": "Egress", "title": "Frailty index by age band"});
+    whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    dry_run(env, "alice", "AirlockRequest", "airlockrequests", whole).await
+}
+
+#[track_caller]
+fn refused(result: kube::Result<DynamicObject>, word: &str) {
+    match result {
+        Err(kube::Error::Api(answer)) => {
+            assert_eq!(answer.code, 422, "{}", answer.message);
+            assert!(answer.message.contains(word), "{:?} does not say {word:?}", answer.message);
+        }
+        other => panic!("{word:?}: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_request_is_refused_with_a_message() {
+    let env = Env::shared();
+    request(&env, json!({})).await.unwrap();
+    let file = |path: &str| json!({"files": [{"path": path}]});
+    for (spec, word) in [
+        (json!({"title": ""}), "title"),
+        (json!({"title": "   "}), "title"),
+        (json!({"title": "x".repeat(201)}), "title"),
+        (json!({"direction": "Sideways"}), "direction"),
+        (json!({"description": "x".repeat(4097)}), "description"),
+        (json!({"submission": -1}), "submission"),
+        (json!({"submission": 1}), "submitted from the start"),
+        (json!({"submission": 1, "files": [{"path": "figures/"}]}), "exact paths"),
+        (json!({"delivery": {"type": "Url"}}), "delivery is for ingress"),
+        (json!({"direction": "Ingress", "files": [{"path": "a.csv"}]}), "path and size"),
+        (json!({"authors": [{"name": "A", "orcid": "1"}]}), "orcid"),
+        (json!({"authors": [{"name": "A", "affiliation": {"name": "U", "ror": "x"}}]}), "ror"),
+        (json!({"recipients": ["not an address"]}), "recipients"),
+        (json!({"files": [{"path": "a.csv", "sha256": "ABC"}]}), "sha256"),
+        (json!({"files": [{"path": "a.csv", "size": -1}]}), "size"),
+        (json!({"files": [{"path": "a.csv", "outputType": "Thing"}]}), "outputType"),
+        (json!({"files": [{"path": "a.csv"}, {"path": "A.CSV"}]}), "same path"),
+        (json!({"files": vec![json!({"path": "a"}); 501]}), "500"),
+        (file(""), "path"),
+        (file("/etc/passwd"), "path"),
+        (file("../x"), "path"),
+        (file("data/../../x"), "path"),
+        (file("a//b"), "path"),
+        (file("a\\b"), "path"),
+        (file("a\u{0}b"), "path"),
+        (file("a\u{202e}b"), "path"),
+        (file("a\u{200b}b"), "path"),
+        (file("a\u{e000}b"), "path"),
+        (file("a\u{2028}b"), "path"),
+        (file("con"), "reserved"),
+        (file("x/NUL.txt"), "reserved"),
+        (file("ro-crate-metadata.json"), "reserved"),
+        (file("trailing."), "path"),
+        (file("trailing "), "path"),
+        (file("what?"), "path"),
+    ] {
+        refused(request(&env, spec).await, word);
+    }
+}
+
+#[tokio::test]
+async fn texts_that_mislead_are_refused_in_every_field() {
+    let env = Env::shared();
+    for hostile in ["\u{1b}[31mred", "right\u{202e}left", "zero\u{200b}width", "private\u{e000}use", "bell\u{7}", "line\u{2028}separator"] {
+        for (spec, field) in [
+            (json!({"title": hostile}), "title"),
+            (json!({"description": hostile}), "description"),
+            (json!({"authors": [{"name": hostile}]}), "name"),
+            (json!({"authors": [{"name": "A", "affiliation": {"name": hostile}}]}), "name"),
+            (json!({"files": [{"path": "a.csv", "description": hostile}]}), "description"),
+            (json!({"files": [{"path": "a.csv", "justification": hostile}]}), "justification"),
+            (json!({"files": [{"path": "a.csv", "suppressionNotes": hostile}]}), "suppressionNotes"),
+            (json!({"files": [{"path": "a.csv", "statbarn": hostile}]}), "statbarn"),
+            (json!({"recipients": [format!("{hostile}@uni.example")]}), "recipients"),
+        ] {
+            refused(request(&env, spec).await, field);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_review_is_refused_with_a_message() {
+    let env = Env::shared();
+    let good = json!({"requestName": "some-request", "manifestDigest": "0".repeat(64), "decision": "Approve"});
+    let review = async |change: Value| {
+        let mut spec = good.clone();
+        spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        dry_run(&env, "bob", "AirlockReview", "airlockreviews", spec).await
+    };
+    review(json!({})).await.unwrap();
+    for (change, word) in [
+        (json!({"manifestDigest": "latest"}), "manifestDigest"),
+        (json!({"decision": "Perhaps"}), "decision"),
+        (json!({"requestName": "Not A Name"}), "requestName"),
+        (json!({"comment": "\u{1b}]0;title\u{7}"}), "comment"),
+        (json!({"findings": [{"path": "a.csv", "decision": "Reject"}]}), "adverse"),
+        (json!({"findings": [{"path": "../a", "decision": "Approve"}]}), "path"),
+    ] {
+        refused(review(change).await, word);
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_session_is_refused_with_a_message() {
+    let env = Env::shared();
+    for (spec, word) in [
+        (json!({"tokenSHA256": "0".repeat(64), "ttlSeconds": 43_201}), "ttlSeconds"),
+        (json!({"tokenSHA256": "0".repeat(64), "ttlSeconds": 1}), "ttlSeconds"),
+        (json!({"tokenSHA256": "secret", "ttlSeconds": 600}), "tokenSHA256"),
+        (json!({"tokenSHA256": "0".repeat(64), "ttlSeconds": 600}), "named s-"),
+    ] {
+        refused(dry_run(&env, "alice", "AirlockSession", "airlocksessions", spec).await, word);
+    }
+}
