@@ -83,7 +83,9 @@ fn log(
         Some(Route::Of {
             namespace, name, ..
         }) => {
-            info!(id, %method, kind, ?namespace, request = ?name, user = ?user.unwrap_or(""), status, ms, "answered");
+            let (namespace, request) = (namespace.escape_debug(), name.escape_debug());
+            let user = user.unwrap_or_default().escape_debug();
+            info!(id, %method, kind, %namespace, %request, %user, status, ms, "answered");
         }
         _ => debug!(id, %method, kind, status, ms, "answered"),
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use super::problem::Problem;
 use crate::domain::commit::Freeze;
@@ -14,7 +14,9 @@ use crate::storage::keys::RequestKey;
 use crate::storage::{Bucket, StorageError};
 
 /// Bytes of manifests that are kept.
-const KEPT: usize = 16 << 20;
+const KEPT: usize = 8 << 20;
+/// Manifests read at the same time; one of 10,000 files is some megabytes.
+const READS: usize = 2;
 
 /// What the freeze of a round stored.
 #[derive(Debug)]
@@ -69,6 +71,7 @@ type Slot = Arc<Mutex<Option<Arc<FrozenRound>>>>;
 pub struct Freezes {
     bucket: Bucket,
     slots: std::sync::Mutex<HashMap<(String, i64), Slot>>,
+    reads: Semaphore,
 }
 
 impl Freezes {
@@ -78,6 +81,7 @@ impl Freezes {
         Self {
             bucket,
             slots: std::sync::Mutex::default(),
+            reads: Semaphore::new(READS),
         }
     }
 
@@ -96,7 +100,10 @@ impl Freezes {
             return Ok(Some(Arc::clone(found)));
         }
         let key = request.manifest(round);
+        let _turn = self.reads.acquire().await;
         let Some(bytes) = self.bucket.get(&key).await? else {
+            drop(held);
+            self.forget((&request.uid, round), slot);
             return Ok(None);
         };
         let freeze = serde_json::from_slice(&bytes).map_err(|error| StorageError::Corrupt {
@@ -121,6 +128,18 @@ impl Freezes {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         Arc::clone(slots.entry((request.uid.clone(), round)).or_default())
+    }
+
+    /// Lets go of a slot with nothing in it, unless others wait there.
+    fn forget(&self, (uid, round): (&str, i64), slot: Slot) {
+        let mut slots = self
+            .slots
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        // The map's own, and this one.
+        if Arc::strong_count(&slot) <= 2 {
+            slots.remove(&(uid.to_owned(), round));
+        }
     }
 
     /// Lets go of all but the last read when they are too many.

@@ -211,12 +211,13 @@ async fn streamed(
         while missing > 0 {
             let bytes = buffer(size.min(missing), lease, reader, hashing).await?;
             missing = missing.saturating_sub(bytes.len() as u64);
-            if bytes.is_empty() || feed.send(bytes).await.is_err() {
+            if bytes.is_empty() {
+                return Err(broken_off());
+            }
+            if feed.send(bytes).await.is_err() {
+                // The part ended early: storage says why.
                 upload.settle().await?;
-                return Err(Problem::bad_request(
-                    "Truncated",
-                    "the body broke off; nothing was stored",
-                ));
+                return Err(broken_off());
             }
         }
         drop(feed);
@@ -224,4 +225,8 @@ async fn streamed(
         left -= this;
     }
     Ok(Held::Parts(Box::new(upload)))
+}
+
+fn broken_off() -> Problem {
+    Problem::bad_request("Truncated", "the body broke off; nothing was stored")
 }

@@ -14,7 +14,7 @@ use crate::domain::receipt::{Receipt, version};
 /// Receipts by folded path, and the round that they are looked at for.
 #[derive(Debug, Default)]
 pub struct Known {
-    receipts: HashMap<String, BTreeMap<String, Arc<Receipt>>>,
+    receipts: HashMap<String, Vec<Arc<Receipt>>>,
     keys: HashSet<(u128, u64)>,
     count: usize,
     view: Option<View>,
@@ -92,10 +92,7 @@ impl Known {
         if let Some(view) = self.view.as_mut().filter(|v| v.round == receipt.round) {
             view.absorb(&folded, &receipt);
         }
-        self.receipts
-            .entry(folded)
-            .or_default()
-            .insert(receipt.version.clone(), receipt);
+        self.receipts.entry(folded).or_default().push(receipt);
         self.count += 1;
     }
 
@@ -117,7 +114,7 @@ impl Known {
             view.absorb(&names::folded(&receipt.path), &Arc::new(receipt.clone()));
         }
         for (folded, versions) in &self.receipts {
-            for receipt in versions.values().filter(|r| r.round == round) {
+            for receipt in versions.iter().filter(|r| r.round == round) {
                 view.absorb(folded, receipt);
             }
         }
@@ -127,28 +124,23 @@ impl Known {
     /// The next version of a path.
     #[must_use]
     pub fn next_version(&self, path: &str) -> String {
-        let highest = self
-            .receipts
-            .get(&names::folded(path))
-            .and_then(|v| v.keys().next_back());
-        let carried = self
-            .view
-            .as_ref()
-            .and_then(|v| v.latest.get(&names::folded(path)))
-            .map(|r| &r.version);
-        let last = highest
-            .max(carried)
-            .and_then(|v| v.parse::<u64>().ok())
-            .unwrap_or(0);
-        version(last + 1)
+        let folded = names::folded(path);
+        let known = self.receipts.get(&folded).into_iter().flatten();
+        let carried = self.view.as_ref().and_then(|v| v.latest.get(&folded));
+        let last = known
+            .chain(carried)
+            .filter_map(|r| r.version.parse::<u64>().ok())
+            .max();
+        version(last.unwrap_or(0) + 1)
     }
 
     /// A receipt as it was written, if it is known.
     #[must_use]
     pub fn receipt(&self, path: &str, version: &str) -> Option<&Receipt> {
-        self.receipts
-            .get(&names::folded(path))?
-            .get(version)
+        let versions = self.receipts.get(&names::folded(path))?;
+        versions
+            .iter()
+            .find(|r| r.version == version)
             .map(AsRef::as_ref)
     }
 

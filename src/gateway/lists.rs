@@ -8,6 +8,8 @@ use http::header::{CONTENT_TYPE, ETAG};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::freezes::FrozenRound;
+use super::index::Entry;
 use super::permission::LIST;
 use super::problem::Problem;
 use super::request::{self, unknown};
@@ -18,6 +20,8 @@ use crate::domain::receipt::Receipt;
 use crate::domain::rounds::changes;
 
 const PAGE: usize = 1000;
+/// Bytes of a receipt in memory, about.
+const RECEIPT: u64 = 1024;
 
 /// Which page.
 #[derive(Debug, Default, Deserialize)]
@@ -60,7 +64,23 @@ struct File {
 /// CONTRACT "Gateway, on the wire".
 pub async fn files(gateway: &Gateway, call: &Call, page: Page) -> Result<Response, Problem> {
     let request = readable(gateway, call, "list").await?;
-    let (round, sealed, standing) = standing(gateway, &request).await?;
+    let key = request::key(&request);
+    let open = request::open(&request);
+    let round = open.unwrap_or_else(|| request::round(&request).max(1));
+    let entry = gateway.index.fresh(&key, round).await?;
+    let size = entry.known().len() as u64 * RECEIPT;
+    let _share = gateway
+        .shares
+        .reserve_at_most(&call.caller.user, size)
+        .await?;
+    let (sealed, standing) = match gateway.freezes.get(&key, round).await? {
+        Some(frozen) => (true, listed(&entry, &frozen)),
+        None => {
+            let seal = key.seal(round);
+            let sealed = open.is_none() || gateway.zones.records.bucket().exists(&seal).await?;
+            (sealed, entry.known().standing())
+        }
+    };
     let after = match page.after {
         Some(token) => Some(cursor(&token)?),
         None => None,
@@ -125,38 +145,16 @@ fn file(receipt: Receipt) -> Option<File> {
     })
 }
 
-async fn standing(
-    gateway: &Gateway,
-    request: &AirlockRequest,
-) -> Result<(i64, bool, Vec<Receipt>), Problem> {
-    let key = request::key(request);
-    let open = request::open(request);
-    let round = open.unwrap_or_else(|| request::round(request).max(1));
-    let entry = gateway.index.fresh(&key, round).await?;
-    if let Some(frozen) = gateway.freezes.get(&key, round).await? {
-        // A manifest does not say who uploaded what; the receipts do.
-        let known = entry.known();
-        let as_written = |r: Receipt| known.receipt(&r.path, &r.version).cloned().unwrap_or(r);
-        return Ok((
-            round,
-            true,
-            frozen
-                .freeze
-                .listing()
-                .into_iter()
-                .map(as_written)
-                .collect(),
-        ));
-    }
-    let sealed = open.is_none()
-        || gateway
-            .zones
-            .records
-            .bucket()
-            .exists(&key.seal(round))
-            .await?;
-    let standing = entry.known().standing();
-    Ok((round, sealed, standing))
+/// What a freeze lists, with what only the receipts say: who uploaded it, when.
+fn listed(entry: &Entry, frozen: &FrozenRound) -> Vec<Receipt> {
+    let known = entry.known();
+    let as_written = |r: Receipt| known.receipt(&r.path, &r.version).cloned().unwrap_or(r);
+    frozen
+        .freeze
+        .listing()
+        .into_iter()
+        .map(as_written)
+        .collect()
 }
 
 /// The manifest of the last round, as stored; or its difference from an earlier one.
@@ -176,6 +174,13 @@ pub async fn manifest(gateway: &Gateway, call: &Call, since: Since) -> Result<Re
         return Err(not_frozen(round));
     }
     if let Some(since) = since.since {
+        if !(1..=round).contains(&since) {
+            return Err(not_frozen(since));
+        }
+        let _share = gateway
+            .shares
+            .reserve_at_most(&call.caller.user, 2 * now.bytes.len() as u64)
+            .await?;
         let before = gateway.freezes.get(&key, since).await?;
         let before = before
             .and_then(|f| f.freeze.frozen())

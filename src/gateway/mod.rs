@@ -39,7 +39,6 @@ mod reader;
 mod release;
 mod request;
 mod routes;
-mod rules;
 mod sending;
 mod server;
 mod settle;

@@ -160,6 +160,19 @@ impl Shares {
         }
     }
 
+    /// As [`Self::reserve`], for what is only estimated: at most a quarter of the
+    /// budget, so that it can be had at all.
+    ///
+    /// # Errors
+    /// As [`Self::reserve`].
+    pub async fn reserve_at_most(
+        self: &Arc<Self>,
+        user: &str,
+        bytes: u64,
+    ) -> Result<Reserved, Problem> {
+        self.reserve(user, bytes.min(self.budget / 4)).await
+    }
+
     /// A share beyond what one has already, if nobody waits for it.
     fn try_extra(&self, user: &str, bytes: u64) -> bool {
         let mut state = self.lock();

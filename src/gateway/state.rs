@@ -15,7 +15,6 @@ use super::metrics::Metrics;
 use super::permission::{On, Permissions, Right};
 use super::problem::Problem;
 use super::request::Requests;
-use super::rules::PolicyRules;
 use super::shares::Shares;
 use crate::config::Config;
 use crate::storage::Zones;
@@ -34,8 +33,6 @@ pub struct Gateway {
     pub permissions: Permissions,
     /// The requests that calls are about.
     pub requests: Requests,
-    /// Rules that can be told early.
-    pub rules: PolicyRules,
     /// Memory.
     pub shares: Arc<Shares>,
     /// Receipts.
@@ -87,7 +84,6 @@ impl Gateway {
             auth: Authenticator::new(client.clone(), config.gateway.audience.clone()),
             permissions: Permissions::new(client.clone()),
             requests: Requests::new(client.clone()),
-            rules: PolicyRules::new(client.clone()),
             shares: Shares::new(config.gateway.memory_budget_mib << 20),
             index: Index::new(records.clone(), Arc::clone(&freezes)),
             freezes,

@@ -11,6 +11,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use serde::Serialize;
+use tokio_util::task::TaskTracker;
 
 use super::digest_field;
 use super::intake::{Arrived, Place, receive};
@@ -18,15 +19,15 @@ use super::pace::Pace;
 use super::parts::Cut;
 use super::permission::UPLOAD;
 use super::problem::Problem;
-use super::reader::Reader;
+use super::reader::{Reader, too_large};
 use super::request::{self, sealed, submitted_by};
-use super::rules::most_bytes;
 use super::settle::{Open, settle, write_receipt};
 use super::shares::Lease;
 use super::state::{Call, Gateway};
 use crate::api::{AirlockRequest, Phase};
 use crate::domain::declared::{self, Mismatch};
 use crate::domain::digest::{Crc32, Sha256Hex};
+use crate::domain::policy::MAX_BYTES as MOST_BYTES;
 use crate::domain::receipt::{Content, Receipt};
 
 /// Buffers that an upload may have at the same time.
@@ -65,11 +66,10 @@ pub async fn put(
     let announced = announced(headers, body)?;
     let request = open_request(&gateway, &call, "upload").await?;
     check_declared(&request, &path, announced.length, announced.sha256.as_ref())?;
-    let most = most_bytes(
-        gateway.rules.of(&call.namespace).await.as_ref(),
-        &path,
-        announced.length,
-    )?;
+    let most = MOST_BYTES.unsigned_abs();
+    if announced.length.is_some_and(|length| length > most) {
+        return Err(too_large(most));
+    }
     let open = Open::of(&gateway, &request).await?;
     open.entry.known().check(&path)?;
     if request::phase(&request) == Phase::Submitted && open.is_sealed(&gateway).await? {
@@ -91,6 +91,7 @@ pub async fn put(
     check_declared(&request, &path, Some(arrived.size), Some(&arrived.sha256))?;
 
     // From here on a client that goes away changes nothing.
+    let tasks = gateway.tasks.clone();
     let finish = async move {
         let (request, open) = if started.elapsed() < LONG {
             (request, open)
@@ -106,14 +107,15 @@ pub async fn put(
         };
         store(&gateway, &call, &open, &request, path, arrived).await
     };
-    finish_detached(finish).await
+    finish_detached(&tasks, finish).await
 }
 
 async fn finish_detached(
+    tasks: &TaskTracker,
     finish: impl Future<Output = Result<Response, Problem>> + Send + 'static,
 ) -> Result<Response, Problem> {
     let ending = |_| Problem::unavailable("ShuttingDown", "the gateway is ending; try again", 5);
-    tokio::spawn(finish).await.map_err(ending)?
+    tasks.spawn(finish).await.map_err(ending)?
 }
 
 /// The request, if this caller may change its files now.
@@ -276,12 +278,13 @@ pub async fn delete(gateway: Arc<Gateway>, call: Call, path: String) -> Result<R
     if !open.entry.known().stands(&path) {
         return Err(Problem::not_found("there is no such file in this round"));
     }
+    let tasks = gateway.tasks.clone();
     let finish = async move {
         let removal = write_receipt(&gateway, &open, receipt(&call, &open, path, None)).await?;
         settle(&gateway, &open, &removal).await?;
         Ok(StatusCode::NO_CONTENT.into_response())
     };
-    finish_detached(finish).await
+    finish_detached(&tasks, finish).await
 }
 
 /// The media type that a name suggests.
