@@ -131,7 +131,12 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
         Err(error) => return report(ctx, &subject, None, Err(error.into()), None).await,
     };
     let mut events = BTreeMap::new();
-    let advanced = advance(ctx, &mut subject, &mut facts, &mut events).await;
+    let mut advanced = advance(ctx, &mut subject, &mut facts, &mut events).await;
+    if advanced.as_ref().is_ok_and(|rest| rest.judgement.is_none())
+        && let Err(error) = reviews::answer(ctx, &subject, &facts).await
+    {
+        advanced = Err(error);
+    }
     events.extend(ledger::events(&subject, &facts));
     let head = ledger::append(ctx, &subject, &facts, events).await;
     match head {
@@ -165,11 +170,7 @@ async fn advance(
         ctx.claim()?;
         events.extend(ledger::events(subject, facts));
         match phase::next(facts, subject.wish()) {
-            Next::Rest => {
-                // A review of a round that was returned learns that it came too late.
-                reviews::settle(ctx, subject, facts).await?;
-                return Ok(Rest::default());
-            }
+            Next::Rest => return Ok(Rest::default()),
             Next::Gather { round } => {
                 if let Some(rest) = gather::gather(ctx, subject, facts, round).await? {
                     return Ok(rest);

@@ -16,6 +16,14 @@ use crate::domain::quorum::{Judgement, NotCounted, ReviewFact};
 /// A review that came after the request closed.
 pub const REQUEST_CLOSED: (&str, &str) =
     ("RequestClosed", "the request was closed before this review");
+/// A review that came after the decision.
+pub const ROUND_DECIDED: (&str, &str) =
+    ("RoundDecided", "the round was decided before this review");
+/// A review while no manifest is frozen.
+pub const NOTHING_TO_REVIEW: (&str, &str) = (
+    "NothingToReview",
+    "nothing is under review; wait for phase InReview and name the digest that status.manifest shows",
+);
 /// A review of a request that is not there.
 pub const UNKNOWN_REQUEST: (&str, &str) = (
     "UnknownRequest",
@@ -60,9 +68,9 @@ pub async fn show(
             (_, Some(judgement)) => match judgement.not_counted.get(&review.uid) {
                 Some(why) => not_counted(why.reason(), why.message()),
                 None if decided.is_none() => counted(),
-                None => not_counted(REQUEST_CLOSED.0, "the round was decided before this review"),
+                None => not_counted(ROUND_DECIDED.0, ROUND_DECIDED.1),
             },
-            (_, None) => not_counted(REQUEST_CLOSED.0, REQUEST_CLOSED.1),
+            (_, None) => not_counted(NOTHING_TO_REVIEW.0, NOTHING_TO_REVIEW.1),
         };
         write(
             ctx,
@@ -93,6 +101,25 @@ pub async fn settle(ctx: &Context, subject: &Subject, facts: &Facts) -> Result<(
         super::effects::review::judged(&frozen, required, &reviews)
     });
     show(ctx, subject, &reviews, judgement.as_ref(), Some(&decided)).await
+}
+
+/// Where no reviews are awaited: one that came all the same learns why it does
+/// not count.
+pub async fn answer(ctx: &Context, subject: &Subject, facts: &Facts) -> Result<(), EffectError> {
+    let namespace = subject.key.namespace.as_str();
+    let untold = ctx.reviews.state().into_iter().any(|review| {
+        review.spec.request_name == subject.name
+            && review.namespace().as_deref() == Some(namespace)
+            && review.status.as_ref().and_then(|s| s.state).is_none()
+    });
+    if !untold {
+        return Ok(());
+    }
+    if facts.last.is_some() {
+        return settle(ctx, subject, facts).await;
+    }
+    let reviews = list(ctx, subject).await?;
+    show(ctx, subject, &reviews, None, None).await
 }
 
 /// A closed request at rest: new reviews learn that they came too late.
@@ -161,7 +188,10 @@ async fn write(
     let now = live.status.clone().unwrap_or_default();
     let same =
         now.state == status.state && now.reason == status.reason && now.message == status.message;
-    if same || live.metadata.uid.as_deref() != Some(uid) {
+    // What became of it in its own round stays, whatever digest is under review now.
+    let of_earlier_round =
+        now.state.is_some() && status.reason.as_deref() == Some(NotCounted::OtherDigest.reason());
+    if same || of_earlier_round || live.metadata.uid.as_deref() != Some(uid) {
         return Ok(());
     }
     let status = AirlockReviewStatus {
