@@ -45,10 +45,13 @@ test: ## everything that CI runs
 test-long: ## the tests that take long, too
 	@tests/run.sh test-long
 
+forge: ## attacks on the admission policies, from a table
+	@tests/run.sh forge
+
 demo: ## one request from upload to release, as its people would do it
 	@tests/run.sh demo
 
 bench: ## the benchmarks
 	@tests/run.sh bench
 
-.PHONY: help tools build env-up env-down env-restart generate fmt lint test test-long demo bench
+.PHONY: help tools build env-up env-down env-restart generate fmt lint test test-long forge demo bench

@@ -69,6 +69,14 @@ test | test-long)
         with_environment step cargo_test --test it -- $waiting
     fi
     ;;
+forge)
+    # Every door of the admission policies, tried by people who have every right by RBAC.
+    step tools
+    $driver down --dir target/forge-env
+    trap '$driver down --dir target/forge-env' EXIT
+    TREVOR_CHART_VALUES=tests/forge/values-forge.yaml step $driver up --no-operator --dir target/forge-env
+    step python3 tests/forge/attack.py --kubeconfig target/forge-env/kubeconfig
+    ;;
 demo)
     step tools
     # The optimised build, unless TREVOR_BIN names another than the Makefile's default.
@@ -91,7 +99,7 @@ bench)
     step python3 benches/bench.py "${@:2}"
     ;;
 *)
-    echo "usage: tests/run.sh test|test-long|demo|bench [argument…]"
+    echo "usage: tests/run.sh test|test-long|forge|demo|bench [argument…]"
     exit 2
     ;;
 esac

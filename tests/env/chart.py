@@ -21,8 +21,9 @@ KINDS = ("airlockrequests", "airlockreviews", "airlockactions", "airlocksessions
 def render(folder, tools, values):
     """`helm template` into chart.yaml; gives the documents as (kind, text)."""
     write_secret(folder / "values.yaml", values)
+    more = os.environ.get("TREVOR_CHART_VALUES")
     done = subprocess.run([tools["helm"], "template", "trevor", CHART, "-n", OPERATOR_NAMESPACE, "--include-crds",
-                           "-f", folder / "values.yaml"], capture_output=True, text=True,
+                           "-f", folder / "values.yaml", *(["-f", more] if more else [])], capture_output=True, text=True,
                           env=tool_environment(folder))
     if done.returncode != 0:
         raise Failed(f"helm cannot render {CHART}:\n{done.stderr[-3000:]}")

@@ -14,7 +14,6 @@ for real and as a dry run, and must be a 403 of the policy that the row names.
 --without: the same table without the chart's bindings, to show that it is they that hold.
 """
 import argparse, base64, copy, hashlib, http.client, json, os, secrets, ssl, sys, tempfile, time, urllib.parse, uuid
-import yaml
 
 ap = argparse.ArgumentParser()
 ap.add_argument("--kubeconfig", default=os.environ.get("KUBECONFIG"))
@@ -32,7 +31,7 @@ NS, REL = args.namespace, args.release
 DIGEST = "ab" * 32
 
 # ---------------------------------------------------------------- the API
-cfg = yaml.safe_load(open(args.kubeconfig))
+cfg = json.load(open(args.kubeconfig))  # the driver writes kubeconfigs as JSON, which is YAML
 ctx = next(c for c in cfg["contexts"] if c["name"] == (args.context or cfg["current-context"]))["context"]
 cluster = next(c for c in cfg["clusters"] if c["name"] == ctx["cluster"])["cluster"]
 admin = next(u for u in cfg["users"] if u["name"] == ctx["user"])["user"]
