@@ -62,6 +62,7 @@ struct Memory {
 /// Why a release rests between two attempts, and until when.
 #[derive(Clone)]
 struct Pause {
+    round: i64,
     until: Instant,
     why: String,
 }
@@ -160,14 +161,17 @@ impl Context {
     }
 
     /// A release rests for a while after an attempt broke off.
-    pub fn pause_release(&self, uid: &str, pause: Duration, why: String) {
+    pub fn pause_release(&self, uid: &str, round: i64, pause: Duration, why: String) {
         let until = Instant::now() + pause;
-        self.remember(uid, |m| m.pause = Some(Pause { until, why }));
+        self.remember(uid, |m| m.pause = Some(Pause { round, until, why }));
     }
 
     /// How long a release still rests, and why.
-    pub fn release_pause(&self, uid: &str) -> Option<(Duration, String)> {
+    pub fn release_pause(&self, uid: &str, round: i64) -> Option<(Duration, String)> {
         let pause = self.remember(uid, |m| m.pause.clone())?;
+        if pause.round != round {
+            return None;
+        }
         let left = pause.until.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some((left, pause.why))
     }

@@ -175,7 +175,7 @@ async fn start(
             ..Rest::default()
         });
     }
-    if let Some((left, why)) = ctx.release_pause(&subject.key.uid) {
+    if let Some((left, why)) = ctx.release_pause(&subject.key.uid, round) {
         return Ok(Rest {
             releasing: Some(why),
             after: Some(left),
@@ -302,7 +302,7 @@ async fn failed(
             "{error}; attempt {} broke off, another follows by itself",
             last.attempts.len()
         );
-        ctx.pause_release(uid, pause, why.clone());
+        ctx.pause_release(uid, round, pause, why.clone());
         return Ok(Rest {
             releasing: Some(why),
             after: Some(pause),
@@ -321,7 +321,7 @@ async fn failed(
     last.failure = Some(commit(records, &key, &failure).await?.into_inner());
     // It is left by the cause going away, which only another attempt can tell.
     let pause = (pause * 10).max(Duration::from_secs(120));
-    ctx.pause_release(uid, pause, error.to_string());
+    ctx.pause_release(uid, round, pause, error.to_string());
     Ok(Rest {
         after: Some(pause),
         ..Rest::default()
