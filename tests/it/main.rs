@@ -11,6 +11,7 @@
 )]
 mod harness;
 
+mod behind_our_back;
 mod main_job;
 mod reviews;
 mod rounds;
