@@ -263,7 +263,7 @@ class Bench:
             contestants = [name for name in contestants if name != "ceiling"]
         if not contestants:
             return
-        runs = {name: [] for name in contestants}
+        runs = self.results[kind] = {name: [] for name in contestants}
         for number in range(self.pairs(3)):
             say(f"{kind} data, {self.samples.count} files of {self.samples.bytes / MIB:.0f} MiB, turn {number + 1}: uploading")
             request = self.in_review(files)
@@ -273,7 +273,6 @@ class Bench:
                 say(f"  {name}: {shown(figures)}")
                 runs[name].append(figures)
             self.forget(request)
-        self.results[kind] = runs
 
     def copied(self, name, request, method):
         order = {"source": self.buckets["quarantine"], "target": self.buckets["release"],
@@ -489,7 +488,8 @@ def tabled(bench):
     mib = bench.samples.count * bench.samples.bytes // MIB
     for kind, name in (("random", f"{mib} MiB random, stored"), ("csv", f"{mib} MiB CSV, deflated")):
         if kind in results:
-            package_rows(table, name, results[kind], {"random": 2, "csv": 8}[kind])
+            done = {who: runs for who, runs in results[kind].items() if runs}  # a failure may leave some without
+            package_rows(table, name, done, {"random": 2, "csv": 8}[kind])
     if "big" in results:
         big_rows(table, results["big"], results.get("random", {}).get("release"))
     if "upload" in results:
@@ -546,7 +546,7 @@ def many_rows(table, many):
                                ("approved_to_released_seconds", "approve to Released", 60)):
         table.add(f"  {words}", f"{many[field]:.1f} s", f"<= {most} s", many[field] <= most)
     peak_rss = max(many["freeze_peak_rss_mib"], many["peak_rss_mib"])
-    table.add("  peak RSS: controller", f"{peak_rss:.0f} MiB", "<= 96 MiB", peak_rss <= 96)
+    table.add("  peak RSS: controller", f"{peak_rss:.0f} MiB")
 
 
 def calls_rows(table, calls):

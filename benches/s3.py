@@ -44,12 +44,19 @@ class S3:
 
     def call(self, method, key="", query=None):
         url = urllib.parse.urlsplit(presign(self.place, method, key, query))
-        self.connection.request(method, f"{url.path}?{url.query}")
-        answer = self.connection.getresponse()
-        body = answer.read()
+        try:
+            answer, body = self.ask(method, url)
+        except (http.client.RemoteDisconnected, ConnectionError):  # the server closes what was idle for long
+            self.connection.close()
+            answer, body = self.ask(method, url)
         if answer.status >= 400 and answer.status != 404:
             raise RuntimeError(f"{method} {self.place['bucket']}/{key}: {answer.status} {body[:300]!r}")
         return answer.status, body
+
+    def ask(self, method, url):
+        self.connection.request(method, f"{url.path}?{url.query}")
+        answer = self.connection.getresponse()
+        return answer, answer.read()
 
     def there(self, key):
         return self.call("HEAD", key)[0] == 200
