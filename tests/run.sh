@@ -79,12 +79,7 @@ forge)
     ;;
 demo)
     step tools
-    # The optimised build, unless TREVOR_BIN names another than the Makefile's default.
-    target=${CARGO_TARGET_DIR:-$PWD/target}
-    if [ "${TREVOR_BIN:-$target/debug/trevor}" = "$target/debug/trevor" ]; then
-        step cargo build --locked --release
-        export TREVOR_BIN=$target/release/trevor
-    fi
+    step cargo build --locked
     step tests/demo/demo.sh
     ;;
 bench)

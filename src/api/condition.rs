@@ -35,6 +35,8 @@ pub mod reason {
     pub const WITHDRAWN: &str = "Withdrawn";
     pub const REVOKED: &str = "Revoked";
     pub const INTEGRITY_MISMATCH: &str = "IntegrityMismatch";
+    pub const PACKAGE_IMPOSSIBLE: &str = "PackageImpossible";
+    pub const NOT_APPROVED: &str = "NotApproved";
     pub const FILE_MISSING: &str = "FileMissing";
     pub const STORAGE_UNAVAILABLE: &str = "StorageUnavailable";
     pub const NO_POLICY: &str = "NoPolicy";

@@ -58,6 +58,20 @@ pub struct LogoutArgs {
     cluster: ClusterArgs,
 }
 
+/// What the API server said, without the rest of its answer.
+fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if status.code == 403 => {
+            format!(
+                "{}; ask for the role of a researcher or checker in this project",
+                status.message
+            )
+        }
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
@@ -65,7 +79,7 @@ pub enum LoginError {
     #[error("kubeconfig: {0}; name a file with --kubeconfig and a context in it with --context")]
     Kubeconfig(#[from] kube::config::KubeconfigError),
     /// The cluster refuses, or does not answer.
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", said(source))]
     Kubernetes {
         /// What was asked for.
         what: &'static str,

@@ -111,7 +111,6 @@ impl Log<'_> {
                 seal.time,
                 json!({"round": round.round, "policy": seal.policy}),
             );
-            self.transition(&id("1-sealed"), "Draft", "Submitted");
         }
         let sealed = round
             .seal

@@ -308,7 +308,8 @@ impl Told {
                 let next = status.round.unwrap_or(0) + 1;
                 let (word, what) = failure.map_or(("", ""), |f| (f.reason.as_str(), f.message.as_str()));
                 let word = match word {
-                    "FileMissing" => reason::FILE_MISSING,
+                    reason::FILE_MISSING => reason::FILE_MISSING,
+                    reason::PACKAGE_IMPOSSIBLE => reason::PACKAGE_IMPOSSIBLE,
                     _ => reason::INTEGRITY_MISMATCH,
                 };
                 (word, format!("{what}; upload the file again and set spec.submission to {next}, or withdraw"))

@@ -83,6 +83,12 @@ async fn issue_in_force(
     match request::phase(request) {
         Phase::Released => {}
         Phase::Revoked => return Err(revoked()),
+        Phase::Rejected | Phase::Withdrawn => {
+            return Err(Problem::conflict(
+                "NotReleased",
+                "the request was rejected or withdrawn, and nothing of it is released; make a new one",
+            ));
+        }
         _ => return Err(not_released()),
     }
     let name = request

@@ -142,7 +142,7 @@ pub fn open_for_uploads(request: &AirlockRequest) -> Result<i64, Problem> {
 pub fn sealed() -> Problem {
     Problem::conflict(
         "Sealed",
-        "the round is sealed and under review; recall it, or wait for changes to be requested",
+        "the round is sealed and under review; wait for changes to be requested, or withdraw it",
     )
 }
 

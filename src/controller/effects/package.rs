@@ -11,6 +11,7 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
+use crate::api::condition::reason;
 use crate::config::Packaging;
 use crate::domain::commit::{Attempt, Decision, PackageFact};
 use crate::domain::digest::Sha256Hex;
@@ -73,10 +74,10 @@ impl PackagingError {
     pub fn needs_a_person(&self) -> Option<&'static str> {
         match self {
             Self::Pack(PackError::IntegrityMismatch { .. }) | Self::ReadBack { .. } => {
-                Some("IntegrityMismatch")
+                Some(reason::INTEGRITY_MISMATCH)
             }
-            Self::Pack(PackError::FileMissing { .. }) => Some("FileMissing"),
-            Self::Plan(_) => Some("PackageImpossible"),
+            Self::Pack(PackError::FileMissing { .. }) => Some(reason::FILE_MISSING),
+            Self::Plan(_) => Some(reason::PACKAGE_IMPOSSIBLE),
             _ => None,
         }
     }

@@ -193,7 +193,7 @@ async fn start(
         Err(error) => {
             let message = format!("{error}; submit again");
             return Ok(Rest {
-                stalled: Some(("NotApproved", message)),
+                stalled: Some((crate::api::condition::reason::NOT_APPROVED, message)),
                 ..Rest::default()
             });
         }
