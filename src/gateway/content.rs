@@ -120,7 +120,7 @@ pub async fn content(
         file: file.clone(),
         first,
         length,
-        whole: wanted == Wanted::Whole,
+        whole: length == file.size,
     };
     let opened = open(gateway, &source).await?;
     record_opened(gateway, &view).await?;
