@@ -228,6 +228,23 @@ impl Bucket {
         }
     }
 
+    /// A range of an object, whole in memory; `range` is a `Range` header's value.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn get_range(&self, key: &str, range: String) -> Result<Bytes, StorageError> {
+        let found = self.open(key, Some(range)).await?;
+        let bytes = found.body.collect().await;
+        bytes
+            .map(|b| b.into_bytes())
+            .map_err(|error| StorageError::Unavailable {
+                operation: "GetObject",
+                bucket: self.name.clone(),
+                key: key.to_owned(),
+                message: error.to_string(),
+            })
+    }
+
     /// Opens an object for streaming; `range` is a `Range` header's value.
     ///
     /// # Errors

@@ -3,11 +3,9 @@
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::CompletedPart;
 use bytes::Bytes;
-use futures::stream::BoxStream;
 
 use super::bucket::{Bucket, Created, Listed, Stored};
 use super::client::{Identity, connect};
-use super::download::download;
 use super::error::StorageError;
 use crate::config;
 use crate::domain::commit::Attempt;
@@ -85,15 +83,13 @@ impl Release {
         self.0.name()
     }
 
-    /// Reads a package back.
+    /// Reads a stretch of a package back; `end` is exclusive.
     ///
     /// # Errors
     /// As the server says.
-    pub async fn read_back(
-        &self,
-        key: &str,
-    ) -> Result<BoxStream<'static, Result<Bytes, StorageError>>, StorageError> {
-        download(&self.0, key).await
+    pub async fn read_back(&self, key: &str, start: u64, end: u64) -> Result<Bytes, StorageError> {
+        let range = format!("bytes={start}-{}", end.saturating_sub(1));
+        self.0.get_range(key, range).await
     }
 
     /// Size and encryption of a package.

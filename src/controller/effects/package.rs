@@ -25,6 +25,9 @@ use crate::storage::{Quarantine, Release, ReleaseUpload, StorageError, download}
 
 /// Parts on their way at once; more do not make one server faster.
 const SENDERS: usize = 3;
+/// Stretches of the read-back on their way at once, and their bytes.
+const READERS: usize = 4;
+const STRETCH: usize = 4 << 20;
 
 /// What a task needs; it reads no cache and writes no status.
 pub struct Job {
@@ -224,30 +227,42 @@ async fn send_part(
     }
 }
 
-/// Reads the stored package back, before anything says that it is there.
+/// Reads the stored package back, before anything says that it is there. A few
+/// stretches are on their way at once; they are hashed in order.
 async fn verify(job: &Job, packed: &Packed) -> Result<(), PackagingError> {
-    let mut body = job.release.read_back(&job.attempt.key).await?;
-    let (chunks, mut received) = mpsc::channel::<bytes::Bytes>(16);
+    let key = job.attempt.key.as_str();
+    let differs = || PackagingError::ReadBack {
+        key: key.to_owned(),
+    };
+    // The ranges below would not see bytes behind the end.
+    if job.release.head(key).await?.size != packed.size {
+        return Err(differs());
+    }
+    let (stretches, mut received) = mpsc::channel::<bytes::Bytes>(1);
     let hashing = tokio::task::spawn_blocking(move || {
-        let (mut hash, mut size) = (Sha256::new(), 0_u64);
+        let mut hash = Sha256::new();
         while let Some(bytes) = received.blocking_recv() {
             hash.update(&bytes);
-            size += bytes.len() as u64;
         }
-        (Sha256Hex::from_raw(&hash.finalize().into()), size)
+        Sha256Hex::from_raw(&hash.finalize().into())
     });
-    while let Some(bytes) = body.next().await {
-        if chunks.send(bytes?).await.is_err() {
+    let starts = (0..packed.size).step_by(STRETCH);
+    let mut reading = futures::stream::iter(starts)
+        .map(|start| {
+            let end = packed.size.min(start + STRETCH as u64);
+            job.release.read_back(key, start, end)
+        })
+        .buffered(READERS);
+    while let Some(bytes) = reading.next().await {
+        if stretches.send(bytes?).await.is_err() {
             return Err(PackagingError::Broken);
         }
     }
-    drop(chunks);
+    drop(stretches);
     let found = hashing.await.map_err(|_| PackagingError::Broken)?;
-    if found == (packed.sha256.clone(), packed.size) {
+    if found == packed.sha256 {
         Ok(())
     } else {
-        Err(PackagingError::ReadBack {
-            key: job.attempt.key.clone(),
-        })
+        Err(differs())
     }
 }
