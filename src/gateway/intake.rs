@@ -7,12 +7,12 @@ use http::StatusCode;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use super::buffers::{Lease, Leave};
 use super::hashing::Hashing;
 use super::multipart::{CONTENT_TYPE, Multipart};
 use super::parts::{Cut, MOST_PARTS};
 use super::problem::Problem;
 use super::reader::Reader;
-use super::shares::{Lease, Leave};
 use crate::domain::digest::{Crc32, Sha256Hex};
 use crate::storage::keys::RequestKey;
 use crate::storage::{Bucket, Created};

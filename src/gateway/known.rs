@@ -1,10 +1,10 @@
 //! What is known of one request's receipts: which versions there are, what
 //! stands in the open round, and which names would clash. Pure; `index` loads it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ops::Bound;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::overlay::Overlay;
 use super::problem::Problem;
 use crate::api::DeclaredFile;
 use crate::domain::names;
@@ -17,45 +17,8 @@ pub struct Known {
     receipts: HashMap<String, Vec<Arc<Receipt>>>,
     keys: HashSet<(u128, u64)>,
     count: usize,
-    view: Option<View>,
+    view: Option<Overlay>,
     claims: HashMap<String, Vec<String>>,
-}
-
-/// One round: what the last freeze listed, overlaid by the round's receipts.
-#[derive(Debug)]
-struct View {
-    round: i64,
-    carried: Arc<Vec<Receipt>>,
-    latest: BTreeMap<String, Arc<Receipt>>,
-    standing: usize,
-}
-
-impl View {
-    fn absorb(&mut self, folded: &str, receipt: &Arc<Receipt>) {
-        match self.latest.get(folded) {
-            Some(held) if held.version >= receipt.version => return,
-            Some(held) => self.standing -= usize::from(held.content.is_some()),
-            None => {}
-        }
-        self.standing += usize::from(receipt.content.is_some());
-        self.latest.insert(folded.to_owned(), Arc::clone(receipt));
-    }
-
-    fn stands(&self, folded: &str) -> Option<&str> {
-        self.latest
-            .get(folded)
-            .filter(|r| r.content.is_some())
-            .map(|r| r.path.as_str())
-    }
-
-    fn beneath(&self, folded: &str) -> Option<&str> {
-        let folder = format!("{folded}/");
-        self.latest
-            .range::<str, _>((Bound::Included(folder.as_str()), Bound::Unbounded))
-            .take_while(|(path, _)| path.starts_with(&folder))
-            .find(|(_, r)| r.content.is_some())
-            .map(|(_, r)| r.path.as_str())
-    }
 }
 
 /// The path hash and version number in the key of a receipt.
@@ -89,7 +52,7 @@ impl Known {
         }
         let folded = names::folded(&receipt.path);
         let receipt = Arc::new(receipt);
-        if let Some(view) = self.view.as_mut().filter(|v| v.round == receipt.round) {
+        if let Some(view) = self.view.as_mut().filter(|v| v.round() == receipt.round) {
             view.absorb(&folded, &receipt);
         }
         self.receipts.entry(folded).or_default().push(receipt);
@@ -99,20 +62,12 @@ impl Known {
     /// Whether the round is the one that is looked at.
     #[must_use]
     pub fn looks_at(&self, round: i64) -> bool {
-        self.view.as_ref().is_some_and(|v| v.round == round)
+        self.view.as_ref().is_some_and(|v| v.round() == round)
     }
 
     /// Looks at another round, which starts from `carried`.
     pub fn look_at(&mut self, round: i64, carried: Arc<Vec<Receipt>>) {
-        let mut view = View {
-            round,
-            carried: Arc::clone(&carried),
-            latest: BTreeMap::new(),
-            standing: 0,
-        };
-        for receipt in carried.iter() {
-            view.absorb(&names::folded(&receipt.path), &Arc::new(receipt.clone()));
-        }
+        let mut view = Overlay::new(round, carried);
         for (folded, versions) in &self.receipts {
             for receipt in versions.iter().filter(|r| r.round == round) {
                 view.absorb(folded, receipt);
@@ -126,7 +81,7 @@ impl Known {
     pub fn next_version(&self, path: &str) -> String {
         let folded = names::folded(path);
         let known = self.receipts.get(&folded).into_iter().flatten();
-        let carried = self.view.as_ref().and_then(|v| v.latest.get(&folded));
+        let carried = self.view.as_ref().and_then(|v| v.latest(&folded));
         let last = known
             .chain(carried)
             .filter_map(|r| r.version.parse::<u64>().ok())
@@ -155,11 +110,10 @@ impl Known {
     /// What stands, by the rule that the freeze uses.
     #[must_use]
     pub fn standing(&self) -> Vec<Receipt> {
-        let Some(view) = &self.view else {
-            return Vec::new();
-        };
-        let receipts: Vec<Receipt> = view.latest.values().map(|r| r.as_ref().clone()).collect();
-        crate::domain::receipt::standing(&view.carried, &receipts, view.round)
+        self.view
+            .as_ref()
+            .map(Overlay::standing)
+            .unwrap_or_default()
     }
 
     /// Whether everything that is declared stands.
@@ -221,7 +175,7 @@ impl Known {
             )));
         }
         let most = usize::try_from(MAX_FILES).unwrap_or(usize::MAX);
-        if view.standing >= most && view.stands(&folded).is_none() {
+        if view.count() >= most && view.stands(&folded).is_none() {
             return Err(Problem::conflict(
                 "TooManyFiles",
                 format!(

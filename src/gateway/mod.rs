@@ -10,6 +10,7 @@
 //! custom resource and deletes no object.
 
 mod auth;
+mod buffers;
 mod cache;
 mod content;
 mod crate_view;
@@ -28,6 +29,7 @@ mod ledger;
 mod lists;
 mod metrics;
 mod multipart;
+mod overlay;
 mod pace;
 mod parts;
 mod path;

@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use super::problem::Problem;
 
@@ -236,78 +236,22 @@ impl Drop for Place<'_> {
     }
 }
 
-impl Drop for Reserved {
-    fn drop(&mut self) {
+impl Reserved {
+    /// As much again, if it is free and nobody waits for it; to be given back by
+    /// [`Self::give_back_extra`].
+    pub(super) fn try_extra(&self) -> bool {
+        self.shares.try_extra(&self.user, self.bytes)
+    }
+
+    /// Gives as much back.
+    pub(super) fn give_back_extra(&self) {
         self.shares.give_back(&self.user, self.bytes);
     }
 }
 
-/// Buffers of one upload: one is always its own, more come from what is free.
-#[derive(Debug)]
-pub struct Lease(Arc<Leased>);
-
-#[derive(Debug)]
-struct Leased {
-    own: Reserved,
-    most: u32,
-    out: Mutex<u32>,
-    back: Notify,
-}
-
-/// Leave to fill one buffer; the last copy of its bytes gives it back.
-#[derive(Debug)]
-pub struct Leave(Arc<Leased>);
-
-impl Lease {
-    /// At most `most` buffers of the size that is reserved.
-    #[must_use]
-    pub fn new(own: Reserved, most: u32) -> Self {
-        Self(Arc::new(Leased {
-            own,
-            most,
-            out: Mutex::new(0),
-            back: Notify::new(),
-        }))
-    }
-
-    /// The next buffer, when there is one.
-    pub async fn buffer(&self) -> Leave {
-        loop {
-            let back = self.0.back.notified();
-            if self.0.try_out() {
-                return Leave(Arc::clone(&self.0));
-            }
-            back.await;
-        }
-    }
-}
-
-impl Leased {
-    fn try_out(&self) -> bool {
-        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        let may = *out == 0
-            || (*out < self.most && self.own.shares.try_extra(&self.own.user, self.own.bytes));
-        if may {
-            *out += 1;
-        }
-        may
-    }
-}
-
-impl Drop for Leave {
+impl Drop for Reserved {
     fn drop(&mut self) {
-        let extra = {
-            let mut out = self.0.out.lock().unwrap_or_else(PoisonError::into_inner);
-            *out = out.saturating_sub(1);
-            *out > 0
-        };
-        if extra {
-            self.0
-                .own
-                .shares
-                .give_back(&self.0.own.user, self.0.own.bytes);
-        }
-        self.0.back.notify_one();
+        self.shares.give_back(&self.user, self.bytes);
     }
 }
 
@@ -368,42 +312,6 @@ mod tests {
         );
         drop(first);
         assert_eq!(waiting.await.unwrap().unwrap().bytes, 8 * MIB);
-        assert_eq!(shares.used(), 0);
-    }
-
-    #[tokio::test]
-    async fn an_upload_always_has_one_buffer_and_more_while_they_are_free() {
-        let shares = Shares::new(64 * MIB);
-        let lease = Lease::new(now(&shares, "alice", 8 * MIB).await.unwrap(), 4);
-        let mut out = vec![
-            lease.buffer().await,
-            lease.buffer().await,
-            lease.buffer().await,
-            lease.buffer().await,
-        ];
-        assert_eq!(shares.used(), 32 * MIB);
-        assert!(
-            tokio::time::timeout(Duration::from_millis(20), lease.buffer())
-                .await
-                .is_err()
-        );
-        out.pop();
-        out.push(lease.buffer().await);
-        out.clear();
-        assert_eq!(shares.used(), 8 * MIB);
-        drop(lease);
-        assert_eq!(shares.used(), 0);
-    }
-
-    #[tokio::test]
-    async fn a_buffer_outlives_its_lease_and_still_comes_back() {
-        let shares = Shares::new(64 * MIB);
-        let lease = Lease::new(now(&shares, "alice", 8 * MIB).await.unwrap(), 4);
-        let (one, two) = (lease.buffer().await, lease.buffer().await);
-        drop(lease);
-        drop(one);
-        assert_eq!(shares.used(), 8 * MIB);
-        drop(two);
         assert_eq!(shares.used(), 0);
     }
 }

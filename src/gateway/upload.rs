@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio_util::task::TaskTracker;
 
+use super::buffers::Lease;
 use super::digest_field;
 use super::intake::{Arrived, Place, receive};
 use super::pace::Pace;
@@ -22,7 +23,6 @@ use super::problem::Problem;
 use super::reader::{Reader, too_large};
 use super::request::{self, sealed, submitted_by};
 use super::settle::{Open, settle, write_receipt};
-use super::shares::Lease;
 use super::state::{Call, Gateway};
 use crate::api::{AirlockRequest, Phase};
 use crate::domain::declared::{self, Mismatch};
