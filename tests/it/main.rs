@@ -12,6 +12,7 @@
 mod harness;
 
 mod main_job;
+mod refusals;
 mod reviews;
 mod rounds;
 mod schema;
