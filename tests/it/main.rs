@@ -11,6 +11,8 @@
 )]
 mod harness;
 
+mod examples;
+mod hostile;
 mod main_job;
 mod refusals;
 mod reviews;
