@@ -12,7 +12,10 @@
 mod harness;
 
 mod behind_our_back;
+mod examples;
+mod hostile;
 mod main_job;
+mod refusals;
 mod reviews;
 mod rounds;
 mod schema;
