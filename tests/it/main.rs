@@ -11,7 +11,10 @@
 )]
 mod harness;
 
+mod faults;
+mod integrity;
 mod main_job;
+mod races;
 mod reviews;
 mod rounds;
 mod schema;
