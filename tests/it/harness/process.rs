@@ -121,6 +121,11 @@ impl Spawned {
         }
     }
 
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     /// SIGKILL, and gone.
     pub async fn kill(&mut self) {
         self.child.kill().await.unwrap();
@@ -149,6 +154,8 @@ pub fn variables(env: &Env, process: &str) -> HashMap<String, String> {
 }
 
 fn spawn(env: &Env, process: &str, name: &str, config: &Value, arguments: &[&str]) -> Child {
+    // The driver makes the folder only for an operator of its own.
+    std::fs::create_dir_all(env.folder().join("spool")).unwrap();
     let file = env.folder().join(format!("{name}.yaml"));
     std::fs::write(&file, config.to_string()).unwrap();
     let out = log(&env.folder().join("log").join(format!("{name}.log")));

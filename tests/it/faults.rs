@@ -1,0 +1,332 @@
+//! Whatever fails during a release, it crosses once or not at all.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use trevor::api::{Phase, ReviewDecision};
+
+use crate::harness::{
+    Controller, Env, Gateway, Mode, PATIENCE, Person, Proxy, Request, Spawned, Store, noise,
+    private, ready, sha256,
+};
+
+/// How long a release of many bytes may take on a busy machine.
+const LONG: Duration = Duration::from_secs(600);
+
+/// A gateway of our own and those who use it.
+pub struct Desk {
+    pub alice: Person,
+    pub bob: Person,
+    pub carol: Person,
+    _gateway: Spawned,
+}
+
+/// Opens it, with a controller to give hints to.
+pub async fn desk(env: &Env, name: &str, controller: &str) -> Desk {
+    let gateway = Gateway {
+        env,
+        name,
+        controller,
+    };
+    let gateway = gateway.start().await;
+    let (alice, bob, carol) = tokio::join!(
+        env.person_at("alice", &gateway.url),
+        env.person_at("bob", &gateway.url),
+        env.person_at("carol", &gateway.url)
+    );
+    Desk {
+        alice,
+        bob,
+        carol,
+        _gateway: gateway,
+    }
+}
+
+impl Desk {
+    /// A request with files, approved once.
+    async fn approved_once(&self, stem: &str, files: usize, size: usize) -> Request {
+        let spec = json!({"direction": "Egress", "title": "Faults"});
+        let request = self.alice.creates(stem, spec).await;
+        for number in 0..files {
+            let bytes = noise(size, number as u64 * 2 + 101);
+            let path = format!("part-{number}.bin");
+            self.alice.uploads(&request, &path, bytes).await;
+        }
+        self.alice.submits(&request, 1).await;
+        request
+            .until("InReview", LONG, |s| s.phase == Some(Phase::InReview))
+            .await;
+        self.bob.approves(&request).await;
+        request
+            .until("1/2", PATIENCE, |s| {
+                s.approvals.as_ref().is_some_and(|a| a.summary == "1/2")
+            })
+            .await;
+        request
+    }
+}
+
+/// One record, one package, nothing half done, and an unbroken ledger.
+pub async fn crossed_once(env: &Env, request: &Request) {
+    let released = request
+        .until("Released", LONG, |s| s.phase == Some(Phase::Released))
+        .await;
+    let outside = env.release();
+    let prefix = request.releases();
+    let package = ready("one package, no open upload", PATIENCE, || async {
+        let keys = outside.keys(&prefix).await;
+        let open = outside.open_uploads(&prefix).await;
+        (keys.len() == 1 && open.is_empty()).then(|| keys[0].clone())
+    })
+    .await;
+    let records = request.records().await;
+    assert_eq!(records.len(), 1, "{records:?}");
+    let named = records[0].spec.package.as_ref().unwrap();
+    let stored = outside.get(&package).await;
+    assert_eq!(
+        (named.sha256.as_str(), named.size),
+        (sha256(&stored).as_str(), stored.len() as i64),
+        "the record is of what is stored"
+    );
+    assert_eq!(
+        released.release.unwrap().record_name,
+        records[0].metadata.name.clone().unwrap()
+    );
+    the_ledger_is_a_chain(env, request).await;
+}
+
+/// Each entry carries the hash of the one before, and status comes to show the last.
+async fn the_ledger_is_a_chain(env: &Env, request: &Request) {
+    let inside = env.quarantine();
+    let prefix = format!(
+        "audit/requests/{}/{}/",
+        crate::harness::PROJECT,
+        request.uid
+    );
+    let mut previous = "0".repeat(64);
+    let mut released = 0;
+    for (index, key) in inside.keys(&prefix).await.iter().enumerate() {
+        let bytes = inside.get(key).await;
+        let entry: Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(entry["previous"], previous.as_str(), "{key}");
+        assert_eq!(entry["sequence"], index + 1, "{key}");
+        let events = entry["events"].as_array().unwrap();
+        released += events.iter().filter(|e| e["kind"] == "Outcome").count();
+        previous = sha256(&bytes);
+    }
+    assert_eq!(released, 1, "one outcome in the ledger");
+    let head = request
+        .until("the ledger's head", PATIENCE, move |s| {
+            s.audit.as_ref().is_some_and(|a| a.hash == previous)
+        })
+        .await;
+    drop(head);
+}
+
+/// A point of a release at which it is killed.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    /// The attempt is recorded.
+    Attempted,
+    /// Parts are on their way.
+    Uploading,
+    /// The package is stored, and read back.
+    Stored,
+    /// The outcome is committed.
+    Decided,
+}
+
+impl Stage {
+    async fn is_there(
+        self,
+        inside: &Store,
+        outside: &Store,
+        request: &Request,
+        seen: usize,
+    ) -> bool {
+        let round = format!("{}rounds/1/", request.prefix());
+        if inside.find(&format!("{round}outcome.json")).await.is_some() {
+            return true;
+        }
+        let attempts = inside.keys(&format!("{round}attempts/")).await.len();
+        let prefix = request.releases();
+        attempts > seen
+            && match self {
+                Self::Attempted => true,
+                Self::Uploading => !outside.open_uploads(&prefix).await.is_empty(),
+                Self::Stored => !outside.keys(&prefix).await.is_empty(),
+                Self::Decided => false,
+            }
+    }
+}
+
+/// Kills the controller again and again during one release.
+async fn killed(kills: usize, files: usize, size: usize) {
+    let env = private().await;
+    let setup = Controller::new(&env, "killed");
+    let mut controller = setup.start().await;
+    let desk = desk(&env, "killed-gateway", &controller.url).await;
+    let request = desk.approved_once("killed", files, size).await;
+    desk.carol.approves(&request).await;
+    let (inside, outside) = (env.quarantine(), env.release());
+    let attempts = format!("{}rounds/1/attempts/", request.prefix());
+    let outcome = format!("{}rounds/1/outcome.json", request.prefix());
+    let (mut seen, mut during) = (0, 0);
+    for kill in 1..=kills {
+        let stage = match kill {
+            last if last == kills => Stage::Decided,
+            other => [Stage::Attempted, Stage::Uploading, Stage::Stored][other % 3],
+        };
+        ready(format!("{stage:?}, kill {kill}"), LONG, || async {
+            let there = stage.is_there(&inside, &outside, &request, seen).await;
+            there.then_some(())
+        })
+        .await;
+        controller.kill().await;
+        seen = inside.keys(&attempts).await.len();
+        during += usize::from(inside.find(&outcome).await.is_none());
+        controller = setup.start().await;
+    }
+    assert!(
+        during * 2 >= kills,
+        "only {during} of {kills} kills came before the outcome"
+    );
+    crossed_once(&env, &request).await;
+    assert!(controller.runs());
+}
+
+#[tokio::test]
+async fn a_controller_killed_again_and_again_releases_once() {
+    killed(5, 4, 64 << 20).await;
+}
+
+#[tokio::test]
+#[ignore = "long"]
+async fn a_controller_killed_twenty_times_releases_a_gibibyte_once() {
+    killed(20, 16, 64 << 20).await;
+}
+
+/// A server of the environment that stands still until this is dropped.
+struct Stopped(String);
+
+impl Stopped {
+    fn server(env: &Env, name: &str) -> Self {
+        let mark = format!("TREVOR_ENV_PROCESS={}#{name}", env.folder().display());
+        let pids = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+            let pid = entry.unwrap().file_name().into_string().unwrap();
+            pid.parse::<u32>().ok()?;
+            let variables = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+            let ours = variables.split(|b| *b == 0).any(|v| v == mark.as_bytes());
+            ours.then_some(pid)
+        });
+        let pids: Vec<String> = pids.collect();
+        assert_eq!(pids.len(), 1, "{name}: {pids:?}");
+        signal("-STOP", &pids[0]);
+        Self(pids[0].clone())
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        signal("-CONT", &self.0);
+    }
+}
+
+fn signal(word: &str, pid: &str) {
+    let sent = std::process::Command::new("kill")
+        .args([word, pid])
+        .status();
+    assert!(sent.unwrap().success(), "kill {word} {pid}");
+}
+
+/// Waits until it is said to be releasing, with the cause and the attempts so far.
+async fn waits_for_the_server(request: &Request, cause: &'static str) {
+    request
+        .until(
+            "Releasing with its cause",
+            Duration::from_secs(180),
+            move |s| {
+                s.phase == Some(Phase::Releasing)
+                    && s.attempts.is_some_and(|n| n >= 1)
+                    && s.conditions.iter().any(|c| {
+                        c.type_ == "Ready" && c.reason == "Releasing" && c.message.contains(cause)
+                    })
+            },
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn a_release_waits_for_a_server_that_hangs_and_goes_on_with_it() {
+    let env = private().await;
+    let setup = Controller {
+        elect: false,
+        ..Controller::new(&env, "patient")
+    };
+    let controller = setup.start().await;
+    let desk = desk(&env, "patient-gateway", &controller.url).await;
+    let request = desk.approved_once("patient", 1, 1 << 20).await;
+    let stopped = Stopped::server(&env, "s3-release");
+    desk.carol.approves(&request).await;
+    waits_for_the_server(&request, "another follows").await;
+    drop(stopped);
+    crossed_once(&env, &request).await;
+}
+
+#[tokio::test]
+async fn a_release_waits_for_a_server_that_refuses_and_a_review_still_stops_it() {
+    let env = private().await;
+    let proxy = Proxy::before(&env.variable("TREVOR_RELEASE_ENDPOINT")).await;
+    let setup = Controller {
+        elect: false,
+        release: Some(&proxy.url),
+        ..Controller::new(&env, "refused")
+    };
+    let controller = setup.start().await;
+    let desk = desk(&env, "refused-gateway", &controller.url).await;
+    let goes = desk.approved_once("refused-goes", 1, 1 << 20).await;
+    let returned = desk.approved_once("refused-returned", 1, 1 << 20).await;
+    proxy.behaves(Mode::Refuses(403, "QuotaExceeded"));
+    desk.carol.approves(&goes).await;
+    desk.carol.approves(&returned).await;
+    waits_for_the_server(&goes, "another follows").await;
+    waits_for_the_server(&returned, "another follows").await;
+    let (carol, word) = (&desk.carol, ReviewDecision::RequestChanges);
+    carol.reviews_it(&returned, word).await;
+    let outcome = format!("{}rounds/1/outcome.json", returned.prefix());
+    let inside = env.quarantine();
+    ready("the outcome", PATIENCE, || inside.find(&outcome)).await;
+    proxy.behaves(Mode::AsItIs);
+    returned.reaches(Phase::ChangesRequested).await;
+    assert!(env.release().keys(&returned.releases()).await.is_empty());
+    assert!(returned.records().await.is_empty());
+    crossed_once(&env, &goes).await;
+}
+
+#[tokio::test]
+async fn a_small_release_makes_at_most_twelve_writes() {
+    let env = private().await;
+    let inside = Proxy::before(&env.variable("TREVOR_QUARANTINE_ENDPOINT")).await;
+    let outside = Proxy::before(&env.variable("TREVOR_RELEASE_ENDPOINT")).await;
+    let setup = Controller {
+        elect: false,
+        quarantine: Some(&inside.url),
+        release: Some(&outside.url),
+        ..Controller::new(&env, "counted")
+    };
+    let controller = setup.start().await;
+    let desk = desk(&env, "counted-gateway", &controller.url).await;
+    let request = desk.approved_once("counted", 3, 10_000).await;
+    drop((inside.calls(), outside.calls()));
+    desk.carol.approves(&request).await;
+    request.reaches(Phase::Released).await;
+    let mut writes = Vec::new();
+    for call in inside.calls().into_iter().chain(outside.calls()) {
+        if call.writes() && !call.path.contains("/audit/") {
+            writes.push(format!("{} {}?{}", call.method, call.path, call.query));
+        }
+    }
+    println!("{} writes:\n{}", writes.len(), writes.join("\n"));
+    assert!((3..=12).contains(&writes.len()), "{writes:#?}");
+    crossed_once(&env, &request).await;
+}
