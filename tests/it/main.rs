@@ -11,15 +11,13 @@
 )]
 mod harness;
 
-mod behind_our_back;
 mod examples;
-mod hostile;
-mod main_job;
-mod refusals;
 mod faults;
+mod hostile;
 mod integrity;
 mod main_job;
 mod races;
+mod refusals;
 mod reviews;
 mod rounds;
 mod schema;
