@@ -233,6 +233,7 @@ async fn succeeds(program: &str, arguments: &[&str]) -> Option<String> {
     let done = Command::new(program)
         .args(arguments)
         .env("PYTHONIOENCODING", "utf-8")
+        .env("LC_ALL", "C.UTF-8")
         .output()
         .await
         .ok()?;
