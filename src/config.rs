@@ -296,6 +296,9 @@ pub struct Identity {
     pub reviewing_service_accounts: Vec<String>,
     pub require_pod_bound_token: Option<bool>,
     pub require_credential_id: bool,
+    /// The admission rules as the chart rendered them for the operator; without it
+    /// reviews wait.
+    pub rules: Option<PathBuf>,
 }
 
 /// `log`.

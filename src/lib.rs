@@ -14,5 +14,6 @@ pub mod domain;
 pub mod gateway;
 pub mod lease;
 pub mod package;
+pub mod rules;
 pub mod shutdown;
 pub mod storage;

@@ -17,6 +17,11 @@ pub const RELEASED: &str = "Released";
 /// Reviews are awaited, or cannot count yet, and why.
 pub const REVIEWS_WAITING: &str = "ReviewsWaiting";
 
+/// A phase lasts longer than the policy allows.
+pub const OVERDUE: &str = "Overdue";
+/// The admission rules are those of the chart (AirlockPolicy).
+pub const RULES_LIVE: &str = "RulesLive";
+
 /// Reasons: one CamelCase word each, part of the API.
 #[allow(missing_docs, reason = "the words are their own explanation")]
 pub mod reason {
@@ -41,6 +46,16 @@ pub mod reason {
     pub const STORAGE_UNAVAILABLE: &str = "StorageUnavailable";
     pub const NO_POLICY: &str = "NoPolicy";
     pub const CONFLICTING_POLICIES: &str = "ConflictingPolicies";
+    pub const IMPOSSIBLE_POLICY: &str = "ImpossiblePolicy";
+    pub const VALID: &str = "Valid";
+    pub const TOO_MANY_OPEN_REQUESTS: &str = "TooManyOpenRequests";
+    pub const RECALLED: &str = "Recalled";
+    pub const RULES_LIVE: &str = "RulesLive";
+    pub const RULES_NOT_LIVE: &str = "RulesNotLive";
+    pub const OUTSIDE_EPOCH: &str = "OutsideEpoch";
+    pub const LOOKING_BACK: &str = "LookingBack";
+    pub const IN_TIME: &str = "InTime";
+    pub const PHASE_LIMIT_EXCEEDED: &str = "PhaseLimitExceeded";
     pub const SUBMITTER_UNKNOWN: &str = "SubmitterUnknown";
     pub const INGRESS_NOT_CONFIGURED: &str = "IngressNotConfigured";
     pub const SOURCES_NOT_SUPPORTED: &str = "SourcesNotSupported";

@@ -21,6 +21,8 @@ use super::patterns;
     printcolumn = r#"{"name":"Default","type":"boolean","jsonPath":".spec.default"}"#,
     printcolumn = r#"{"name":"Egress","type":"integer","jsonPath":".spec.egress.requiredApprovals"}"#,
     printcolumn = r#"{"name":"Ingress","type":"integer","jsonPath":".spec.ingress.requiredApprovals"}"#,
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type=='Ready')].status"}"#,
+    printcolumn = r#"{"name":"Rules Live","type":"string","jsonPath":".status.conditions[?(@.type=='RulesLive')].status"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
@@ -45,7 +47,7 @@ pub struct AirlockPolicySpec {
 }
 
 /// Rules of one direction. What is left out takes the default of CONTRACT.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DirectionRules {
     /// Distinct reviewers who must approve; egress 2, ingress 1.
@@ -56,6 +58,12 @@ pub struct DirectionRules {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2))]
     pub delegated_extra_approvals: Option<i64>,
+    /// Whose reviews count, beside the permission to review; whoever has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reviewers: Option<Reviewers>,
+    /// Whether an approval counts only of who has read every file; `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub require_viewed: Option<RequireViewed>,
     /// Files of a round; 10,000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
@@ -72,6 +80,11 @@ pub struct DirectionRules {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 100), inner(length(min = 1, max = 16), regex(pattern = patterns::EXTENSION)))]
     pub allowed_extensions: Option<Vec<String>>,
+    /// What must be said of every file; nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 5))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub required_context: Option<Vec<ContextField>>,
     /// Life of a pre-signed URL; configuration's (egress), 3,600 (ingress).
     #[serde(
         default,
@@ -92,10 +105,111 @@ pub struct DirectionRules {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 365))]
     pub submitted_days: Option<i64>,
+    /// Days that a draft, a returned or a failed request may rest; 30.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 365))]
+    pub idle_days: Option<i64>,
+    /// Domains to which mail may go, their subdomains not included; none: no
+    /// recipient by mail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 100), inner(length(min = 1, max = 253), regex(pattern = patterns::DNS_NAME)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub recipient_domains: Option<Vec<String>>,
+    /// How long a phase may last before the request counts as overdue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase_limits: Option<PhaseLimits>,
+    /// Requests of a namespace that are not closed; 200.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_open_requests: Option<i64>,
+    /// Bytes of a namespace in quarantine, every version counted; unlimited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 9_007_199_254_740_991_i64))]
+    pub max_stored_bytes: Option<i64>,
+    /// Who is told; configuration's channels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notifications: Option<NotificationRules>,
+    /// Days that closed requests and records stay in the API; for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 36_500))]
+    pub history_days: Option<i64>,
     /// What the crate says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(rename = "crate")]
     pub crate_: Option<CrateRules>,
+}
+
+/// Whose reviews count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("(self.type == 'Listed') == (has(self.users) && self.users.size() > 0)").message("users are for type Listed, which needs at least one"),
+)]
+pub struct Reviewers {
+    /// `Permission`: who may create airlockrequests/review; `Listed`: of those, the
+    /// users named here.
+    pub r#type: ReviewersType,
+    /// Users by name, as the API server knows them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 100), inner(length(min = 1, max = 253), regex(pattern = patterns::NON_EMPTY_LINE)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub users: Option<Vec<String>>,
+}
+
+/// How reviewers are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ReviewersType {
+    /// Everybody with the permission.
+    Permission,
+    /// Those with the permission whom the policy names.
+    Listed,
+}
+
+/// Whether an approval counts only of who has read every file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RequireViewed {
+    /// It counts.
+    None,
+    /// It does not count before every file was read whole, through the gateway.
+    All,
+}
+
+/// Something that can be said of a file.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "the fields of spec.files[] by name")]
+pub enum ContextField {
+    Description,
+    Justification,
+    SuppressionNotes,
+    OutputType,
+    Statbarn,
+}
+
+/// Seconds that a phase may last before the request counts as overdue.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PhaseLimits {
+    /// Under review; 5 days.
+    #[serde(default, rename = "InReview", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 60, max = 31_536_000))]
+    pub in_review: Option<i64>,
+    /// From approval to release; an hour.
+    #[serde(default, rename = "Releasing", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 60, max = 31_536_000))]
+    pub releasing: Option<i64>,
+}
+
+/// Who is told of what happens.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NotificationRules {
+    /// Channels of the configuration, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 20), inner(length(min = 1, max = 63), regex(pattern = patterns::DNS_NAME)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub channels: Option<Vec<String>>,
 }
 
 /// What the crate says beside the request.
@@ -145,8 +259,13 @@ pub struct AirlockPolicyStatus {
     /// Generation of the spec that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready: valid, or why not.
+    /// `Ready`: it can be fulfilled, or why not; `RulesLive`: whether the admission
+    /// rules are those of the chart, or what differs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::condition::schema")]
     pub conditions: Vec<Condition>,
+    /// Namespaces with requests to which it applies, at most 100.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub namespaces: Vec<String>,
 }

@@ -337,6 +337,14 @@ pub struct AirlockRequestStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub reviews: Vec<ReviewSummary>,
+    /// Files of this round that earlier requests had, the refused ones first, at
+    /// most 50.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub prior_releases: Vec<PriorSighting>,
+    /// How many such files there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prior_releases_total: Option<i64>,
     /// The policy of the round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicySummary>,
@@ -437,6 +445,59 @@ pub struct ReviewSummary {
     /// Why not, in one CamelCase word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Files of the manifest that the reviewer had read whole.
+    #[serde(default)]
+    pub viewed: i64,
+    /// Files of the manifest.
+    #[serde(default)]
+    pub files: i64,
+}
+
+/// A file, or its path, that was seen in an earlier request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PriorSighting {
+    /// Path in this request.
+    pub path: String,
+    /// What is the same.
+    pub same: Same,
+    /// Name of the earlier request; none: it is of another project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+    /// Its round.
+    pub round: i64,
+    /// What became of that round.
+    pub decision: PriorDecision,
+    /// Who decided: the reviewers whose word counted, or who took it back; at most 5.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 5))]
+    pub by: Vec<String>,
+}
+
+/// What two files of two requests have in common.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub enum Same {
+    /// The bytes.
+    Content,
+    /// The path, with other bytes.
+    Path,
+    /// Both.
+    ContentAndPath,
+}
+
+/// What became of an earlier round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs, reason = "the words are their own explanation")]
+pub enum PriorDecision {
+    InReview,
+    Approved,
+    Released,
+    Revoked,
+    Returned,
+    Rejected,
+    Withdrawn,
 }
 
 /// Which policy applies.

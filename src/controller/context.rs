@@ -9,14 +9,16 @@ use kube::Client;
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinHandle;
 
 use super::effects::release::Task;
 use super::error::EffectError;
-use crate::api::{AirlockPolicy, AirlockRequest, AirlockReview};
+use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
 use crate::audit::Chain;
 use crate::config::Config;
 use crate::domain::receipt::Receipt;
 use crate::lease::{Claim, Leadership};
+use crate::rules::Verifier;
 use crate::storage::keys::RequestKey;
 use crate::storage::{Release, Zones};
 
@@ -38,6 +40,12 @@ pub struct Context {
     pub policies: Store<AirlockPolicy>,
     /// Reviews, as watched.
     pub reviews: Store<AirlockReview>,
+    /// Actions, as watched.
+    pub actions: Store<AirlockAction>,
+    /// Requests, as watched.
+    pub requests: Store<AirlockRequest>,
+    /// Whether the admission rules are in force.
+    pub rules: Arc<Verifier>,
     /// Whether this process leads.
     pub leadership: Leadership,
     /// Events.
@@ -46,8 +54,15 @@ pub struct Context {
     pub wake: mpsc::UnboundedSender<ObjectRef<AirlockRequest>>,
     /// Releases under way, by uid.
     pub releases: Mutex<HashMap<String, Task>>,
-    memory: std::sync::Mutex<HashMap<String, Memory>>,
+    /// Work beside reviews, by uid of the request.
+    pub background: std::sync::Mutex<HashMap<String, JoinHandle<()>>>,
+    /// What may be lost at any time.
+    pub memory: Memories,
 }
+
+/// What is remembered of each request, by uid.
+#[derive(Default)]
+pub struct Memories(std::sync::Mutex<HashMap<String, Memory>>);
 
 /// What is remembered of a request that is not closed; rebuilt after a restart.
 #[derive(Default)]
@@ -68,38 +83,6 @@ struct Pause {
 }
 
 impl Context {
-    /// Puts together what reconciles share.
-    #[allow(clippy::too_many_arguments, reason = "one place puts them together")]
-    pub fn new(
-        client: Client,
-        config: Config,
-        zones: Zones,
-        release: Release,
-        signer: aws_sdk_s3::Client,
-        cluster: String,
-        policies: Store<AirlockPolicy>,
-        reviews: Store<AirlockReview>,
-        leadership: Leadership,
-        recorder: Recorder,
-        wake: mpsc::UnboundedSender<ObjectRef<AirlockRequest>>,
-    ) -> Self {
-        Self {
-            client,
-            config,
-            zones,
-            release,
-            signer,
-            cluster,
-            policies,
-            reviews,
-            leadership,
-            recorder,
-            wake,
-            releases: Mutex::default(),
-            memory: std::sync::Mutex::default(),
-        }
-    }
-
     /// The claim to lead, tested now.
     pub fn claim(&self) -> Result<Claim, EffectError> {
         self.leadership.current().ok_or(EffectError::NotLeading)
@@ -108,6 +91,7 @@ impl Context {
     fn remember<T>(&self, uid: &str, with: impl FnOnce(&mut Memory) -> T) -> T {
         let mut memory = self
             .memory
+            .0
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         with(memory.entry(uid.to_owned()).or_default())
@@ -133,6 +117,7 @@ impl Context {
     pub fn forget(&self, uid: &str) {
         let mut memory = self
             .memory
+            .0
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         memory.remove(uid);
@@ -174,6 +159,32 @@ impl Context {
         }
         let left = pause.until.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some((left, pause.why))
+    }
+
+    /// Starts work on a request that nothing waits for, unless some is under way.
+    pub fn in_background(&self, uid: &str, work: impl Future<Output = ()> + Send + 'static) {
+        let mut running = self
+            .background
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        running.retain(|_, task| !task.is_finished());
+        running
+            .entry(uid.to_owned())
+            .or_insert_with(|| tokio::spawn(work));
+    }
+
+    /// Ends all work that was started: this process leads no more.
+    pub async fn end_work(&self) {
+        for (_, task) in self.releases.lock().await.drain() {
+            task.abort();
+        }
+        let mut running = self
+            .background
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        for (_, task) in running.drain() {
+            task.abort();
+        }
     }
 
     /// Whether a release task is known, running or not.

@@ -1,5 +1,6 @@
 //! What an effect can fail with, and what follows from it.
 
+use crate::rules::RulesError;
 use crate::storage::StorageError;
 
 /// Why an effect did not happen.
@@ -11,6 +12,9 @@ pub enum EffectError {
     /// The API server.
     #[error("API server: {0}")]
     Kube(#[from] kube::Error),
+    /// Whether the admission rules are in force cannot be told.
+    #[error("admission rules: {0}")]
+    Rules(RulesError),
     /// This process leads no more; another goes on.
     #[error("another controller leads")]
     NotLeading,
@@ -22,6 +26,16 @@ pub enum EffectError {
     Timeout,
 }
 
+impl From<RulesError> for EffectError {
+    fn from(error: RulesError) -> Self {
+        match error {
+            RulesError::Kube(error) => Self::Kube(error),
+            RulesError::Storage(error) => Self::Storage(error),
+            error => Self::Rules(error),
+        }
+    }
+}
+
 impl EffectError {
     /// One CamelCase word for a condition.
     pub fn reason(&self) -> &'static str {
@@ -31,6 +45,7 @@ impl EffectError {
             Self::Storage(StorageError::Refused { .. }) => "StorageRefused",
             Self::Storage(_) => "StorageUnavailable",
             Self::Kube(_) => "ApiServerUnavailable",
+            Self::Rules(_) => "RulesUnknown",
             Self::NotLeading => "NotLeading",
             Self::Json(_) => "Internal",
             Self::Timeout => "Timeout",

@@ -7,15 +7,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use jiff::Timestamp;
 use kube::runtime::reflector::{ObjectRef, Store};
 use serde::Deserialize;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::api::AirlockRequest;
 use crate::lease::Leadership;
+use crate::rules::Verifier;
 
 /// What the listener needs.
 #[derive(Clone)]
@@ -23,6 +26,7 @@ pub struct Hints {
     wake: mpsc::UnboundedSender<ObjectRef<AirlockRequest>>,
     requests: Store<AirlockRequest>,
     leadership: Leadership,
+    rules: Arc<Verifier>,
     recent: Arc<Mutex<HashMap<String, Instant>>>,
 }
 
@@ -41,11 +45,13 @@ impl Hints {
         wake: mpsc::UnboundedSender<ObjectRef<AirlockRequest>>,
         requests: Store<AirlockRequest>,
         leadership: Leadership,
+        rules: Arc<Verifier>,
     ) -> Self {
         Self {
             wake,
             requests,
             leadership,
+            rules,
             recent: Arc::default(),
         }
     }
@@ -54,10 +60,49 @@ impl Hints {
     pub fn router(self) -> Router {
         Router::new()
             .route("/livez", get(|| async { "ok" }))
-            .route("/readyz", get(|| async { "ok" }))
+            .route("/readyz", get(ready))
+            .route("/metrics", get(metrics))
             .route("/hint", post(hint))
             .with_state(self)
     }
+}
+
+/// Ready when what is made now counts: a leader has proved the admission rules, and
+/// their epoch has settled. A follower is ready when it could lead.
+async fn ready(State(hints): State<Hints>) -> (StatusCode, String) {
+    let report = hints.rules.report();
+    let leads = hints.leadership.current().is_some();
+    if report.verified && (!leads || !report.live() || report.settled(Timestamp::now())) {
+        (StatusCode::OK, "ok".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, report.message())
+    }
+}
+
+/// Numbers about this process, in the text format of OpenMetrics.
+async fn metrics(State(hints): State<Hints>) -> impl IntoResponse {
+    let gauge = |name: &str, help: &str, value: bool| {
+        format!(
+            "# TYPE {name} gauge\n# HELP {name} {help}\n{name} {}\n",
+            u8::from(value)
+        )
+    };
+    let text = [
+        gauge(
+            "trevor_rules_live",
+            "Whether the admission rules were found to be those of the chart.",
+            hints.rules.report().live(),
+        ),
+        gauge(
+            "trevor_leader",
+            "Whether this process leads.",
+            hints.leadership.current().is_some(),
+        ),
+        "# EOF\n".to_owned(),
+    ]
+    .concat();
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], text)
 }
 
 async fn hint(State(hints): State<Hints>, Json(hint): Json<Hint>) -> StatusCode {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::actions::ActionFact;
 use super::context::Context;
 use super::reconcile::Subject;
 use crate::audit::{Event, Head};
@@ -47,6 +48,23 @@ pub fn events(subject: &Subject, facts: &Facts) -> BTreeMap<String, Event> {
             revoked.time,
             json!({"reason": revoked.reason}),
         );
+    }
+    log.events
+}
+
+/// The events of actions, by id.
+pub fn of_actions(subject: &Subject, taken: &[ActionFact]) -> BTreeMap<String, Event> {
+    let mut log = Log {
+        subject,
+        events: BTreeMap::new(),
+    };
+    for fact in taken {
+        let detail = json!({
+            "name": fact.name, "action": fact.action, "as": fact.role, "reason": fact.reason,
+            "round": fact.round, "refused": fact.refused,
+        });
+        let id = format!("action-{}", fact.uid);
+        log.add(&id, "Acted", Some(&fact.actor), fact.time, detail);
     }
     log.events
 }
@@ -109,7 +127,7 @@ impl Log<'_> {
                 "Sealed",
                 None,
                 seal.time,
-                json!({"round": round.round, "policy": seal.policy}),
+                json!({"round": round.round, "policy": seal.policy, "because": seal.because}),
             );
         }
         let sealed = round
@@ -158,7 +176,7 @@ impl Log<'_> {
         let id = format!("r{}-3-decided", round.round);
         let detail = json!({
             "round": round.round, "verdict": decision.verdict, "manifestDigest": decision.manifest_digest,
-            "required": decision.required, "policy": decision.policy,
+            "quorum": decision.quorum, "policy": decision.policy, "recalled": decision.recalled,
             "reviews": decision.reviews.iter().map(|r| r.uid.clone()).collect::<Vec<_>>(),
         });
         self.add(&id, "Decided", None, decision.time, detail);
@@ -177,7 +195,10 @@ impl Log<'_> {
     fn reviews(&mut self, reviews: &[ReviewFact]) {
         for review in reviews {
             let id = format!("review-{}", review.uid);
-            let detail = json!({"name": review.name, "decision": review.decision, "manifestDigest": review.manifest_digest});
+            let detail = json!({
+                "name": review.name, "decision": review.decision, "manifestDigest": review.manifest_digest,
+                "viewed": review.viewed, "epoch": review.epoch,
+            });
             self.add(&id, "Reviewed", Some(&review.reviewer), review.time, detail);
         }
     }

@@ -5,15 +5,19 @@
 //! effect is a file under `effects/`, and [`status`] is the one place that
 //! writes a request's status, on failure too.
 
+mod actions;
 mod context;
 mod effects;
 mod error;
+mod evidence;
 mod hints;
 mod ledger;
 mod observe;
+mod policies;
 mod reconcile;
 mod reviews;
 mod run;
 mod status;
+mod word;
 
 pub use run::{Options, run};

@@ -61,16 +61,21 @@ async fn previous(
 /// The facts of one round.
 pub async fn round(records: &Bucket, key: &RequestKey, number: i64) -> Result<Round, StorageError> {
     let (seal, manifest, decision) = (key.seal(number), key.manifest(number), key.decision(number));
-    let (seal, freeze, decision) = tokio::try_join!(
+    let (seen, indexed) = (key.seen(number), key.indexed(number));
+    let (seal, freeze, decision, seen, indexed) = tokio::try_join!(
         read(records, &seal),
         read(records, &manifest),
-        read(records, &decision)
+        read(records, &decision),
+        read(records, &seen),
+        read::<i64>(records, &indexed)
     )?;
     let mut found = Round {
         round: number,
         seal,
         freeze,
         decision,
+        seen,
+        indexed: indexed.is_some(),
         ..Round::default()
     };
     if found

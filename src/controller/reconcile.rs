@@ -11,13 +11,13 @@ use kube::{Api, Resource as _, ResourceExt as _};
 use super::context::Context;
 use super::effects::{close, deliver, establish, freeze, gather, release, review};
 use super::error::EffectError;
-use super::{ledger, observe, reviews, status};
+use super::{actions, ledger, observe, reviews, status};
 use crate::api::{AirlockRequest, FINALIZER, Phase};
 use crate::audit;
-use crate::domain::commit::{ClosedAs, Refusal, Seal};
-use crate::domain::phase::{self, Facts, Next, Wish};
+use crate::domain::commit::{ClosedAs, Recall, Refusal, Seal, SealedBecause};
+use crate::domain::phase::{self, Ended, Facts, Next, Wish};
 use crate::domain::policy::{self, Applied, PolicyProblem};
-use crate::domain::quorum::Judgement;
+use crate::domain::quorum::{Judgement, ReviewFact};
 use crate::storage::keys::RequestKey;
 
 /// A reconcile that takes longer is broken off; its effects are safe to repeat.
@@ -33,6 +33,8 @@ pub struct Subject {
     pub name: String,
     /// The policy that applies now, or why none does.
     pub policy: Result<Applied, PolicyProblem>,
+    /// The recall that is to be carried out.
+    pub recall: Option<Recall>,
 }
 
 impl Subject {
@@ -41,6 +43,7 @@ impl Subject {
         Wish {
             submission: self.request.spec.submission,
             stop: self.request.spec.withdrawn || self.deleting(),
+            recall: self.recall.as_ref().map(|recall| recall.round),
         }
     }
 
@@ -57,8 +60,14 @@ pub struct Rest {
     pub missing: Option<Vec<String>>,
     /// The reviews, where some are awaited.
     pub judgement: Option<Judgement>,
+    /// All reviews, counted or not.
+    pub reviews: Vec<ReviewFact>,
+    /// Files of the manifest that they are about.
+    pub files: i64,
     /// Approvals that are needed.
     pub required: Option<i64>,
+    /// Why approvals cannot count now: reason and message.
+    pub waits: Option<(&'static str, String)>,
     /// A person must act: reason and message.
     pub stalled: Option<(&'static str, String)>,
     /// A release is under way, or why its last attempt broke off.
@@ -123,6 +132,7 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
         name: request.name_any(),
         key,
         policy,
+        recall: None,
         request,
     };
 
@@ -131,7 +141,18 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
         Err(error) => return report(ctx, &subject, None, Err(error.into()), None).await,
     };
     let mut events = BTreeMap::new();
+    let taken = match actions::take_up(ctx, &subject, &facts).await {
+        Ok(taken) => taken,
+        Err(error) => return report(ctx, &subject, None, Err(error), None).await,
+    };
+    subject.recall = actions::recall(&taken);
     let mut advanced = advance(ctx, &mut subject, &mut facts, &mut events).await;
+    if advanced.is_ok()
+        && let Err(error) = actions::tell(ctx, &subject, &facts, &taken).await
+    {
+        advanced = Err(error);
+    }
+    events.extend(ledger::of_actions(&subject, &taken));
     if advanced.as_ref().is_ok_and(|rest| rest.judgement.is_none())
         && let Err(error) = reviews::answer(ctx, &subject, &facts).await
     {
@@ -176,10 +197,17 @@ async fn advance(
                     return Ok(rest);
                 }
             }
-            Next::SealToWithdraw { round } => gather::seal(ctx, subject, facts, round).await?,
-            Next::Freeze { round, withdraw } => {
-                freeze::freeze(ctx, subject, facts, round, withdraw).await?
+            Next::Seal { round, ended } => {
+                let because = match (ended, &subject.recall) {
+                    (Ended::Recalled, Some(recall)) => SealedBecause::Recalled(recall.clone()),
+                    _ => SealedBecause::Withdrawn,
+                };
+                gather::seal(ctx, subject, facts, round, because).await?;
             }
+            Next::Freeze { round, refuse } => {
+                freeze::freeze(ctx, subject, facts, round, refuse).await?;
+            }
+            Next::Recall { round } => review::recall(ctx, subject, facts, round).await?,
             Next::Withdraw { round } => review::withdraw(ctx, subject, facts, round).await?,
             Next::Review { round } => {
                 if let Some(rest) = review::review(ctx, subject, facts, round).await? {
@@ -256,9 +284,15 @@ async fn report(
     } else {
         ctx.succeeded(uid);
     }
-    Ok(rest
-        .after
-        .map_or_else(Action::await_change, Action::requeue))
+    // Nothing else wakes us when a phase becomes overdue.
+    let overdue = facts
+        .and_then(|facts| status::limit_of(facts, phase::standing(facts, subject.wish()).0))
+        .map(|limit| limit.duration_since(now))
+        .filter(|left| left.is_positive())
+        .and_then(|left| Duration::try_from(left).ok())
+        .map(|left| left + Duration::from_secs(1));
+    let after = rest.after.into_iter().chain(overdue).min();
+    Ok(after.map_or_else(Action::await_change, Action::requeue))
 }
 
 /// What happens when the reconcile itself fails (status could not be written).

@@ -2,16 +2,17 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
-use serde_json::json;
 
 use super::context::Context;
 use super::error::EffectError;
 use super::reconcile::Subject;
-use crate::api::{AirlockRequest, AirlockReview, AirlockReviewStatus, ReviewState};
+use super::word::{counted, not_counted};
+use super::{evidence, word};
+use crate::api::{AirlockRequest, AirlockReview, AirlockReviewStatus};
 use crate::domain::phase::Facts;
-use crate::domain::quorum::{Judgement, NotCounted, ReviewFact};
+use crate::domain::quorum::{Judgement, Question, ReviewFact, judge};
 
 /// A review that came after the request closed.
 pub const REQUEST_CLOSED: (&str, &str) =
@@ -42,6 +43,8 @@ fn fact(review: &AirlockReview) -> ReviewFact {
             .creation_timestamp
             .as_ref()
             .map_or(Timestamp::UNIX_EPOCH, |Time(t)| *t),
+        viewed: 0,
+        epoch: None,
     }
 }
 
@@ -59,27 +62,21 @@ pub async fn show(
     ctx: &Context,
     subject: &Subject,
     reviews: &[ReviewFact],
-    judgement: Option<&Judgement>,
+    judged: Option<(&Judgement, &Question<'_>)>,
     decided: Option<&[ReviewFact]>,
 ) -> Result<(), EffectError> {
     for review in reviews {
-        let status = match (decided, judgement) {
+        let status = match (decided, judged) {
             (Some(decided), _) if decided.iter().any(|d| d.uid == review.uid) => counted(),
-            (_, Some(judgement)) => match judgement.not_counted.get(&review.uid) {
-                Some(why) => not_counted(why.reason(), why.message()),
+            (_, Some((judgement, question))) => match judgement.not_counted.get(&review.uid) {
+                Some(why) => not_counted(why.reason(), &why.message(question, review)),
                 None if decided.is_none() => counted(),
                 None => not_counted(ROUND_DECIDED.0, ROUND_DECIDED.1),
             },
             (_, None) => not_counted(NOTHING_TO_REVIEW.0, NOTHING_TO_REVIEW.1),
         };
-        write(
-            ctx,
-            &subject.key.namespace,
-            &review.name,
-            &review.uid,
-            status,
-        )
-        .await?;
+        let named = (review.name.as_str(), review.uid.as_str());
+        write(ctx, &subject.key.namespace, named, status).await?;
     }
     Ok(())
 }
@@ -89,18 +86,28 @@ pub async fn settle(ctx: &Context, subject: &Subject, facts: &Facts) -> Result<(
     let Some(last) = &facts.last else {
         return Ok(());
     };
-    let reviews = list(ctx, subject).await?;
+    let mut reviews = list(ctx, subject).await?;
     let mut decided: Vec<ReviewFact> = last
         .decision
         .as_ref()
         .map(|d| d.reviews.clone())
         .unwrap_or_default();
     decided.extend(last.outcome.iter().flat_map(|o| o.reviews.clone()));
-    let judgement = last.frozen().map(|frozen| {
-        let required = last.decision.as_ref().map_or(1, |d| d.required);
-        super::effects::review::judged(&frozen, required, &reviews)
-    });
-    show(ctx, subject, &reviews, judgement.as_ref(), Some(&decided)).await
+    let (Some(frozen), Some(quorum)) = (last.frozen(), last.decision.as_ref().map(|d| &d.quorum))
+    else {
+        return show(ctx, subject, &reviews, None, Some(&decided)).await;
+    };
+    evidence::bear_out(ctx, subject, &frozen, &mut reviews).await?;
+    let question = Question::of(&frozen, quorum);
+    let judgement = judge(&question, &reviews);
+    show(
+        ctx,
+        subject,
+        &reviews,
+        Some((&judgement, &question)),
+        Some(&decided),
+    )
+    .await
 }
 
 /// Where no reviews are awaited: one that came all the same learns why it does
@@ -131,94 +138,26 @@ pub async fn tell_closed(ctx: &Context, request: &AirlockRequest) -> Result<(), 
         let state = review.status.as_ref().and_then(|s| s.state);
         if of_it && state.is_none() {
             let status = not_counted(REQUEST_CLOSED.0, REQUEST_CLOSED.1);
-            write(
-                ctx,
-                &namespace,
-                &review.name_any(),
-                &review.uid().unwrap_or_default(),
-                status,
-            )
-            .await?;
+            let uid = review.uid().unwrap_or_default();
+            write(ctx, &namespace, (&review.name_any(), &uid), status).await?;
         }
     }
     Ok(())
-}
-
-fn counted() -> AirlockReviewStatus {
-    AirlockReviewStatus {
-        state: Some(ReviewState::Counted),
-        ..AirlockReviewStatus::default()
-    }
-}
-
-fn not_counted(reason: &str, message: &str) -> AirlockReviewStatus {
-    AirlockReviewStatus {
-        state: Some(ReviewState::NotCounted),
-        reason: Some(reason.to_owned()),
-        message: Some(message.to_owned()),
-        observed_time: None,
-    }
 }
 
 /// A review of a request that does not exist.
 pub async fn tell_unknown(ctx: &Context, review: &AirlockReview) -> Result<(), EffectError> {
     let status = not_counted(UNKNOWN_REQUEST.0, UNKNOWN_REQUEST.1);
     let namespace = review.namespace().unwrap_or_default();
-    write(
-        ctx,
-        &namespace,
-        &review.name_any(),
-        &review.uid().unwrap_or_default(),
-        status,
-    )
-    .await
+    let uid = review.uid().unwrap_or_default();
+    write(ctx, &namespace, (&review.name_any(), &uid), status).await
 }
 
 async fn write(
     ctx: &Context,
     namespace: &str,
-    name: &str,
-    uid: &str,
+    (name, uid): (&str, &str),
     status: AirlockReviewStatus,
 ) -> Result<(), EffectError> {
-    let api: Api<AirlockReview> = Api::namespaced(ctx.client.clone(), namespace);
-    let Some(live) = api.get_opt(name).await? else {
-        return Ok(());
-    };
-    let now = live.status.clone().unwrap_or_default();
-    let same =
-        now.state == status.state && now.reason == status.reason && now.message == status.message;
-    // What became of it in its own round stays, whatever digest is under review now.
-    let of_earlier_round =
-        now.state.is_some() && status.reason.as_deref() == Some(NotCounted::OtherDigest.reason());
-    if same || of_earlier_round || live.metadata.uid.as_deref() != Some(uid) {
-        return Ok(());
-    }
-    let status = AirlockReviewStatus {
-        observed_time: Some(Time(crate::api::condition::second(Timestamp::now()))),
-        ..status
-    };
-    let mut patch = json!({
-        "metadata": {"resourceVersion": live.metadata.resource_version},
-        "status": status,
-    });
-    if let Some(fields) = patch["status"].as_object_mut() {
-        // A merge patch removes what is null.
-        for field in ["reason", "message"] {
-            fields.entry(field).or_insert(serde_json::Value::Null);
-        }
-    }
-    match api
-        .patch_status(name, &PatchParams::default(), &Patch::Merge(&patch))
-        .await
-    {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// For status: why a review does not count.
-pub fn reason_of(judgement: &Judgement, uid: &str) -> Option<NotCounted> {
-    judgement.not_counted.get(uid).copied()
+    word::write::<AirlockReview>(ctx, namespace, name, uid, &status).await
 }

@@ -1,6 +1,7 @@
 //! Starts the controller: proof of the storage servers, watches, leadership.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
@@ -9,16 +10,17 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Mutex, Notify, broadcast, mpsc};
 
-use super::context::Context;
+use super::context::{Context, Memories};
 use super::error::EffectError;
 use super::hints::Hints;
 use super::reconcile::{error_policy, reconcile};
-use super::reviews;
-use crate::api::{AirlockPolicy, AirlockRequest, AirlockReview};
+use super::{actions, policies, reviews};
+use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
 use crate::config::Config;
 use crate::lease::Leadership;
+use crate::rules::{self, Verifier};
 use crate::shutdown;
 use crate::storage::{Identity, Release, Zones, connect, proof};
 
@@ -83,6 +85,14 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
     let policy_stream = trimmed::<AirlockPolicy>(&client).reflect(writer);
     let (review_store, writer) = reflector::store();
     let review_stream = trimmed::<AirlockReview>(&client).reflect(writer);
+    let (actions, writer) = reflector::store();
+    let action_stream = trimmed::<AirlockAction>(&client).reflect(writer);
+    let rules = Arc::new(Verifier::new(
+        client.clone(),
+        &options.namespace,
+        zones.records.bucket().clone(),
+        config.identity.rules.clone(),
+    ));
 
     // Watches run in every process, so that a new leader has its caches; what
     // they see is acted upon by the leader alone.
@@ -92,19 +102,25 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         controller: "trevor".into(),
         instance: Some(options.holder.clone()),
     };
-    let ctx = Arc::new(Context::new(
-        client.clone(),
-        config.clone(),
+    let ctx = Arc::new(Context {
+        client: client.clone(),
+        config: config.clone(),
         zones,
         release,
         signer,
         cluster,
-        policies.clone(),
-        review_store.clone(),
-        leadership.clone(),
-        Recorder::new(client, reporter),
-        wake.clone(),
-    ));
+        policies: policies.clone(),
+        reviews: review_store.clone(),
+        actions: actions.clone(),
+        requests: requests.clone(),
+        rules: Arc::clone(&rules),
+        leadership: leadership.clone(),
+        recorder: Recorder::new(client.clone(), reporter),
+        wake: wake.clone(),
+        releases: Mutex::default(),
+        background: std::sync::Mutex::default(),
+        memory: Memories::default(),
+    });
     let seen = request_seen.clone();
     tokio::spawn(
         request_stream
@@ -135,19 +151,41 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
     );
     let seen = request_seen.clone();
     let known = requests.clone();
+    let told = Arc::clone(&ctx);
+    tokio::spawn(
+        action_stream
+            .default_backoff()
+            .applied_objects()
+            .for_each(move |action| {
+                let (seen, known, told) = (seen.clone(), known.clone(), Arc::clone(&told));
+                async move {
+                    if let Ok(action) = action {
+                        action_seen(&action, &seen, &known, &told).await;
+                    }
+                }
+            }),
+    );
+    let seen = request_seen.clone();
+    let known = requests.clone();
+    let policy_changed = Arc::new(Notify::new());
+    let changed = Arc::clone(&policy_changed);
     tokio::spawn(
         policy_stream
             .default_backoff()
             .touched_objects()
             .for_each(move |policy| {
                 if policy.is_ok() {
-                    for request in known.state() {
-                        drop(seen.send(ObjectRef::from_obj(request.as_ref())));
-                    }
+                    look_at_all(&known, &seen);
+                    changed.notify_one();
                 }
                 std::future::ready(())
             }),
     );
+    tokio::spawn(watch_rules(
+        Arc::clone(&ctx),
+        request_seen.clone(),
+        policy_changed,
+    ));
     let seen = request_seen.clone();
     tokio::spawn(forward(woken, seen));
 
@@ -158,12 +196,13 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         requests.wait_until_ready().await.is_ok(),
         policies.wait_until_ready().await.is_ok(),
         review_store.wait_until_ready().await.is_ok(),
+        actions.wait_until_ready().await.is_ok(),
     ] {
         if !ready {
             tracing::warn!("a watch ended before it was in sync");
         }
     }
-    let hints = Hints::new(wake, requests.clone(), leadership.clone());
+    let hints = Hints::new(wake, requests.clone(), leadership.clone(), rules);
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, hints.router()).await {
             tracing::error!(%error, "the controller's listener stopped");
@@ -192,9 +231,7 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
             () = lost => tracing::warn!(term = claim.term, "leads no more"),
             () = &mut stop => return Ok(()),
         }
-        for (_, task) in ctx.releases.lock().await.drain() {
-            task.abort();
-        }
+        ctx.end_work().await;
     }
 }
 
@@ -271,6 +308,80 @@ async fn review_seen(
     };
     if let Err(error) = told {
         tracing::warn!(review = %review.name_any(), %error, "its author could not be told");
+    }
+}
+
+/// An action wakes the request that it is about; one that is about nothing is told so.
+async fn action_seen(
+    action: &AirlockAction,
+    seen: &broadcast::Sender<ObjectRef<AirlockRequest>>,
+    requests: &Store<AirlockRequest>,
+    ctx: &Context,
+) {
+    if action.status.as_ref().and_then(|s| s.state).is_some() {
+        return;
+    }
+    let namespace = action.namespace().unwrap_or_default();
+    if let Some(target) = actions::target(action, requests) {
+        drop(seen.send(target));
+    } else if ctx.claim().is_ok()
+        && let Err(error) = actions::tell_unknown(ctx, action).await
+    {
+        tracing::warn!(namespace, action = %action.name_any(), %error, "its author could not be told");
+    }
+}
+
+fn look_at_all(
+    requests: &Store<AirlockRequest>,
+    seen: &broadcast::Sender<ObjectRef<AirlockRequest>>,
+) {
+    for request in requests.state() {
+        drop(seen.send(ObjectRef::from_obj(request.as_ref())));
+    }
+}
+
+/// Verifies the admission rules: at once when one of them changes, and every now
+/// and then besides, since a probe alone shows that they are enforced. Shows what
+/// was found, and looks at all requests when it is another.
+async fn watch_rules(
+    ctx: Arc<Context>,
+    seen: broadcast::Sender<ObjectRef<AirlockRequest>>,
+    policy_changed: Arc<Notify>,
+) {
+    const EVERY: Duration = Duration::from_secs(30);
+    let changes = rules::watch::changes(&ctx.client);
+    tokio::pin!(changes);
+    let mut leadership = ctx.leadership.clone();
+    let mut shown = None;
+    loop {
+        let term = ctx.claim().ok().map(|claim| claim.term);
+        let pause = match ctx.rules.verify(term).await {
+            Ok(report) => {
+                if term.is_some() {
+                    if shown.as_ref() != Some(&(report.live(), report.epochs.len())) {
+                        shown = Some((report.live(), report.epochs.len()));
+                        look_at_all(&ctx.requests, &seen);
+                    }
+                    if let Err(error) = policies::show_all(&ctx, &report).await {
+                        tracing::warn!(%error, "the status of a policy could not be written");
+                    }
+                }
+                if !report.live() {
+                    tracing::warn!(problems = ?report.problems, "reviews wait: the admission rules are not those of the chart");
+                }
+                EVERY
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the admission rules could not be verified");
+                Duration::from_secs(2)
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = policy_changed.notified() => {}
+            Some(()) = changes.next() => {}
+            _ = leadership.acquired(), if term.is_none() => {}
+        }
     }
 }
 

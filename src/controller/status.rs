@@ -1,7 +1,9 @@
 //! The one place that writes a request's status: derived from the facts, with
 //! the resourceVersion of the object that was read, on failure too.
 
-use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::PostParams;
 use kube::runtime::events::{Event, EventType};
@@ -11,7 +13,6 @@ use super::context::Context;
 use super::effects::deliver;
 use super::error::EffectError;
 use super::reconcile::{Rest, Subject, refusal_of, seal_of};
-use super::reviews;
 use crate::api::condition::{self, reason};
 use crate::api::{
     AirlockRequest, AirlockRequestStatus, Approvals, AuditHead, FileSummary, ManifestSummary,
@@ -20,7 +21,7 @@ use crate::api::{
 use crate::audit::Head;
 use crate::domain::manifest::Frozen;
 use crate::domain::phase::{self, Facts, Round};
-use crate::domain::quorum::{Judgement, ReviewFact};
+use crate::domain::quorum::{NotCounted, ReviewFact};
 use crate::domain::{policy, rounds};
 
 /// Files and reviews that status shows.
@@ -50,7 +51,7 @@ pub async fn write(
         )
         .await?;
     }
-    let told = Told::of(subject, facts, advanced, &status);
+    let told = Told::of(subject, facts, advanced, &status, now);
     told.conditions(&mut status, subject.request.metadata.generation, now);
     if status == before {
         return Ok(());
@@ -94,6 +95,10 @@ async fn derive(
     status.attempts = (attempts > 0).then_some(attempts);
     let frozen = last.and_then(Round::frozen);
     describe(status, frozen.as_ref(), facts.previous.as_ref());
+    let seen = last.and_then(|last| last.seen.as_ref());
+    status.prior_releases_total = seen.map(|seen| seen.total).filter(|total| *total > 0);
+    status.prior_releases =
+        seen.map_or_else(Vec::new, |seen| seen.shown(&subject.key.namespace, SHOWN));
     status.policy = match (last.and_then(|l| l.seal.as_ref()), &subject.policy) {
         (Some(seal), _) => Some((&seal.policy).into()),
         (None, Ok(applied)) => Some((&applied.policy).into()),
@@ -158,7 +163,7 @@ fn describe(status: &mut AirlockRequestStatus, frozen: Option<&Frozen>, previous
             sha256: f.sha256.to_string(),
         })
         .collect();
-    status.changes = previous.map(|before| rounds::changes(before, frozen));
+    status.changes = previous.map(|before| rounds::changes(before, manifest));
 }
 
 fn votes(
@@ -176,29 +181,36 @@ fn votes(
             .iter()
             .filter(|r| r.decision == crate::api::ReviewDecision::Approve)
             .count();
+        let files = last
+            .and_then(Round::frozen)
+            .map_or(0, |f| int(f.manifest.files.len() as u64));
         status.reviews = decision
             .reviews
             .iter()
-            .map(|r| summary(r, None))
+            .map(|review| summary(review, None, files))
             .take(SHOWN)
             .collect();
-        (decision.required, int(yes as u64))
-    } else if let Some(judgement) = rest.and_then(|r| r.judgement.as_ref()) {
-        status.reviews = judgement
-            .counted
-            .iter()
-            .map(|r| summary(r, Some(judgement)))
+        (decision.quorum.required, int(yes as u64))
+    } else if let Some((rest, judgement)) = rest.and_then(|r| Some((r, r.judgement.as_ref()?))) {
+        status.reviews = latest(&rest.reviews)
+            .into_iter()
+            .map(|review| {
+                summary(
+                    review,
+                    judgement.not_counted.get(&review.uid).copied(),
+                    rest.files,
+                )
+            })
             .take(SHOWN)
             .collect();
-        (
-            rest.and_then(|r| r.required).unwrap_or(1),
-            judgement.approvals(),
-        )
+        (rest.required.unwrap_or(1), judgement.approvals())
     } else {
         status.reviews = Vec::new();
         let current = subject.policy.as_ref().ok().map(|a| &a.rules);
         let required = match (seal_of(facts), last.and_then(Round::frozen)) {
-            (Some(seal), Some(frozen)) => policy::required(&seal.rules, current, &frozen.manifest),
+            (Some(seal), Some(frozen)) => {
+                policy::quorum(&seal.rules, current, &frozen.manifest).required
+            }
             _ => current.map_or(0, |rules| rules.required(delegated)),
         };
         (required, 0)
@@ -210,8 +222,19 @@ fn votes(
     });
 }
 
-fn summary(review: &ReviewFact, judgement: Option<&Judgement>) -> ReviewSummary {
-    let why = judgement.and_then(|j| reviews::reason_of(j, &review.uid));
+/// The latest review of each reviewer.
+fn latest(reviews: &[ReviewFact]) -> Vec<&ReviewFact> {
+    let mut latest: BTreeMap<&str, &ReviewFact> = BTreeMap::new();
+    for review in reviews {
+        let slot = latest.entry(&review.reviewer).or_insert(review);
+        if (review.time, review.decision, &review.uid) > (slot.time, slot.decision, &slot.uid) {
+            *slot = review;
+        }
+    }
+    latest.into_values().collect()
+}
+
+fn summary(review: &ReviewFact, why: Option<NotCounted>, files: i64) -> ReviewSummary {
     ReviewSummary {
         reviewer: review.reviewer.clone(),
         name: review.name.clone(),
@@ -219,6 +242,8 @@ fn summary(review: &ReviewFact, judgement: Option<&Judgement>) -> ReviewSummary 
         manifest_digest: review.manifest_digest.clone(),
         counted: why.is_none(),
         reason: why.map(|w| w.reason().to_owned()),
+        viewed: review.viewed,
+        files,
     }
 }
 
@@ -230,7 +255,10 @@ struct Told {
     stalled: bool,
     busy: bool,
     frozen: bool,
-    waiting: Option<String>,
+    /// Reviews are awaited or cannot count: reason and message.
+    waiting: Option<(&'static str, String)>,
+    /// Whether the phase lasts too long, and since when it lasts.
+    overdue: Option<String>,
 }
 
 impl Told {
@@ -239,6 +267,7 @@ impl Told {
         facts: Option<&Facts>,
         advanced: &Result<Rest, EffectError>,
         status: &AirlockRequestStatus,
+        now: Timestamp,
     ) -> Self {
         let phase = status.phase.unwrap_or_default();
         let mut told = Self {
@@ -249,6 +278,7 @@ impl Told {
             busy: false,
             frozen: status.manifest.is_some(),
             waiting: None,
+            overdue: facts.and_then(|facts| overdue(facts, phase, now)),
         };
         match advanced {
             Err(error) => {
@@ -270,6 +300,9 @@ impl Told {
     ) {
         if let Some((word, message)) = &rest.stalled {
             (self.reason, self.message, self.stalled) = (word, message.clone(), true);
+            if subject.policy.is_err() {
+                self.waiting = Some((word, message.clone()));
+            }
             return;
         }
         let failure = facts
@@ -283,19 +316,31 @@ impl Told {
                 let votes = status.approvals.as_ref().map_or_else(String::new, |a| a.summary.clone());
                 let digest = status.manifest.as_ref().map_or("", |m| m.digest.as_str());
                 let message = format!("{votes} approvals; checkers create an AirlockReview that names manifestDigest {digest}");
-                self.waiting = Some(match &subject.policy {
-                    Ok(_) => message.clone(),
-                    Err(problem) => problem.to_string(),
-                });
+                let waits = rest.waits.clone();
+                let (word, said) = waits.unwrap_or((reason::IN_REVIEW, message.clone()));
+                self.waiting = Some((word, said));
                 (reason::IN_REVIEW, message)
             }
             Phase::ChangesRequested => match refusal {
+                Some(refusal) if refusal.reason == reason::RECALLED => {
+                    (reason::RECALLED, refusal.message.clone())
+                }
                 Some(refusal) => {
                     self.stalled = true;
-                    (reason::SUBMISSION_REFUSED, refusal.message.clone())
+                    let word = match refusal.reason.as_str() {
+                        reason::UPLOAD_EXPIRED => reason::UPLOAD_EXPIRED,
+                        _ => reason::SUBMISSION_REFUSED,
+                    };
+                    (word, refusal.message.clone())
                 }
                 None => {
                     let next = status.round.unwrap_or(0) + 1;
+                    let decided = facts.and_then(|f| f.last.as_ref()).and_then(|l| l.decision.as_ref());
+                    if decided.is_some_and(|d| d.recalled.is_some()) {
+                        let message = format!("its submitter took the round back; change what is to be changed, then set spec.submission to {next}");
+                        (self.reason, self.message) = (reason::RECALLED, message);
+                        return;
+                    }
                     (reason::CHANGES_REQUESTED, format!("read the reviews, change what they ask for, then set spec.submission to {next}"))
                 }
             },
@@ -371,8 +416,18 @@ impl Told {
             (
                 condition::REVIEWS_WAITING,
                 self.waiting.is_some(),
-                self.reason,
-                self.waiting.as_deref().unwrap_or(""),
+                self.waiting.as_ref().map_or(self.reason, |(word, _)| word),
+                self.waiting.as_ref().map_or("", |(_, message)| message),
+            ),
+            (
+                condition::OVERDUE,
+                self.overdue.is_some(),
+                if self.overdue.is_some() {
+                    reason::PHASE_LIMIT_EXCEEDED
+                } else {
+                    reason::IN_TIME
+                },
+                self.overdue.as_deref().unwrap_or(""),
             ),
         ];
         for (kind, holds, word, message) in rows {
@@ -387,6 +442,26 @@ impl Told {
             );
         }
     }
+}
+
+/// When the phase lasts longer than the policy of its round allows.
+pub fn limit_of(facts: &Facts, phase: Phase) -> Option<Timestamp> {
+    let last = facts.last.as_ref()?;
+    let rules = &last.seal.as_ref()?.rules;
+    let (since, seconds) = match phase {
+        Phase::InReview => (last.seal.as_ref()?.time, rules.in_review_limit_seconds),
+        Phase::Approved | Phase::Releasing => {
+            (last.decision.as_ref()?.time, rules.releasing_limit_seconds)
+        }
+        _ => return None,
+    };
+    since.checked_add(SignedDuration::from_secs(seconds)).ok()
+}
+
+fn overdue(facts: &Facts, phase: Phase, now: Timestamp) -> Option<String> {
+    let limit = limit_of(facts, phase)?;
+    let since = condition::second(limit);
+    (now >= limit).then(|| format!("{phase} lasts longer than the policy allows, since {since}; look at what the conditions wait for"))
 }
 
 fn waiting_for(missing: Option<&[String]>) -> String {

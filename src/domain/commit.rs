@@ -8,7 +8,7 @@ use super::canonical;
 use super::digest::Sha256Hex;
 use super::manifest::{Frozen, Manifest, PolicyRef};
 use super::policy::Rules;
-use super::quorum::ReviewFact;
+use super::quorum::{Quorum, ReviewFact};
 use super::receipt::{Content, Receipt};
 use crate::api::{Direction, Publisher};
 
@@ -42,7 +42,32 @@ pub struct Seal {
     pub policy: PolicyRef,
     /// What it said then.
     pub rules: Rules,
+    /// Why no more uploads are taken.
+    pub because: SealedBecause,
     /// When it was sealed.
+    pub time: Timestamp,
+}
+
+/// Why a round was sealed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SealedBecause {
+    /// Every declared file is there.
+    Complete,
+    /// They did not arrive in time.
+    UploadExpired,
+    /// The submitter took the round back to change it.
+    Recalled(Recall),
+    /// The request was taken back for good.
+    Withdrawn,
+}
+
+/// `submitted.json`: since when a round waits for its files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Submitted {
+    /// The round.
+    pub round: i64,
+    /// When it was first seen to wait.
     pub time: Timestamp,
 }
 
@@ -68,6 +93,9 @@ pub struct Refusal {
     pub message: String,
     /// The uploads that stood, which the next round starts from.
     pub listing: Vec<Receipt>,
+    /// Who took the round back before it was frozen, if the submitter did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recalled: Option<Recall>,
     /// The digest of the last manifest of this request, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Sha256Hex>,
@@ -144,13 +172,32 @@ pub struct Decision {
     pub manifest_digest: Option<Sha256Hex>,
     /// The policy that applied.
     pub policy: PolicyRef,
-    /// Approvals that it asked for.
-    pub required: i64,
+    /// What it asked for.
+    pub quorum: Quorum,
     /// The reviews that counted.
     pub reviews: Vec<ReviewFact>,
+    /// Who took the round back before it was decided, if the submitter did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recalled: Option<Recall>,
     /// What the release needs of the policy.
     pub terms: Terms,
     /// When it was decided; the times in the zip are this.
+    pub time: Timestamp,
+}
+
+/// The submitter took a round back to change it (AirlockAction `Recall`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Recall {
+    /// Name of the AirlockAction.
+    pub action: String,
+    /// Its uid.
+    pub uid: String,
+    /// Who.
+    pub actor: String,
+    /// The round that is taken back.
+    pub round: i64,
+    /// When the action was created.
     pub time: Timestamp,
 }
 

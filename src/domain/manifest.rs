@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::digest::{Crc32, Sha256Hex};
-use crate::api::{Author, Delivery, Direction, OutputType};
+use crate::api::{Author, Changes, Delivery, Direction, OutputType};
 
 /// Which policy applied, and the digest of what it said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,9 @@ pub struct Manifest {
     /// The digest of the last manifest of this request, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Sha256Hex>,
+    /// What changed against that manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Changes>,
     /// One line: what this is.
     pub title: String,
     /// Why it should cross.

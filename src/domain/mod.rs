@@ -5,10 +5,12 @@
 //! every rule is a function from facts to one decision, so that each can be
 //! tested as a table.
 
+pub mod action;
 pub mod canonical;
 pub mod commit;
 pub mod declared;
 pub mod digest;
+pub mod epoch;
 pub mod manifest;
 pub mod media_type;
 pub mod names;
@@ -17,4 +19,5 @@ pub mod policy;
 pub mod quorum;
 pub mod receipt;
 pub mod rounds;
+pub mod seen;
 pub mod texts;

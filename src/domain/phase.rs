@@ -2,9 +2,10 @@
 
 use super::commit::{
     Attempt, AttemptFailure, Closed, ClosedAs, Decision, Freeze, Outcome, OutcomeKind, Owner,
-    Revoked, Seal, Verdict,
+    Revoked, Seal, SealedBecause, Verdict,
 };
 use super::manifest::Frozen;
+use super::seen::Seen;
 use crate::api::Phase;
 use crate::api::condition::reason;
 
@@ -17,6 +18,10 @@ pub struct Round {
     pub seal: Option<Seal>,
     /// Manifest or refusal.
     pub freeze: Option<Freeze>,
+    /// What of it was seen before.
+    pub seen: Option<Seen>,
+    /// Whether later rounds will find it so.
+    pub indexed: bool,
     /// What was decided.
     pub decision: Option<Decision>,
     /// Tries to release.
@@ -49,6 +54,25 @@ pub struct Wish {
     pub submission: i64,
     /// `spec.withdrawn`, or the resource is being deleted.
     pub stop: bool,
+    /// The round that the submitter takes back to change it.
+    pub recall: Option<i64>,
+}
+
+impl Wish {
+    fn recalls(self, round: i64) -> bool {
+        self.recall == Some(round)
+    }
+}
+
+/// Why a round is sealed, or refused at its freeze, whatever its files are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The request is taken back for good.
+    Withdrawn,
+    /// The round is taken back to be changed.
+    Recalled,
+    /// Its files did not arrive in time.
+    UploadExpired,
 }
 
 /// How a round ended.
@@ -141,17 +165,24 @@ pub enum Next {
         /// The round.
         round: i64,
     },
-    /// Seal the round at once, because the request is taken back.
-    SealToWithdraw {
+    /// Seal the round at once, because it is taken back.
+    Seal {
         /// The round.
         round: i64,
+        /// How.
+        ended: Ended,
     },
     /// Freeze the sealed round.
     Freeze {
         /// The round.
         round: i64,
-        /// Because the request is taken back.
-        withdraw: bool,
+        /// Refuse it, and why.
+        refuse: Option<Ended>,
+    },
+    /// Commit that the frozen round is returned, because its submitter asks.
+    Recall {
+        /// The round.
+        round: i64,
     },
     /// Commit that the refused round is withdrawn.
     Withdraw {
@@ -196,9 +227,12 @@ pub fn next(facts: &Facts, wish: Wish) -> Next {
         None => match (&last.freeze, last.approved()) {
             (None, _) => Next::Freeze {
                 round,
-                withdraw: wish.stop,
+                refuse: refuse(last, wish),
             },
             (Some(Freeze::Refusal(_)), _) => Next::Withdraw { round },
+            (Some(Freeze::Manifest(_)), false) if wish.recalls(round) && !wish.stop => {
+                Next::Recall { round }
+            }
             (Some(Freeze::Manifest(_)), false) => Next::Review { round },
             (Some(Freeze::Manifest(_)), true) => Next::Release { round },
         },
@@ -208,11 +242,34 @@ pub fn next(facts: &Facts, wish: Wish) -> Next {
 fn open(ended: i64, wish: Wish) -> Next {
     let round = wish.submission.max(ended + 1);
     if wish.stop {
-        Next::SealToWithdraw { round }
-    } else if wish.submission > ended {
-        Next::Gather { round }
-    } else {
+        Next::Seal {
+            round,
+            ended: Ended::Withdrawn,
+        }
+    } else if wish.submission <= ended {
         Next::Rest
+    } else if wish.recalls(round) {
+        Next::Seal {
+            round,
+            ended: Ended::Recalled,
+        }
+    } else {
+        Next::Gather { round }
+    }
+}
+
+/// What the seal says of the round, or what was asked since.
+fn refuse(sealed: &Round, wish: Wish) -> Option<Ended> {
+    if wish.stop {
+        return Some(Ended::Withdrawn);
+    }
+    match sealed.seal.as_ref().map(|seal| &seal.because) {
+        Some(SealedBecause::Withdrawn) => Some(Ended::Withdrawn),
+        Some(SealedBecause::Recalled(_)) => Some(Ended::Recalled),
+        Some(SealedBecause::UploadExpired) => Some(Ended::UploadExpired),
+        Some(SealedBecause::Complete) | None => {
+            wish.recalls(sealed.round).then_some(Ended::Recalled)
+        }
     }
 }
 

@@ -7,13 +7,20 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::api::{Direction, Publisher, ReviewDecision};
-use crate::domain::commit::{PackageFact, Refusal, Terms};
+use crate::domain::commit::{PackageFact, Recall, Refusal, SealedBecause, Terms};
 use crate::domain::digest::Sha256Hex;
 use crate::domain::manifest::{Manifest, PolicyRef};
 use crate::domain::policy::Rules;
-use crate::domain::quorum::{Question, ReviewFact, approve, judge};
+use crate::domain::quorum::{Question, Quorum, ReviewFact, approve, judge};
 
-const REQUIRED: i64 = 2;
+const QUORUM: Quorum = Quorum {
+    required: 2,
+    reviewers: None,
+    require_viewed: false,
+};
+
+/// Whose reviews are made while the admission rules are away.
+const FORGED: &str = "mallory";
 
 #[derive(Clone, Debug, Default)]
 struct Store {
@@ -29,6 +36,7 @@ struct World {
     store: Store,
     submission: i64,
     stop: bool,
+    recall: Option<i64>,
     files: bool,
     reviews: Vec<ReviewFact>,
     /// What each leader observed: facts, wish, reviews.
@@ -64,6 +72,7 @@ fn manifest(round: i64) -> Manifest {
         created_by: None,
         policy: policy(),
         previous: None,
+        changes: None,
         title: "t".into(),
         description: String::new(),
         authors: Vec::new(),
@@ -87,6 +96,7 @@ impl World {
         Wish {
             submission: self.submission,
             stop: self.stop,
+            recall: self.recall,
         }
     }
 
@@ -113,6 +123,13 @@ impl World {
             world.stop = true;
             next.push(world);
         }
+        if matches!(phase, Phase::Submitted | Phase::InReview)
+            && self.recall != Some(self.submission)
+        {
+            let mut world = self.clone();
+            world.recall = Some(self.submission);
+            next.push(world);
+        }
         if !self.files {
             let mut world = self.clone();
             world.files = true;
@@ -123,6 +140,7 @@ impl World {
                 ("alice", ReviewDecision::Approve),
                 ("bob", ReviewDecision::Approve),
                 ("carol", ReviewDecision::Approve),
+                (FORGED, ReviewDecision::Approve),
                 ("bob", ReviewDecision::RequestChanges),
                 ("carol", ReviewDecision::Reject),
             ] {
@@ -138,6 +156,8 @@ impl World {
                     decision: what,
                     manifest_digest: frozen.digest.to_string(),
                     time: Timestamp::UNIX_EPOCH,
+                    viewed: 0,
+                    epoch: (who != FORGED).then_some(1),
                 });
                 next.push(world);
             }
@@ -173,17 +193,30 @@ impl World {
         let now = Timestamp::UNIX_EPOCH;
         match step {
             Next::Rest => return None,
-            Next::Gather { round } | Next::SealToWithdraw { round } => {
+            Next::Gather { round } | Next::Seal { round, .. } => {
+                let because = match step {
+                    Next::Seal {
+                        ended: Ended::Recalled,
+                        ..
+                    } => SealedBecause::Recalled(recall(round)),
+                    Next::Seal { .. } => SealedBecause::Withdrawn,
+                    _ if files => SealedBecause::Complete,
+                    _ => SealedBecause::UploadExpired,
+                };
                 let mut slot = round_of(store, round);
                 slot.seal.get_or_insert(Seal {
                     round,
                     policy: policy(),
                     rules: Rules::of(Direction::Egress, None),
+                    because,
                     time: now,
                 });
                 store.rounds.insert(round, slot);
             }
-            Next::Freeze { round, withdraw } => {
+            Next::Freeze {
+                round,
+                refuse: ended,
+            } => {
                 let mut slot = round_of(store, round);
                 let refuse = |reason: &str| {
                     Freeze::Refusal(Refusal {
@@ -191,21 +224,25 @@ impl World {
                         reason: reason.into(),
                         message: String::new(),
                         listing: Vec::new(),
+                        recalled: None,
                         previous: None,
                     })
                 };
-                slot.freeze.get_or_insert(if withdraw {
-                    refuse(reason::WITHDRAWN)
-                } else if files {
-                    Freeze::Manifest(Box::new(manifest(round)))
-                } else {
-                    refuse(reason::SUBMISSION_REFUSED)
+                slot.freeze.get_or_insert(match ended {
+                    Some(Ended::Withdrawn) => refuse(reason::WITHDRAWN),
+                    Some(Ended::Recalled) => refuse(reason::RECALLED),
+                    Some(Ended::UploadExpired) => refuse(reason::UPLOAD_EXPIRED),
+                    None if files => Freeze::Manifest(Box::new(manifest(round))),
+                    None => refuse(reason::SUBMISSION_REFUSED),
                 });
                 store.rounds.insert(round, slot);
             }
-            Next::Withdraw { round } | Next::Review { round } => {
+            Next::Withdraw { round } | Next::Recall { round } | Next::Review { round } => {
+                let recalled = matches!(step, Next::Recall { .. });
                 let verdict = if wish.stop {
                     Some((Verdict::Withdrawn, Vec::new()))
+                } else if recalled {
+                    Some((Verdict::Returned, Vec::new()))
                 } else {
                     frozen.as_ref().and_then(|frozen| {
                         let judged = judge(&question(&frozen.digest), &reviews);
@@ -219,8 +256,9 @@ impl World {
                     verdict,
                     manifest_digest: frozen.map(|f| f.digest),
                     policy: policy(),
-                    required: REQUIRED,
+                    quorum: QUORUM,
                     reviews,
+                    recalled: recalled.then(|| recall(round)),
                     terms: terms(),
                     time: now,
                 });
@@ -297,6 +335,7 @@ impl World {
                 .filter(|r| {
                     r.decision == ReviewDecision::Approve
                         && r.reviewer != "alice"
+                        && r.epoch.is_some()
                         && r.manifest_digest == frozen.digest.as_str()
                 })
                 .map(|r| r.reviewer.as_str())
@@ -344,7 +383,18 @@ fn question(digest: &Sha256Hex) -> Question<'_> {
         digest,
         submitter: "alice",
         created_by: None,
-        required: REQUIRED,
+        quorum: &QUORUM,
+        files: 0,
+    }
+}
+
+fn recall(round: i64) -> Recall {
+    Recall {
+        action: "recall".into(),
+        uid: "a".into(),
+        actor: "alice".into(),
+        round,
+        time: Timestamp::UNIX_EPOCH,
     }
 }
 

@@ -1,12 +1,20 @@
 //! Which policy applies to a request, what it says, and what breaks it.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::canonical;
+use super::declared;
 use super::digest::Sha256Hex;
 use super::manifest::{Manifest, PolicyRef};
+use super::quorum::Quorum;
 use super::receipt::Receipt;
-use crate::api::{AirlockPolicy, CrateRules, Direction, DirectionRules};
+use crate::api::condition::reason;
+use crate::api::{
+    AirlockPolicy, ContextField, CrateRules, DeclaredFile, Direction, DirectionRules,
+    RequireViewed, ReviewersType,
+};
 
 /// 5 TiB, the largest object of S3.
 pub const MAX_BYTES: i64 = 5_497_558_138_880;
@@ -22,6 +30,12 @@ pub struct Rules {
     pub required_approvals: i64,
     /// Approvals more, where a delegate created the request.
     pub delegated_extra_approvals: i64,
+    /// Whose reviews count; none: of everybody with the permission.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reviewers: Option<BTreeSet<String>>,
+    /// An approval counts only of who has read every file.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub require_viewed: bool,
     /// Files of a round.
     pub max_files: i64,
     /// Bytes of one file.
@@ -31,6 +45,12 @@ pub struct Rules {
     /// Extensions that names may have, in lower case; empty: any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_extensions: Vec<String>,
+    /// What must be said of every file.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub required_context: BTreeSet<ContextField>,
+    /// Domains to which mail may go; empty: none.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub recipient_domains: BTreeSet<String>,
     /// Seconds that a URL lives; none: configuration's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url_ttl_seconds: Option<i64>,
@@ -42,6 +62,23 @@ pub struct Rules {
     pub release_retention_seconds: Option<i64>,
     /// Seconds that a submission waits for its files.
     pub submitted_seconds: i64,
+    /// Seconds that a draft, a returned or a failed request may rest.
+    pub idle_seconds: i64,
+    /// Seconds after which a review is overdue.
+    pub in_review_limit_seconds: i64,
+    /// Seconds after which a release is overdue.
+    pub releasing_limit_seconds: i64,
+    /// Requests of the namespace that are not closed.
+    pub max_open_requests: i64,
+    /// Bytes of the namespace in quarantine; none: unlimited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_stored_bytes: Option<i64>,
+    /// Who is told; none: configuration's channels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<BTreeSet<String>>,
+    /// Seconds that closed requests stay in the API; none: for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_seconds: Option<i64>,
     /// What the crate says.
     #[serde(rename = "crate")]
     pub crate_: CrateRules,
@@ -69,6 +106,33 @@ pub enum PolicyProblem {
         "AirlockPolicies {0} and {1} both apply to namespace {2}; a cluster admin removes it from one"
     )]
     Conflict(String, String, String),
+    /// Its quorum cannot be reached for this request.
+    #[error(
+        "AirlockPolicy {policy} asks for {required} approvals and names {eligible} reviewers who may review this request{}; a cluster admin names more, or asks for fewer",
+        if *.submitter_listed { " (its submitter is among those named, and does not review it)" } else { "" }
+    )]
+    Impossible {
+        /// Which policy.
+        policy: String,
+        /// Approvals that it asks for.
+        required: i64,
+        /// Reviewers whose word could count.
+        eligible: usize,
+        /// Whether the submitter is one of those named.
+        submitter_listed: bool,
+    },
+}
+
+impl PolicyProblem {
+    /// One CamelCase word, for conditions.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::None(_) => reason::NO_POLICY,
+            Self::Conflict(..) => reason::CONFLICTING_POLICIES,
+            Self::Impossible { .. } => reason::IMPOSSIBLE_POLICY,
+        }
+    }
 }
 
 impl Rules {
@@ -76,6 +140,7 @@ impl Rules {
     #[must_use]
     pub fn of(direction: Direction, rules: Option<&DirectionRules>) -> Self {
         let r = rules.cloned().unwrap_or_default();
+        let limits = r.phase_limits.unwrap_or_default();
         let (approvals, ttl) = match direction {
             Direction::Egress => (2, None),
             Direction::Ingress => (1, Some(3600)),
@@ -83,14 +148,33 @@ impl Rules {
         Self {
             required_approvals: r.required_approvals.unwrap_or(approvals),
             delegated_extra_approvals: r.delegated_extra_approvals.unwrap_or(1),
+            reviewers: r.reviewers.and_then(|reviewers| match reviewers.r#type {
+                ReviewersType::Permission => None,
+                ReviewersType::Listed => {
+                    Some(reviewers.users.unwrap_or_default().into_iter().collect())
+                }
+            }),
+            require_viewed: r.require_viewed == Some(RequireViewed::All),
             max_files: r.max_files.unwrap_or(MAX_FILES),
             max_file_bytes: r.max_file_bytes.unwrap_or(MAX_BYTES),
             max_total_bytes: r.max_total_bytes.unwrap_or(MAX_BYTES),
             allowed_extensions: r.allowed_extensions.unwrap_or_default(),
+            required_context: set(r.required_context),
+            recipient_domains: set(r.recipient_domains),
             url_ttl_seconds: r.url_ttl_seconds.or(ttl),
             quarantine_retention_seconds: r.quarantine_retention_days.map(|d| d * DAY),
             release_retention_seconds: r.release_retention_days.map(|d| d * DAY),
             submitted_seconds: r.submitted_days.unwrap_or(7) * DAY,
+            idle_seconds: r.idle_days.unwrap_or(30) * DAY,
+            in_review_limit_seconds: limits.in_review.unwrap_or(5 * DAY),
+            releasing_limit_seconds: limits.releasing.unwrap_or(3600),
+            max_open_requests: r.max_open_requests.unwrap_or(200),
+            max_stored_bytes: r.max_stored_bytes,
+            channels: r
+                .notifications
+                .and_then(|n| n.channels)
+                .map(|c| set(Some(c))),
+            history_seconds: r.history_days.map(|d| d * DAY),
             crate_: r.crate_.unwrap_or_default(),
         }
     }
@@ -137,6 +221,44 @@ impl Rules {
         found
     }
 
+    /// What is not said that must be said of every file, and mail that may not go
+    /// where it is to go; the first few, for people.
+    #[must_use]
+    pub fn texts_missing(
+        &self,
+        declared: &[DeclaredFile],
+        recipients: &[String],
+        files: &[Receipt],
+    ) -> Vec<String> {
+        let mut found = Vec::new();
+        for file in files {
+            let said = declared::covering(declared, &file.path);
+            for field in &self.required_context {
+                if !said.is_some_and(|said| says(said, *field)) {
+                    let name = field_name(*field);
+                    found.push(format!(
+                        "{} has no {name}, which the policy asks for; declare the file in spec.files with it",
+                        file.path
+                    ));
+                }
+            }
+            if found.len() > 5 {
+                break;
+            }
+        }
+        for recipient in recipients {
+            let domain = recipient.rsplit('@').next().unwrap_or_default();
+            if !self.recipient_domains.contains(&domain.to_lowercase()) {
+                found.push(format!(
+                    "mail to {recipient} is not allowed by the policy (its domains: {})",
+                    join(&self.recipient_domains)
+                ));
+            }
+        }
+        found.truncate(5);
+        found
+    }
+
     /// What one file breaks, by its name and size.
     #[must_use]
     pub fn breach_of(&self, path: &str, size: i64) -> Option<String> {
@@ -156,6 +278,38 @@ impl Rules {
             ));
         }
         None
+    }
+}
+
+fn set<T: Ord>(list: Option<Vec<T>>) -> BTreeSet<T> {
+    list.unwrap_or_default().into_iter().collect()
+}
+
+fn join(names: &BTreeSet<String>) -> String {
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    names.iter().cloned().collect::<Vec<_>>().join(", ")
+}
+
+fn says(file: &DeclaredFile, field: ContextField) -> bool {
+    let text = |text: &Option<String>| text.as_ref().is_some_and(|t| !t.trim().is_empty());
+    match field {
+        ContextField::Description => text(&file.description),
+        ContextField::Justification => text(&file.justification),
+        ContextField::SuppressionNotes => text(&file.suppression_notes),
+        ContextField::OutputType => file.output_type.is_some(),
+        ContextField::Statbarn => text(&file.statbarn),
+    }
+}
+
+fn field_name(field: ContextField) -> &'static str {
+    match field {
+        ContextField::Description => "description",
+        ContextField::Justification => "justification",
+        ContextField::SuppressionNotes => "suppressionNotes",
+        ContextField::OutputType => "outputType",
+        ContextField::Statbarn => "statbarn",
     }
 }
 
@@ -211,14 +365,43 @@ pub fn applied<'a>(
     }
 }
 
-/// Approvals that a frozen manifest needs: the stricter of what the policy said
-/// at the seal and what it says now.
+/// What a frozen manifest needs: the stricter of what the policy said at the
+/// seal and what it says now.
 #[must_use]
-pub fn required(sealed: &Rules, current: Option<&Rules>, manifest: &Manifest) -> i64 {
+pub fn quorum(sealed: &Rules, current: Option<&Rules>, manifest: &Manifest) -> Quorum {
     let delegated = manifest.created_by.is_some();
-    sealed
-        .required(delegated)
-        .max(current.map_or(0, |rules| rules.required(delegated)))
+    let now = current.unwrap_or(sealed);
+    Quorum {
+        required: sealed.required(delegated).max(now.required(delegated)),
+        reviewers: match (&sealed.reviewers, &now.reviewers) {
+            (Some(then), Some(now)) => Some(then.intersection(now).cloned().collect()),
+            (Some(one), None) | (None, Some(one)) => Some(one.clone()),
+            (None, None) => None,
+        },
+        require_viewed: sealed.require_viewed || now.require_viewed,
+    }
+}
+
+/// Why a quorum can never be reached for a request, if so.
+#[must_use]
+pub fn impossible(
+    policy: &PolicyRef,
+    quorum: &Quorum,
+    manifest: &Manifest,
+) -> Option<PolicyProblem> {
+    let listed = quorum.reviewers.as_ref()?;
+    let excluded = |user: &&String| {
+        **user == manifest.submitter || Some(user.as_str()) == manifest.created_by.as_deref()
+    };
+    let eligible = listed.iter().filter(|user| !excluded(user)).count();
+    (i64::try_from(eligible).unwrap_or(i64::MAX) < quorum.required).then(|| {
+        PolicyProblem::Impossible {
+            policy: policy.name.clone(),
+            required: quorum.required,
+            eligible,
+            submitter_listed: eligible < listed.len(),
+        }
+    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! [`Approved`] manifest from a stored decision by judging it again; there is no
 //! other way to make one, and the release bucket takes nothing else (DESIGN §1.1).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,26 @@ pub struct ReviewFact {
     pub manifest_digest: String,
     /// When the review was created, to the second.
     pub time: Timestamp,
+    /// Files of the manifest that the reviewer had read whole.
+    pub viewed: i64,
+    /// The epoch in which the admission rules were proved live when it was made;
+    /// none: it was not, and anybody may have made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<i64>,
+}
+
+/// What it takes, by the policy; fixed by the decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Quorum {
+    /// Distinct approvals; below 1 counts as 1.
+    pub required: i64,
+    /// Whose reviews count; none: of everybody whom admission let review.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reviewers: Option<BTreeSet<String>>,
+    /// An approval counts only of who has read every file.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub require_viewed: bool,
 }
 
 /// Why a review does not count.
@@ -40,8 +60,14 @@ pub enum NotCounted {
     OtherDigest,
     /// The submitter, or whoever created the request, does not review.
     Submitter,
+    /// The policy names the reviewers, and this is none of them.
+    NotAmongReviewers,
     /// The same reviewer made a later one.
     Superseded,
+    /// The policy wants every file read before an approval.
+    NotViewed,
+    /// It was made while the admission rules were not proved live.
+    OutsideEpoch,
     /// It does not say who reviews.
     NoReviewer,
 }
@@ -53,21 +79,37 @@ impl NotCounted {
         match self {
             Self::OtherDigest => "OtherDigest",
             Self::Submitter => "Submitter",
+            Self::NotAmongReviewers => "NotAmongReviewers",
             Self::Superseded => "Superseded",
+            Self::NotViewed => "NotViewed",
+            Self::OutsideEpoch => "OutsideEpoch",
             Self::NoReviewer => "NoReviewer",
         }
     }
 
     /// What to do, for its author.
     #[must_use]
-    pub fn message(self) -> &'static str {
+    pub fn message(self, question: &Question<'_>, review: &ReviewFact) -> String {
         match self {
-            Self::OtherDigest => {
-                "it names another manifest than the one under review; look at status.manifest.digest of the request and review that"
+            Self::OtherDigest => format!(
+                "it names another manifest than the one under review, whose digest is {}; look at what changed (status.changes of the request) and create a review that names this digest",
+                question.digest
+            ),
+            Self::Submitter => {
+                "who submits or creates a request does not review it; somebody else has to".into()
             }
-            Self::Submitter => "who submits or creates a request does not review it",
-            Self::Superseded => "the same reviewer made a later review, which counts instead",
-            Self::NoReviewer => "it does not say who reviews",
+            Self::NotAmongReviewers => {
+                "the policy names who reviews here, and not you; ask one of those, or a cluster admin to name you".into()
+            }
+            Self::Superseded => "the same reviewer made a later review, which counts instead".into(),
+            Self::NotViewed => format!(
+                "the policy wants every file read before an approval, and you have read {} of {} whole; read the rest through the gateway (GET content), and this review counts by itself",
+                review.viewed, question.files
+            ),
+            Self::OutsideEpoch => {
+                "it was made while the admission rules were not proved to be in force; create it again once they are (condition RulesLive of the AirlockPolicy)".into()
+            }
+            Self::NoReviewer => "it does not say who reviews; create it again".into(),
         }
     }
 }
@@ -81,8 +123,24 @@ pub struct Question<'a> {
     pub submitter: &'a str,
     /// The delegate who created the request, if one did.
     pub created_by: Option<&'a str>,
-    /// Approvals that are needed; below 1 counts as 1.
-    pub required: i64,
+    /// What it takes.
+    pub quorum: &'a Quorum,
+    /// Files of the manifest.
+    pub files: i64,
+}
+
+impl<'a> Question<'a> {
+    /// About a frozen manifest.
+    #[must_use]
+    pub fn of(frozen: &'a Frozen, quorum: &'a Quorum) -> Self {
+        Self {
+            digest: &frozen.digest,
+            submitter: &frozen.manifest.submitter,
+            created_by: frozen.manifest.created_by.as_deref(),
+            quorum,
+            files: i64::try_from(frozen.manifest.files.len()).unwrap_or(i64::MAX),
+        }
+    }
 }
 
 /// What the reviews say together.
@@ -114,6 +172,10 @@ impl Judgement {
 /// One Reject rejects, one RequestChanges returns, the quorum of distinct
 /// reviewers approves; of one reviewer's reviews the last counts, and in a tie
 /// the stricter (DESIGN §2).
+///
+/// A review that was made while the admission rules were not proved live counts
+/// for nothing; but where it takes back what its reviewer said before, that no
+/// longer counts either.
 #[must_use]
 pub fn judge(question: &Question<'_>, reviews: &[ReviewFact]) -> Judgement {
     let mut not_counted = BTreeMap::new();
@@ -121,7 +183,9 @@ pub fn judge(question: &Question<'_>, reviews: &[ReviewFact]) -> Judgement {
     for review in reviews {
         if let Some(why) = why_not(question, review) {
             not_counted.insert(review.uid.clone(), why);
-            continue;
+            if why != NotCounted::OutsideEpoch || review.decision == ReviewDecision::Approve {
+                continue;
+            }
         }
         let slot = last.entry(review.reviewer.as_str()).or_insert(review);
         if review.uid == slot.uid {
@@ -134,9 +198,15 @@ pub fn judge(question: &Question<'_>, reviews: &[ReviewFact]) -> Judgement {
         } else {
             review
         };
-        not_counted.insert(loser.uid.clone(), NotCounted::Superseded);
+        not_counted
+            .entry(loser.uid.clone())
+            .or_insert(NotCounted::Superseded);
     }
-    let counted: Vec<ReviewFact> = last.into_values().cloned().collect();
+    let counted: Vec<ReviewFact> = last
+        .into_values()
+        .filter(|review| !not_counted.contains_key(&review.uid))
+        .cloned()
+        .collect();
     let mut judgement = Judgement {
         verdict: None,
         counted,
@@ -147,7 +217,7 @@ pub fn judge(question: &Question<'_>, reviews: &[ReviewFact]) -> Judgement {
         Some(Verdict::Rejected)
     } else if says(ReviewDecision::RequestChanges) {
         Some(Verdict::Returned)
-    } else if judgement.approvals() >= question.required.max(1) {
+    } else if judgement.approvals() >= question.quorum.required.max(1) {
         Some(Verdict::Approved)
     } else {
         None
@@ -156,14 +226,21 @@ pub fn judge(question: &Question<'_>, reviews: &[ReviewFact]) -> Judgement {
 }
 
 fn why_not(question: &Question<'_>, review: &ReviewFact) -> Option<NotCounted> {
-    if review.reviewer.is_empty() {
+    let reviewer = review.reviewer.as_str();
+    let listed = question.quorum.reviewers.as_ref();
+    let unread = question.quorum.require_viewed && review.viewed < question.files;
+    if reviewer.is_empty() {
         Some(NotCounted::NoReviewer)
-    } else if review.reviewer == question.submitter
-        || Some(review.reviewer.as_str()) == question.created_by
-    {
+    } else if reviewer == question.submitter || Some(reviewer) == question.created_by {
         Some(NotCounted::Submitter)
+    } else if listed.is_some_and(|listed| !listed.contains(reviewer)) {
+        Some(NotCounted::NotAmongReviewers)
     } else if review.manifest_digest != question.digest.as_str() {
         Some(NotCounted::OtherDigest)
+    } else if review.epoch.is_none() {
+        Some(NotCounted::OutsideEpoch)
+    } else if unread && review.decision == ReviewDecision::Approve {
+        Some(NotCounted::NotViewed)
     } else {
         None
     }
@@ -215,12 +292,7 @@ pub fn approve(frozen: Frozen, decision: &Decision) -> Result<Approved<Frozen>, 
     {
         return Err(NotApproved::OtherManifest);
     }
-    let question = Question {
-        digest: &frozen.digest,
-        submitter: &frozen.manifest.submitter,
-        created_by: frozen.manifest.created_by.as_deref(),
-        required: decision.required,
-    };
+    let question = Question::of(&frozen, &decision.quorum);
     if judge(&question, &decision.reviews).verdict != Some(Verdict::Approved) {
         return Err(NotApproved::NoQuorum);
     }
@@ -247,19 +319,31 @@ mod tests {
             decision,
             manifest_digest: digest.to_string(),
             time: Timestamp::from_second(second).unwrap(),
+            viewed: 3,
+            epoch: Some(1),
+        }
+    }
+
+    fn two() -> Quorum {
+        Quorum {
+            required: 2,
+            reviewers: None,
+            require_viewed: false,
+        }
+    }
+
+    fn question<'a>(digest: &'a Sha256Hex, quorum: &'a Quorum) -> Question<'a> {
+        Question {
+            digest,
+            submitter: "alice",
+            created_by: Some("pipeline"),
+            quorum,
+            files: 3,
         }
     }
 
     fn ask(digest: &Sha256Hex, reviews: &[ReviewFact]) -> Judgement {
-        judge(
-            &Question {
-                digest,
-                submitter: "alice",
-                created_by: Some("pipeline"),
-                required: 2,
-            },
-            reviews,
-        )
+        judge(&question(digest, &two()), reviews)
     }
 
     #[test]
@@ -369,24 +453,128 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_table_of_reasons() {
+        let d = Sha256Hex::of(b"manifest");
+        let old = Sha256Hex::of(b"older manifest");
+        let yes = |who: &str| review(who, Approve, &d, 1);
+        let quorum = Quorum {
+            required: 1,
+            reviewers: Some(["alice", "bob", "pipeline"].map(String::from).into()),
+            require_viewed: true,
+        };
+        let rows = [
+            ("counts", yes("bob"), None),
+            ("nobody", yes(""), Some(NotCounted::NoReviewer)),
+            ("submitter", yes("alice"), Some(NotCounted::Submitter)),
+            ("creator", yes("pipeline"), Some(NotCounted::Submitter)),
+            (
+                "stranger",
+                yes("carol"),
+                Some(NotCounted::NotAmongReviewers),
+            ),
+            (
+                "stale",
+                review("bob", Approve, &old, 1),
+                Some(NotCounted::OtherDigest),
+            ),
+            (
+                "forged",
+                ReviewFact {
+                    epoch: None,
+                    ..yes("bob")
+                },
+                Some(NotCounted::OutsideEpoch),
+            ),
+            (
+                "unread",
+                ReviewFact {
+                    viewed: 2,
+                    ..yes("bob")
+                },
+                Some(NotCounted::NotViewed),
+            ),
+            (
+                "a no needs no reading",
+                ReviewFact {
+                    viewed: 0,
+                    ..review("bob", Reject, &d, 1)
+                },
+                None,
+            ),
+        ];
+        let question = question(&d, &quorum);
+        for (name, review, why) in rows {
+            let found = judge(&question, std::slice::from_ref(&review));
+            assert_eq!(found.not_counted.get(&review.uid).copied(), why, "{name}");
+            assert_eq!(found.counted.len(), usize::from(why.is_none()), "{name}");
+            if let Some(why) = why {
+                assert!(!why.reason().is_empty() && !why.message(&question, &review).is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn a_stale_review_is_told_the_digest_under_review() {
+        let (d, old) = (Sha256Hex::of(b"manifest"), Sha256Hex::of(b"older manifest"));
+        let quorum = two();
+        let said = NotCounted::OtherDigest
+            .message(&question(&d, &quorum), &review("bob", Approve, &old, 1));
+        assert!(said.contains(d.as_str()));
+    }
+
+    #[test]
+    fn a_no_outside_an_epoch_takes_back_the_yes_before_it_and_counts_for_nothing_itself() {
+        let d = Sha256Hex::of(b"manifest");
+        let outside = |decision, at| ReviewFact {
+            epoch: None,
+            ..review("bob", decision, &d, at)
+        };
+        let (bob, carol) = (
+            review("bob", Approve, &d, 1),
+            review("carol", Approve, &d, 1),
+        );
+        for (later, counted, verdict) in [
+            (outside(Reject, 2), 1, None),
+            (outside(RequestChanges, 2), 1, None),
+            (outside(Approve, 2), 2, Some(Verdict::Approved)),
+            (outside(Reject, 0), 2, Some(Verdict::Approved)),
+        ] {
+            let found = ask(&d, &[bob.clone(), carol.clone(), later.clone()]);
+            assert_eq!(found.counted.len(), counted, "{later:?}");
+            assert_eq!(found.verdict, verdict, "{later:?}");
+            assert_eq!(found.not_counted[&later.uid], NotCounted::OutsideEpoch);
+        }
+    }
+
     proptest! {
         #[test]
         fn nothing_is_approved_without_enough_distinct_others(
-            picks in prop::collection::vec((0..4_usize, 0..3_usize, 0..2_usize, 0..4_i64), 0..12),
+            picks in prop::collection::vec((0..4_usize, 0..3_usize, 0..2_usize, 0..4_i64, 0..4_i64, 0..3_i64), 0..12),
             required in -1..4_i64,
+            require_viewed: bool,
+            listed in prop::option::of(prop::collection::btree_set((0..4_usize).prop_map(|w| ["alice", "bob", "carol", "dan"][w].to_owned()), 0..4)),
         ) {
             let d = Sha256Hex::of(b"manifest");
             let old = Sha256Hex::of(b"older manifest");
             let who = ["alice", "bob", "carol", "dan"];
             let what = [Approve, RequestChanges, Reject];
             let reviews: Vec<ReviewFact> = picks.iter()
-                .map(|&(w, x, y, t)| review(who[w], what[x], if y == 0 { &d } else { &old }, t))
+                .map(|&(w, x, y, t, viewed, epoch)| ReviewFact {
+                    uid: format!("{w}-{x}-{y}-{t}-{viewed}-{epoch}"),
+                    viewed,
+                    epoch: (epoch > 0).then_some(epoch),
+                    ..review(who[w], what[x], if y == 0 { &d } else { &old }, t)
+                })
                 .collect();
-            let question = Question { digest: &d, submitter: "alice", created_by: None, required };
+            let quorum = Quorum { required, reviewers: listed.clone(), require_viewed };
+            let question = Question { digest: &d, submitter: "alice", created_by: None, quorum: &quorum, files: 3 };
             let found = judge(&question, &reviews);
             if found.verdict == Some(Verdict::Approved) {
                 let yes: std::collections::BTreeSet<_> = reviews.iter()
                     .filter(|r| r.decision == Approve && r.reviewer != "alice" && r.manifest_digest == d.as_str())
+                    .filter(|r| r.epoch.is_some() && (!require_viewed || r.viewed >= 3))
+                    .filter(|r| listed.as_ref().is_none_or(|l| l.contains(&r.reviewer)))
                     .map(|r| r.reviewer.clone()).collect();
                 prop_assert!(i64::try_from(yes.len()).unwrap() >= required.max(1));
             }

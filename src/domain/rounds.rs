@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::manifest::{Frozen, ManifestFile};
+use super::manifest::{Frozen, Manifest, ManifestFile};
 use crate::api::{Changes, ReplacedFile};
 
 /// Entries of each list in status.
@@ -10,27 +10,19 @@ const SHOWN: usize = 50;
 
 /// The difference from an earlier manifest to this one.
 #[must_use]
-pub fn changes(before: &Frozen, now: &Frozen) -> Changes {
-    let index = |frozen: &'_ Frozen| -> BTreeMap<String, ManifestFile> {
-        frozen
-            .manifest
-            .files
-            .iter()
-            .map(|f| (f.path.clone(), f.clone()))
-            .collect()
-    };
-    let (old, new) = (index(before), index(now));
+pub fn changes(before: &Frozen, now: &Manifest) -> Changes {
+    let (old, new) = (index(&before.manifest), index(now));
     let mut changes = Changes {
         since: before.digest.to_string(),
         ..Changes::default()
     };
     for (path, file) in &new {
         match old.get(path) {
-            None => changes.added.push(path.clone()),
+            None => changes.added.push((*path).to_owned()),
             Some(was) => {
                 if was.sha256 != file.sha256 {
                     changes.replaced.push(ReplacedFile {
-                        path: path.clone(),
+                        path: (*path).to_owned(),
                         from: was.sha256.to_string(),
                         to: file.sha256.to_string(),
                     });
@@ -46,7 +38,7 @@ pub fn changes(before: &Frozen, now: &Frozen) -> Changes {
     changes.removed = old
         .keys()
         .filter(|path| !new.contains_key(*path))
-        .cloned()
+        .map(|path| (*path).to_owned())
         .collect();
     changes
         .texts
@@ -69,6 +61,14 @@ pub fn changes(before: &Frozen, now: &Frozen) -> Changes {
     changes
 }
 
+fn index(manifest: &Manifest) -> BTreeMap<&str, &ManifestFile> {
+    manifest
+        .files
+        .iter()
+        .map(|f| (f.path.as_str(), f))
+        .collect()
+}
+
 fn file_texts(was: &ManifestFile, is: &ManifestFile) -> Vec<&'static str> {
     let rows = [
         ("description", was.description != is.description),
@@ -86,8 +86,8 @@ fn file_texts(was: &ManifestFile, is: &ManifestFile) -> Vec<&'static str> {
         .collect()
 }
 
-fn request_texts(before: &Frozen, now: &Frozen) -> Vec<&'static str> {
-    let (was, is) = (&before.manifest, &now.manifest);
+fn request_texts(before: &Frozen, is: &Manifest) -> Vec<&'static str> {
+    let was = &before.manifest;
     let rows = [
         ("title", was.title != is.title),
         ("description", was.description != is.description),

@@ -186,7 +186,7 @@ pub async fn manifest(gateway: &Gateway, call: &Call, since: Since) -> Result<Re
             .and_then(|f| f.freeze.frozen())
             .ok_or_else(|| not_frozen(since))?;
         let now = now.freeze.frozen().ok_or_else(|| not_frozen(round))?;
-        return Ok(axum::Json(changes(&before, &now)).into_response());
+        return Ok(axum::Json(changes(&before, &now.manifest)).into_response());
     }
     let etag = format!("\"{}\"", now.digest);
     let headers = [(CONTENT_TYPE, "application/json".to_owned()), (ETAG, etag)];

@@ -194,6 +194,7 @@ mod tests {
             reason: "SubmissionRefused".into(),
             message: String::new(),
             listing,
+            recalled: None,
             previous: None,
         };
         let frozen = FrozenRound {

@@ -85,6 +85,7 @@ fn manifest(mut files: Vec<ManifestFile>) -> Manifest {
             digest: Sha256Hex::of(b"policy"),
         },
         previous: None,
+        changes: None,
         title: "Frailty index by age band".into(),
         description: "Tables 1-3 of the paper".into(),
         authors: vec![],

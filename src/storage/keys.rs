@@ -63,6 +63,26 @@ impl RequestKey {
     pub fn round(&self, round: i64) -> String {
         format!("{}rounds/{round}/", self.prefix())
     }
+    /// Since when the round waits for its files.
+    #[must_use]
+    pub fn submitted(&self, round: i64) -> String {
+        format!("{}submitted.json", self.round(round))
+    }
+    /// What became of an AirlockAction, by its uid.
+    #[must_use]
+    pub fn action(&self, uid: &str) -> String {
+        format!("{}actions/{uid}.json", self.prefix())
+    }
+    /// Which of the round's files were seen before.
+    #[must_use]
+    pub fn seen(&self, round: i64) -> String {
+        format!("{}seen.json", self.round(round))
+    }
+    /// That the round's files are in the index.
+    #[must_use]
+    pub fn indexed(&self, round: i64) -> String {
+        format!("{}indexed.json", self.round(round))
+    }
     /// No more uploads.
     #[must_use]
     pub fn seal(&self, round: i64) -> String {

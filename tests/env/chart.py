@@ -1,5 +1,6 @@
 """The chart, rendered by helm and applied without what needs a node."""
 
+import itertools
 import os
 import re
 import subprocess
@@ -31,6 +32,16 @@ def render(folder, tools, values):
     documents = re.split(r"^---\s*$", done.stdout, flags=re.MULTILINE)
     kinds = [(re.search(r"^kind:\s*(\w+)", text, re.MULTILINE), text) for text in documents]
     return [(kind.group(1), text) for kind, text in kinds if kind]
+
+
+def rules(folder):
+    """The chart's second rendering of its admission rules, for the operator's eyes: a file of its own."""
+    text = (folder / "chart.yaml").read_text()
+    lines = text[text.index("\n  rules.yaml: |\n") + len("\n  rules.yaml: |\n"):].splitlines()
+    block = itertools.takewhile(lambda line: not line or line.startswith("    "), lines)
+    path = folder / "rules.yaml"
+    path.write_text("".join(line[4:] + "\n" for line in block))
+    return path
 
 
 def apply(folder, tools, kubeconfig, documents):

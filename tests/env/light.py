@@ -36,6 +36,7 @@ def up(folder, tools, with_operator, step):
         kubeconfig = cluster.kubeconfig("kubeconfig")
         cluster.create_namespaces()
         chart.apply(folder, tools, kubeconfig, rendered.result())
+        chart.rules(folder)
         step("the chart's CRDs, roles and policies")
         cluster.start_controller_manager()
         cluster.bind_roles()

@@ -122,9 +122,10 @@ async fn a_review_of_an_earlier_digest_does_not_count() {
         .word_on(&late, |s| s.state == Some(ReviewState::NotCounted))
         .await;
     assert_eq!(word.reason.as_deref(), Some("OtherDigest"));
+    let current = request.digest().await;
     assert!(
-        word.message.unwrap().contains("status.manifest.digest"),
-        "it says what to do"
+        word.message.unwrap().contains(&current),
+        "it names the digest under review"
     );
     carol.approves(&request).await;
     let status = request

@@ -48,6 +48,7 @@ true
 {{- define "trevor.config" -}}
 {{- $config := deepCopy (pick .Values "storage" "gateway" "controller" "crate" "identity" "audit" "notifications" "log") -}}
 {{- $_ := unset $config.identity "mutating_policies" -}}
+{{- $_ := set $config.identity "rules" "/etc/trevor/rules/rules.yaml" -}}
 {{- if not $config.gateway.url -}}
 {{- $_ := set $config.gateway "url" (printf "https://%s-gateway.%s.svc" (include "trevor.name" .) .Release.Namespace) -}}
 {{- end -}}

@@ -133,7 +133,7 @@ fn spec(
             .map(|r| Approval {
                 reviewer: r.reviewer.clone(),
                 review_name: r.name.clone(),
-                viewed: None,
+                viewed: Some(r.viewed),
                 time: Time(r.time),
             })
             .collect(),

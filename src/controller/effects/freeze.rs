@@ -9,11 +9,11 @@ use super::super::error::EffectError;
 use super::super::reconcile::{Subject, seal_of};
 use super::gather;
 use crate::api::condition::reason;
-use crate::domain::commit::{Freeze, Refusal};
-use crate::domain::declared;
+use crate::domain::commit::{Freeze, Refusal, SealedBecause};
 use crate::domain::manifest::{Manifest, ManifestFile};
-use crate::domain::phase::Facts;
+use crate::domain::phase::{Ended, Facts};
 use crate::domain::receipt::Receipt;
+use crate::domain::{declared, rounds};
 use crate::storage::commit::commit;
 
 /// Writes `manifest.json`.
@@ -22,7 +22,7 @@ pub async fn freeze(
     subject: &Subject,
     facts: &mut Facts,
     round: i64,
-    withdraw: bool,
+    refuse: Option<Ended>,
 ) -> Result<(), EffectError> {
     let mut standing = gather::standing(ctx, subject, facts, round).await?;
     let wanted = subject.request.spec.files.as_deref().unwrap_or_default();
@@ -30,24 +30,17 @@ pub async fn freeze(
     standing.retain(|receipt| {
         receipt.round == round || declared::check(wanted, &receipt.path, None, None).is_ok()
     });
-    let problems = if withdraw {
-        Vec::new()
-    } else {
-        problems(subject, facts, &standing)
-    };
-    let freeze = if withdraw {
-        refusal(
-            facts,
-            round,
-            reason::WITHDRAWN,
-            "the request was withdrawn".to_owned(),
-            standing,
-        )
-    } else if problems.is_empty() {
-        manifest(subject, facts, round, standing)
-    } else {
-        let message = format!("{}; mend it and submit again", problems.join("; "));
-        refusal(facts, round, reason::SUBMISSION_REFUSED, message, standing)
+    let freeze = match refuse {
+        Some(ended) => taken_back(subject, facts, round, ended, standing),
+        None => {
+            let problems = problems(subject, facts, &standing);
+            if problems.is_empty() {
+                manifest(subject, facts, round, standing)
+            } else {
+                let message = format!("{}; mend it and submit again", problems.join("; "));
+                refusal(facts, round, reason::SUBMISSION_REFUSED, message, standing)
+            }
+        }
     };
     let standing = commit(
         ctx.zones.records.bucket(),
@@ -63,6 +56,45 @@ pub async fn freeze(
     Ok(())
 }
 
+/// A round that is refused whatever its files are.
+fn taken_back(
+    subject: &Subject,
+    facts: &Facts,
+    round: i64,
+    ended: Ended,
+    standing: Vec<Receipt>,
+) -> Freeze {
+    let (word, message) = match ended {
+        Ended::Withdrawn => (reason::WITHDRAWN, "the request was withdrawn".to_owned()),
+        Ended::Recalled => (
+            reason::RECALLED,
+            format!(
+                "its submitter took the round back; change what is to be changed, then set spec.submission to {}",
+                round + 1
+            ),
+        ),
+        Ended::UploadExpired => {
+            let wanted = subject.request.spec.files.as_deref().unwrap_or_default();
+            let missing = declared::missing(wanted, &standing);
+            (
+                reason::UPLOAD_EXPIRED,
+                format!(
+                    "{} of the declared files did not arrive in time ({}); upload them or change spec.files, then set spec.submission to {}",
+                    missing.len(),
+                    missing
+                        .iter()
+                        .take(5)
+                        .cloned()
+                        .collect::<Vec<_>>()
+                        .join(", "),
+                    round + 1
+                ),
+            )
+        }
+    };
+    refusal(facts, round, word, message, standing)
+}
+
 fn problems(subject: &Subject, facts: &Facts, standing: &[Receipt]) -> Vec<String> {
     if standing.is_empty() {
         return vec!["nothing was uploaded".to_owned()];
@@ -74,8 +106,21 @@ fn problems(subject: &Subject, facts: &Facts, standing: &[Receipt]) -> Vec<Strin
             .into_iter()
             .map(|path| format!("{path} is declared and not there")),
     );
-    if let Some(seal) = seal_of(facts) {
-        problems.extend(seal.rules.breaches(standing));
+    let recipients = subject
+        .request
+        .spec
+        .recipients
+        .as_deref()
+        .unwrap_or_default();
+    // The stricter of what the policy said at the seal and says now.
+    let sealed = seal_of(facts).map(|seal| &seal.rules);
+    let current = subject.policy.as_ref().ok().map(|now| &now.rules);
+    for rules in sealed
+        .into_iter()
+        .chain(current.filter(|now| Some(*now) != sealed))
+    {
+        problems.extend(rules.breaches(standing));
+        problems.extend(rules.texts_missing(wanted, recipients, standing));
     }
     problems.truncate(5);
     problems
@@ -94,6 +139,10 @@ fn refusal(
         reason: reason.to_owned(),
         message,
         listing,
+        recalled: match seal_of(facts).map(|seal| &seal.because) {
+            Some(SealedBecause::Recalled(recall)) => Some(recall.clone()),
+            _ => None,
+        },
         previous,
     })
 }
@@ -124,7 +173,7 @@ fn manifest(subject: &Subject, facts: &Facts, round: i64, standing: Vec<Receipt>
     };
     let owner = facts.owner.as_ref();
     let policy = seal_of(facts).map(|s| s.policy.clone());
-    Freeze::Manifest(Box::new(Manifest {
+    let mut manifest = Manifest {
         namespace: subject.key.namespace.clone(),
         name: subject.name.clone(),
         uid: subject.key.uid.clone(),
@@ -140,11 +189,17 @@ fn manifest(subject: &Subject, facts: &Facts, round: i64, standing: Vec<Receipt>
             digest: crate::domain::digest::Sha256Hex::of(b""),
         }),
         previous: facts.previous.as_ref().map(|p| p.digest.clone()),
+        changes: None,
         title: spec.title.clone(),
         description: spec.description.clone().unwrap_or_default(),
         authors: spec.authors.clone().unwrap_or_default(),
         recipients: spec.recipients.clone().unwrap_or_default(),
         delivery: spec.delivery.clone(),
         files: standing.into_iter().filter_map(file).collect(),
-    }))
+    };
+    manifest.changes = facts
+        .previous
+        .as_ref()
+        .map(|previous| rounds::changes(previous, &manifest));
+    Freeze::Manifest(Box::new(manifest))
 }

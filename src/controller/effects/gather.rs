@@ -2,14 +2,15 @@
 //!
 //! Repeated: the seal is create-only; reading changes nothing.
 
+use std::time::Duration;
+
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::super::context::Context;
 use super::super::error::EffectError;
 use super::super::reconcile::{Rest, Subject};
-use crate::api::condition::reason;
-use crate::domain::commit::{Freeze, Seal};
+use crate::domain::commit::{Freeze, Seal, SealedBecause, Submitted};
 use crate::domain::declared;
 use crate::domain::digest::Sha256Hex;
 use crate::domain::manifest::PolicyRef;
@@ -31,12 +32,8 @@ pub async fn gather(
     round: i64,
 ) -> Result<Option<Rest>, EffectError> {
     if let Err(problem) = &subject.policy {
-        let word = match problem {
-            crate::domain::policy::PolicyProblem::None(_) => reason::NO_POLICY,
-            crate::domain::policy::PolicyProblem::Conflict(..) => reason::CONFLICTING_POLICIES,
-        };
         return Ok(Some(Rest {
-            stalled: Some((word, problem.to_string())),
+            stalled: Some((problem.reason(), problem.to_string())),
             ..Rest::default()
         }));
     }
@@ -45,16 +42,44 @@ pub async fn gather(
         let standing = standing(ctx, subject, facts, round).await?;
         let missing = declared::missing(wanted, &standing);
         if !missing.is_empty() {
-            let after = Some(ctx.patience(&subject.key.uid));
-            return Ok(Some(Rest {
-                missing: Some(missing),
-                after,
-                ..Rest::default()
-            }));
+            let left = time_left(ctx, subject, round).await?;
+            if left.is_positive() {
+                let left = Duration::try_from(left).unwrap_or_default();
+                let after = Some(ctx.patience(&subject.key.uid).min(left));
+                return Ok(Some(Rest {
+                    missing: Some(missing),
+                    after,
+                    ..Rest::default()
+                }));
+            }
+            seal(ctx, subject, facts, round, SealedBecause::UploadExpired).await?;
+            return Ok(None);
         }
     }
-    seal(ctx, subject, facts, round).await?;
+    seal(ctx, subject, facts, round, SealedBecause::Complete).await?;
     Ok(None)
+}
+
+/// How long the round still waits for its files.
+async fn time_left(
+    ctx: &Context,
+    subject: &Subject,
+    round: i64,
+) -> Result<SignedDuration, EffectError> {
+    let now = Timestamp::now();
+    let since = Submitted {
+        round,
+        time: crate::api::condition::second(now),
+    };
+    let records = ctx.zones.records.bucket();
+    let since = commit(records, &subject.key.submitted(round), &since)
+        .await?
+        .into_inner();
+    let allowed = subject
+        .policy
+        .as_ref()
+        .map_or(0, |p| p.rules.submitted_seconds);
+    Ok(SignedDuration::from_secs(allowed) - now.duration_since(since.time))
 }
 
 /// No more uploads for the round.
@@ -63,6 +88,7 @@ pub async fn seal(
     subject: &Subject,
     facts: &mut Facts,
     round: i64,
+    because: SealedBecause,
 ) -> Result<(), EffectError> {
     let applied = subject
         .policy
@@ -72,6 +98,7 @@ pub async fn seal(
         round,
         policy: applied.policy,
         rules: applied.rules,
+        because,
         time: Timestamp::now(),
     };
     let seal = commit(ctx.zones.records.bucket(), &subject.key.seal(round), &seal)
@@ -89,7 +116,7 @@ pub async fn seal(
     Ok(())
 }
 
-/// Only a withdrawal seals without a policy: nothing is reviewed under it.
+/// Only what is taken back is sealed without a policy: nothing is reviewed under it.
 fn no_policy(subject: &Subject) -> Applied {
     Applied {
         policy: PolicyRef {

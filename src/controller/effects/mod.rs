@@ -6,6 +6,7 @@ pub mod deliver;
 pub mod establish;
 pub mod freeze;
 pub mod gather;
+pub mod look_back;
 pub mod package;
 pub mod release;
 pub mod review;

@@ -16,12 +16,12 @@ use tokio::task::JoinHandle;
 use super::super::context::Context;
 use super::super::error::EffectError;
 use super::super::reconcile::{Rest, Subject};
-use super::super::reviews;
-use super::{package, review};
+use super::super::{evidence, reviews};
+use super::package;
 use crate::api::AirlockRequest;
 use crate::domain::commit::{Attempt, AttemptFailure, Outcome, OutcomeKind, PackageFact, Verdict};
 use crate::domain::phase::{Facts, Round};
-use crate::domain::quorum::{ReviewFact, approve};
+use crate::domain::quorum::{Question, ReviewFact, approve, judge};
 use crate::storage::commit::commit;
 
 /// How a task ended.
@@ -126,11 +126,22 @@ async fn stopped(
     let Some(frozen) = last.frozen() else {
         return Ok(None);
     };
-    let required = last.decision.as_ref().map_or(1, |d| d.required);
-    let judgement = review::judged(&frozen, required, &reviews::list(ctx, subject).await?);
+    let Some(decision) = &last.decision else {
+        return Ok(None);
+    };
+    // What the decision rests on was borne out then, and stands.
+    let rests_on =
+        |review: &ReviewFact| decision.reviews.iter().any(|known| known.uid == review.uid);
+    let mut found = reviews::list(ctx, subject).await?;
+    found.retain(|review| !rests_on(review));
+    evidence::bear_out(ctx, subject, &frozen, &mut found).await?;
+    found.extend(decision.reviews.iter().cloned());
+    let judgement = judge(&Question::of(&frozen, &decision.quorum), &found);
     Ok(match judgement.verdict {
         Some(Verdict::Rejected) => Some((OutcomeKind::Rejected, judgement.counted)),
         Some(Verdict::Returned) => Some((OutcomeKind::Returned, judgement.counted)),
+        // Somebody took back a yes while the admission rules were away.
+        None => Some((OutcomeKind::Returned, judgement.counted)),
         _ => None,
     })
 }

@@ -9,13 +9,15 @@ use kube::Api;
 use super::super::context::Context;
 use super::super::error::EffectError;
 use super::super::reconcile::{Rest, Subject, seal_of};
-use super::super::reviews;
+use super::super::{evidence, reviews};
+use super::look_back::look_back;
+use crate::api::condition::reason;
 use crate::api::{AirlockRequest, Direction};
 use crate::domain::commit::{Decision, Terms, Verdict};
 use crate::domain::manifest::Frozen;
 use crate::domain::phase::{Facts, Round};
 use crate::domain::policy::{self, Rules};
-use crate::domain::quorum::{Judgement, Question, ReviewFact, judge};
+use crate::domain::quorum::{Question, Quorum, ReviewFact, judge};
 use crate::storage::commit::commit;
 
 /// Judges the reviews; commits a decision, or says what is awaited.
@@ -39,28 +41,36 @@ pub async fn review(
             Some(&frozen),
             Verdict::Withdrawn,
             Vec::new(),
-            0,
+            nothing_asked(),
             &seal.policy,
             round,
         );
         return decide(ctx, subject, facts, decision).await.map(|()| None);
     }
-    let current = subject.policy.as_ref().ok().map(|a| a.rules.clone());
-    let required = policy::required(&seal.rules, current.as_ref(), &frozen.manifest);
-    let found = reviews::list(ctx, subject).await?;
-    let judgement = judged(&frozen, required, &found);
-    let waits = match &subject.policy {
-        Err(problem) => Some(problem.to_string()),
-        Ok(_) => None,
+    let looked_back = look_back(ctx, subject, facts, &frozen).await?;
+    let current = subject.policy.as_ref().ok().map(|a| &a.rules);
+    let quorum = policy::quorum(&seal.rules, current, &frozen.manifest);
+    let mut found = reviews::list(ctx, subject).await?;
+    evidence::bear_out(ctx, subject, &frozen, &mut found).await?;
+    let question = Question::of(&frozen, &quorum);
+    let judgement = judge(&question, &found);
+    let waits = if looked_back {
+        waits(ctx, subject, &frozen, &quorum)
+    } else {
+        let message = "the files are being compared with those of earlier requests";
+        Some((reason::LOOKING_BACK, message.to_owned()))
     };
     let Some(verdict) = judgement
         .verdict
         .filter(|v| waits.is_none() || *v != Verdict::Approved)
     else {
-        reviews::show(ctx, subject, &found, Some(&judgement), None).await?;
+        reviews::show(ctx, subject, &found, Some((&judgement, &question)), None).await?;
         return Ok(Some(Rest {
             judgement: Some(judgement),
-            required: Some(required),
+            reviews: found,
+            files: question.files,
+            required: Some(quorum.required),
+            waits,
             ..Rest::default()
         }));
     };
@@ -75,7 +85,7 @@ pub async fn review(
     if subject.wish().stop {
         return Ok(None);
     }
-    let counted = judgement.counted.clone();
+    let counted = judgement.counted;
     let decision = decision(
         ctx,
         subject,
@@ -83,7 +93,7 @@ pub async fn review(
         Some(&frozen),
         verdict,
         counted,
-        required,
+        quorum,
         &seal.policy,
         round,
     );
@@ -109,22 +119,68 @@ pub async fn withdraw(
         None,
         Verdict::Withdrawn,
         Vec::new(),
-        0,
+        nothing_asked(),
         &seal.policy,
         round,
     );
     decide(ctx, subject, facts, decision).await
 }
 
-/// Judges reviews of a manifest.
-pub fn judged(frozen: &Frozen, required: i64, reviews: &[ReviewFact]) -> Judgement {
-    let question = Question {
-        digest: &frozen.digest,
-        submitter: &frozen.manifest.submitter,
-        created_by: frozen.manifest.created_by.as_deref(),
-        required,
+/// Commits that a frozen round is returned because its submitter recalls it.
+pub async fn recall(
+    ctx: &Context,
+    subject: &Subject,
+    facts: &mut Facts,
+    round: i64,
+) -> Result<(), EffectError> {
+    let frozen = facts.last.as_ref().and_then(Round::frozen);
+    let (Some(seal), Some(recall)) = (seal_of(facts).cloned(), subject.recall.clone()) else {
+        return Ok(());
     };
-    judge(&question, reviews)
+    let mut decision = decision(
+        ctx,
+        subject,
+        &seal.rules,
+        frozen.as_ref(),
+        Verdict::Returned,
+        Vec::new(),
+        nothing_asked(),
+        &seal.policy,
+        round,
+    );
+    decision.recalled = Some(recall);
+    decide(ctx, subject, facts, decision).await?;
+    reviews::settle(ctx, subject, facts).await
+}
+
+/// A round that its submitter takes back needs nobody's approval.
+fn nothing_asked() -> Quorum {
+    Quorum {
+        required: 0,
+        reviewers: None,
+        require_viewed: false,
+    }
+}
+
+/// Why approvals cannot count now, if so: reason and message.
+fn waits(
+    ctx: &Context,
+    subject: &Subject,
+    frozen: &Frozen,
+    quorum: &Quorum,
+) -> Option<(&'static str, String)> {
+    let applied = match &subject.policy {
+        Ok(applied) => applied,
+        Err(problem) => return Some((problem.reason(), problem.to_string())),
+    };
+    if let Some(problem) = policy::impossible(&applied.policy, quorum, &frozen.manifest) {
+        return Some((problem.reason(), problem.to_string()));
+    }
+    let report = ctx.rules.report();
+    if !report.live() {
+        return Some((reason::RULES_NOT_LIVE, report.message()));
+    }
+    evidence::outside(&report, &subject.request).map(|why| (reason::OUTSIDE_EPOCH, why))
 }
 
 async fn decide(
@@ -152,7 +208,7 @@ fn decision(
     frozen: Option<&Frozen>,
     verdict: Verdict,
     reviews: Vec<ReviewFact>,
-    required: i64,
+    quorum: Quorum,
     policy: &crate::domain::manifest::PolicyRef,
     round: i64,
 ) -> Decision {
@@ -161,8 +217,9 @@ fn decision(
         verdict,
         manifest_digest: frozen.map(|f| f.digest.clone()),
         policy: policy.clone(),
-        required,
+        quorum,
         reviews,
+        recalled: None,
         terms: terms(ctx, subject.request.spec.direction, rules),
         time: crate::api::condition::second(Timestamp::now()),
     }

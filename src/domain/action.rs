@@ -1,0 +1,210 @@
+//! Whether an AirlockAction may be carried out, from where its target stands.
+//!
+//! Admission has checked the permission for the role already; here it is checked
+//! that who acts as the submitter is, and that there is something to do.
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::{ActionKind, ActionRole, Phase};
+
+/// Where the request of an action stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing<'a> {
+    /// Its phase.
+    pub phase: Phase,
+    /// The person who submitted it.
+    pub submitter: &'a str,
+}
+
+/// Why an action is not carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Refused {
+    /// It says `as: Submitter`, and somebody else is.
+    NotSubmitter,
+    /// There is no submitted round to recall.
+    NothingToRecall,
+    /// The round is decided.
+    AlreadyDecided,
+    /// The request is closed.
+    RequestClosed,
+    /// There is no release.
+    NotReleased,
+    /// The release is revoked.
+    AlreadyRevoked,
+    /// No object of that name and uid is there.
+    UnknownTarget,
+}
+
+impl Refused {
+    /// One CamelCase word, for status.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::NotSubmitter => "NotSubmitter",
+            Self::NothingToRecall => "NothingToRecall",
+            Self::AlreadyDecided => "AlreadyDecided",
+            Self::RequestClosed => "RequestClosed",
+            Self::NotReleased => "NotReleased",
+            Self::AlreadyRevoked => "AlreadyRevoked",
+            Self::UnknownTarget => "UnknownTarget",
+        }
+    }
+
+    /// What to do, for its author.
+    #[must_use]
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::NotSubmitter => {
+                "only the submitter of the request acts as its submitter; a checker acts with as: Checker"
+            }
+            Self::NothingToRecall => {
+                "nothing is submitted: the content is open, edit it and raise spec.submission by one"
+            }
+            Self::AlreadyDecided => {
+                "the round is decided; set spec.withdrawn to stop the release, or wait for it and revoke it"
+            }
+            Self::RequestClosed => "the request is closed; make a new one",
+            Self::NotReleased => {
+                "nothing is released; Renew and Revoke are for a released request or its ReleaseRecord"
+            }
+            Self::AlreadyRevoked => "the release is revoked already, and no URL of it works",
+            Self::UnknownTarget => {
+                "no object of this kind, name and uid is here; compare spec.target with kubectl get -o yaml"
+            }
+        }
+    }
+}
+
+/// Judges an action.
+///
+/// # Errors
+/// Why it is not carried out.
+pub fn judge(
+    action: ActionKind,
+    role: ActionRole,
+    actor: &str,
+    standing: Standing<'_>,
+) -> Result<(), Refused> {
+    if role == ActionRole::Submitter && actor != standing.submitter {
+        return Err(Refused::NotSubmitter);
+    }
+    match action {
+        ActionKind::Recall => match standing.phase {
+            Phase::Submitted | Phase::InReview => Ok(()),
+            Phase::Draft | Phase::ChangesRequested | Phase::Failed => Err(Refused::NothingToRecall),
+            Phase::Approved | Phase::Releasing => Err(Refused::AlreadyDecided),
+            Phase::Released | Phase::Rejected | Phase::Withdrawn | Phase::Revoked => {
+                Err(Refused::RequestClosed)
+            }
+        },
+        ActionKind::Renew | ActionKind::Revoke => match standing.phase {
+            Phase::Released => Ok(()),
+            Phase::Revoked => Err(Refused::AlreadyRevoked),
+            _ => Err(Refused::NotReleased),
+        },
+        ActionKind::Hold | ActionKind::LiftHold => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ActionKind::{Hold, LiftHold, Recall, Renew, Revoke};
+    use ActionRole::{Checker, HoldOfficer, Submitter};
+
+    #[test]
+    fn the_table_of_actions() {
+        const PHASES: [Phase; 11] = [
+            Phase::Draft,
+            Phase::Submitted,
+            Phase::InReview,
+            Phase::ChangesRequested,
+            Phase::Approved,
+            Phase::Releasing,
+            Phase::Released,
+            Phase::Rejected,
+            Phase::Withdrawn,
+            Phase::Failed,
+            Phase::Revoked,
+        ];
+        let (no, late, closed) = (
+            Err(Refused::NothingToRecall),
+            Err(Refused::AlreadyDecided),
+            Err(Refused::RequestClosed),
+        );
+        let (none, gone) = (Err(Refused::NotReleased), Err(Refused::AlreadyRevoked));
+        let recall = [
+            no,
+            Ok(()),
+            Ok(()),
+            no,
+            late,
+            late,
+            closed,
+            closed,
+            closed,
+            no,
+            closed,
+        ];
+        let revoke = [
+            none,
+            none,
+            none,
+            none,
+            none,
+            none,
+            Ok(()),
+            none,
+            none,
+            none,
+            gone,
+        ];
+        for (column, phase) in PHASES.into_iter().enumerate() {
+            let of = |action, role, actor| {
+                judge(
+                    action,
+                    role,
+                    actor,
+                    Standing {
+                        phase,
+                        submitter: "alice",
+                    },
+                )
+            };
+            assert_eq!(of(Recall, Submitter, "alice"), recall[column], "{phase}");
+            assert_eq!(
+                of(Recall, Submitter, "dave"),
+                Err(Refused::NotSubmitter),
+                "{phase}"
+            );
+            for action in [Renew, Revoke] {
+                assert_eq!(of(action, Submitter, "alice"), revoke[column], "{phase}");
+                assert_eq!(of(action, Checker, "bob"), revoke[column], "{phase}");
+                assert_eq!(
+                    of(action, Submitter, "bob"),
+                    Err(Refused::NotSubmitter),
+                    "{phase}"
+                );
+            }
+            for action in [Hold, LiftHold] {
+                assert_eq!(of(action, HoldOfficer, "olga"), Ok(()), "{phase}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_refusal_says_what_to_do() {
+        for refused in [
+            Refused::NotSubmitter,
+            Refused::NothingToRecall,
+            Refused::AlreadyDecided,
+            Refused::RequestClosed,
+            Refused::NotReleased,
+            Refused::AlreadyRevoked,
+            Refused::UnknownTarget,
+        ] {
+            assert_eq!(refused.reason(), format!("{refused:?}"));
+            assert!(refused.message().len() > 20);
+        }
+    }
+}
