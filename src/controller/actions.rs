@@ -63,7 +63,7 @@ pub async fn take_up(
     if facts.owner.is_none() {
         return Ok(taken);
     }
-    for action in untold(ctx, subject) {
+    for action in untold(ctx, &subject.request) {
         let uid = action.uid().unwrap_or_default();
         let key = subject.key.action(&uid);
         let records = ctx.zones.records.bucket();
@@ -224,25 +224,29 @@ fn carried_out(facts: &Facts, fact: &ActionFact) -> AirlockReviewStatus {
     }
 }
 
+/// Whether an action on the request has no word yet.
+pub fn awaits(ctx: &Context, request: &AirlockRequest) -> bool {
+    untold(ctx, request)
+        .iter()
+        .any(|action| action.status.as_ref().and_then(|s| s.state).is_none())
+}
+
 /// Actions on the request, or its record, that have no final word.
-fn untold(ctx: &Context, subject: &Subject) -> Vec<Arc<AirlockAction>> {
-    let record = deliver::record_name(&subject.name, &subject.key.uid);
-    let mut found: Vec<_> = ctx
-        .actions
-        .state()
-        .into_iter()
-        .filter(|action| {
-            let target = &action.spec.target;
-            let named = match target.kind {
-                TargetKind::AirlockRequest => target.name == subject.name,
-                TargetKind::ReleaseRecord => target.name == record,
-            };
-            let state = action.status.as_ref().and_then(|s| s.state);
-            named
-                && action.namespace().as_deref() == Some(&subject.key.namespace)
-                && state.is_none_or(|state| state == ReviewState::Pending)
-        })
-        .collect();
+fn untold(ctx: &Context, request: &AirlockRequest) -> Vec<Arc<AirlockAction>> {
+    let (name, namespace) = (request.name_any(), request.namespace());
+    let record = deliver::record_name(&name, &request.uid().unwrap_or_default());
+    let mut found = ctx.actions.state();
+    found.retain(|action| {
+        let target = &action.spec.target;
+        let named = match target.kind {
+            TargetKind::AirlockRequest => target.name == name,
+            TargetKind::ReleaseRecord => target.name == record,
+        };
+        let state = action.status.as_ref().and_then(|s| s.state);
+        named
+            && action.namespace() == namespace
+            && state.is_none_or(|state| state == ReviewState::Pending)
+    });
     found.sort_by_key(|action| {
         let created = action
             .metadata

@@ -12,6 +12,7 @@ use super::context::Context;
 use super::effects::{close, deliver, establish, freeze, gather, release, review};
 use super::error::EffectError;
 use super::{actions, ledger, observe, reviews, status};
+use crate::api::condition::reason;
 use crate::api::{AirlockRequest, FINALIZER, Phase};
 use crate::audit;
 use crate::domain::commit::{ClosedAs, Recall, Refusal, Seal, SealedBecause};
@@ -83,7 +84,10 @@ pub async fn reconcile(
     cached: Arc<AirlockRequest>,
     ctx: Arc<Context>,
 ) -> Result<Action, EffectError> {
-    if is_at_rest(&cached) && !ctx.has_task(&cached.uid().unwrap_or_default()).await {
+    if is_at_rest(&cached)
+        && !actions::awaits(&ctx, &cached)
+        && !ctx.has_task(&cached.uid().unwrap_or_default()).await
+    {
         reviews::tell_closed(&ctx, &cached).await?;
         return Ok(Action::await_change());
     }
@@ -182,8 +186,11 @@ async fn advance(
         });
     }
     if let Some(stalled) = establish::ensure(ctx, subject, facts).await? {
+        // What else is missing comes by a watch; a place among the open ones does not.
+        let waits = stalled.0 == reason::TOO_MANY_OPEN_REQUESTS;
         return Ok(Rest {
             stalled: Some(stalled),
+            after: waits.then(|| ctx.patience(&subject.key.uid)),
             ..Rest::default()
         });
     }

@@ -39,7 +39,7 @@ def rules(folder):
     text = (folder / "chart.yaml").read_text()
     lines = text[text.index("\n  rules.yaml: |\n") + len("\n  rules.yaml: |\n"):].splitlines()
     block = itertools.takewhile(lambda line: not line or line.startswith("    "), lines)
-    path = folder / "rules.yaml"
+    path = folder / "admission-rules.yaml"
     path.write_text("".join(line[4:] + "\n" for line in block))
     return path
 

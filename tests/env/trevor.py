@@ -70,7 +70,7 @@ def configuration(folder, storage, addresses):
         "controller": {"listen": addresses["controller"], "url": f"http://{addresses['controller']}",
                        "packaging": {"spool_dir": str(folder / "spool")}},
         "crate": crate_settings(),
-        "identity": {"rules": str(folder / "rules.yaml")},
+        "identity": {"rules": str(folder / "admission-rules.yaml")},
         "log": {"format": "json", "level": "info"},
     }, indent=2)
 

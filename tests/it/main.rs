@@ -11,14 +11,18 @@
 )]
 mod harness;
 
+mod actions;
 mod examples;
 mod faults;
 mod hostile;
 mod integrity;
+mod look_back;
 mod main_job;
+mod policies;
 mod races;
 mod refusals;
 mod reviews;
 mod rounds;
+mod rules;
 mod schema;
 mod startup;

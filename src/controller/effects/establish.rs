@@ -41,6 +41,12 @@ pub async fn ensure(
             "ingress is off; a cluster admin turns it on with storage.staging".into(),
         )));
     }
+    if facts.owner.is_none()
+        && !subject.wish().stop
+        && let Some(stalled) = too_many_open(ctx, subject)
+    {
+        return Ok(Some(stalled));
+    }
     if facts.owner.is_none() {
         let created = subject.request.metadata.creation_timestamp.as_ref();
         let owner = Owner {
@@ -65,6 +71,37 @@ pub async fn ensure(
         )));
     }
     Ok(None)
+}
+
+/// A namespace has only so many requests that are not closed; the oldest first.
+fn too_many_open(ctx: &Context, subject: &Subject) -> Option<(&'static str, String)> {
+    let most = subject.policy.as_ref().ok()?.rules.max_open_requests;
+    let age = |request: &AirlockRequest| {
+        let created = request
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map(|Time(t)| *t);
+        (created, request.metadata.uid.clone())
+    };
+    let mine = age(&subject.request);
+    let before = ctx.requests.state().into_iter().filter(|request| {
+        let closed = request
+            .status
+            .as_ref()
+            .is_some_and(|s| s.closed_time.is_some());
+        request.metadata.namespace == subject.request.metadata.namespace
+            && request.spec.direction == subject.request.spec.direction
+            && !closed
+            && age(request) < mine
+    });
+    let open = i64::try_from(before.count()).unwrap_or(i64::MAX);
+    (open >= most).then(|| {
+        (
+            reason::TOO_MANY_OPEN_REQUESTS,
+            format!("{open} requests of this namespace are open, and the policy allows {most}; it goes on by itself when one of them closes"),
+        )
+    })
 }
 
 fn spec_has_sources(request: &AirlockRequest) -> bool {

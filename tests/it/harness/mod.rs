@@ -18,7 +18,7 @@ use serde_json::Value;
 
 pub use http::{Answer, Http};
 pub use people::Person;
-pub use private::private;
+pub use private::{Private, private};
 pub use process::{Controller, Gateway, Spawned, command, read_config};
 pub use proxy::{Mode, Proxy};
 pub use request::{Request, ready};
