@@ -1,5 +1,6 @@
 //! The subcommands.
 
+mod check;
 mod crd;
 mod logging;
 mod login;
@@ -32,6 +33,8 @@ enum Command {
     Gateway(ConfigArgs),
     /// Controller and gateway in one process, for one machine.
     Run(ControllerArgs),
+    /// Says whether storage, admission rules and policies are as they must be.
+    Check(check::CheckArgs),
     /// Makes a session with the gateway, with your own Kubernetes credentials.
     Login(login::LoginArgs),
     /// Ends a session.
@@ -90,6 +93,11 @@ fn fail(error: &dyn std::error::Error) -> ExitCode {
 async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
     match command {
         Command::Crd(args) => crd::run(&args)?,
+        Command::Check(args) => {
+            if !check::check(&args).await? {
+                return Err("not everything is as it must be".into());
+            }
+        }
         Command::Login(args) => login::login(&args).await?,
         Command::Logout(args) => login::logout(&args).await?,
         Command::Controller(args) => {

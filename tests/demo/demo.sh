@@ -144,6 +144,21 @@ run <<'X'
 curl -fsS -H @bob.header $url/frailty-by-age/manifest | sha256sum
 echo "$digest  status.manifest.digest"
 X
+say "Bob writes carol's name into an approval. The API server knows who he is:"
+refused "set spec.reviewer to 'bob'" <<'X'
+kubectl patch --local -f examples/review-approve.yaml --type merge -o yaml \
+  -p '{"spec": {"manifestDigest": "'$digest'", "reviewer": "carol"}}' | kubectl --context bob create -f -
+X
+say "An administrator makes alice a checker besides. Her word on her own request counts for nothing:"
+run <<'X'
+kubectl --context admin create rolebinding alice-reviews -n project-a --clusterrole trevor-checker --user alice
+until kubectl --context alice auth can-i create airlockreviews -q; do :; done
+own=$(kubectl patch --local -f examples/review-approve.yaml --type merge -o yaml \
+  -p '{"spec": {"manifestDigest": "'$digest'"}}' | kubectl --context alice create -f - -o name)
+kubectl --context alice wait $own --for=jsonpath='{.status.state}'=NotCounted --timeout=30s
+kubectl --context alice get $own -o jsonpath='{.status.reason}: {.status.message}{"\n"}'
+kubectl --context admin delete rolebinding alice-reviews -n project-a
+X
 run <<'X'
 kubectl patch --local -f examples/review-approve.yaml --type merge -o yaml \
   -p '{"spec": {"manifestDigest": "'$digest'"}}' | kubectl --context bob create -f -
