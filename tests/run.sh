@@ -82,7 +82,7 @@ forge)
     $driver down --dir target/forge-env
     trap '$driver down --dir target/forge-env' EXIT
     TREVOR_CHART_VALUES=tests/forge/values-forge.yaml step $driver up --no-operator --dir target/forge-env
-    step python3 tests/forge/attack.py --kubeconfig target/forge-env/kubeconfig
+    step python3 tests/forge/run.py --env target/forge-env admission
     ;;
 demo)
     step tools
