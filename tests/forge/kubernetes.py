@@ -53,7 +53,7 @@ class Kubernetes:
         connection.putrequest(method, path)
         connection.putheader("Authorization", f"Bearer {who.get('token') or self.admin}")
         connection.putheader("Content-Type", content_type)
-        if who.get("user") and not who.get("token"):
+        if who.get("user"):
             connection.putheader("Impersonate-User", who["user"])
             for group in who["groups"]:
                 connection.putheader("Impersonate-Group", group)

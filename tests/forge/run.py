@@ -1,26 +1,32 @@
 #!/usr/bin/env python3
 """The forging suite: every attempt to get round the review, what should come of it, and what came of it.
 
-    run.py --env DIR admission        the policies alone; needs `env.py up --no-operator`, TREVOR_CHART_VALUES=values-forge.yaml
-    run.py --env DIR --no-fill admission            without MutatingAdmissionPolicies
-    run.py --env DIR --without admission            without the chart's bindings, to show that it is they that hold
+    run.py --env DIR admission                  the policies; before the operator runs: `env.py up --no-operator`
+    run.py --env DIR --no-fill admission        without MutatingAdmissionPolicies
+    run.py --env DIR --without admission        without the chart's bindings, to show that it is they that hold
+    run.py --env DIR roles gateway              with the operator: `env.py restart`
+
+The environment is one with TREVOR_CHART_VALUES=tests/forge/values-forge.yaml; `make forge` does all of it.
 
 -q: only what was not expected. --results FILE: the counts, for the sum of `make test`.
 """
 
 import argparse
+import json
 import sys
 import time
 from pathlib import Path
 
 import admission
+import gateway
+import roles
 from kubernetes import Kubernetes
 from table import Table
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("doors", nargs="+", choices=["admission"])
+    parser.add_argument("doors", nargs="+", choices=["admission", "roles", "gateway"])
     parser.add_argument("--env", type=lambda text: Path(text).absolute(), required=True)
     parser.add_argument("--no-fill", action="store_true")
     parser.add_argument("--without", action="store_true")
@@ -35,6 +41,10 @@ def main():
         return 0
     if "admission" in options.doors:
         admission.attack(api, table, not options.no_fill, without=False)
+    if "roles" in options.doors:
+        roles.attack(api, table)
+    if "gateway" in options.doors:
+        gateway.attack(api, table, json.loads((options.env / "env.json").read_text()))
     if options.results:
         with options.results.open("a") as out:
             out.write(f"test result: forging. {table.rows - table.unexpected} passed; {table.unexpected} failed\n")
