@@ -19,7 +19,7 @@ class Kubernetes:
     """Calls as the current context of a kubeconfig (in JSON, as the driver writes it) and those it impersonates."""
 
     def __init__(self, kubeconfig):
-        config = json.loads(kubeconfig.read_text())
+        self.kubeconfig, config = kubeconfig, json.loads(kubeconfig.read_text())
         context = named(config["contexts"], config["current-context"])["context"]
         cluster = named(config["clusters"], context["cluster"])["cluster"]
         self.tokens = {user["name"]: user["user"]["token"] for user in config["users"]}
@@ -54,7 +54,7 @@ class Kubernetes:
         connection.putheader("Authorization", f"Bearer {who.get('token') or self.admin}")
         connection.putheader("Content-Type", content_type)
         if who.get("user"):
-            connection.putheader("Impersonate-User", who["user"])
+            connection.putheader("Impersonate-User", who["user"].encode())
             for group in who["groups"]:
                 connection.putheader("Impersonate-Group", group)
             for key, value in who["extra"].items():
