@@ -45,8 +45,11 @@ test: ## everything that CI runs
 test-long: ## the tests that take long, too
 	@tests/run.sh test-long
 
-forge: ## attacks on the admission policies, from a table
+forge: ## attacks on the review through every door, from a table
 	@tests/run.sh forge
+
+forge-oldest: ## those on the policies, on the oldest Kubernetes (builds it: 7 minutes)
+	@tests/run.sh forge-oldest
 
 demo: ## one request from upload to release, as its people would do it
 	@tests/run.sh demo
@@ -54,4 +57,4 @@ demo: ## one request from upload to release, as its people would do it
 bench: ## the benchmarks
 	@tests/run.sh bench
 
-.PHONY: help tools build env-up env-down env-restart generate fmt lint test test-long forge demo bench
+.PHONY: help tools build env-up env-down env-restart generate fmt lint test test-long forge forge-oldest demo bench

@@ -70,9 +70,9 @@ impl fmt::Display for OutputType {
     // Content is open in a draft, and again once a round was returned or failed
     // and not submitted anew (DESIGN §2). Withdrawal is always open.
     validation = Rule::new(OPEN_FOR_EDITS)
-        .message("the content is closed from submission until the round is returned (phase ChangesRequested) or failed; withdraw, or wait for the review"),
+        .message(Message::Expression(CLOSED.into())),
     validation = Rule::new(SUBMISSION_STEP)
-        .message("submission grows by one, and only in phase Draft, ChangesRequested or Failed"),
+        .message(Message::Expression(STEP.into())),
     validation = Rule::new("oldSelf.hasValue() || self.spec.submission == 0 || (has(self.spec.sources) && self.spec.sources.size() > 0) || (has(self.spec.files) && self.spec.files.size() > 0 && self.spec.files.all(f, !f.path.endsWith('/')))")
         .optional_old_self(true)
         .message("a request that is submitted from the start names its files by exact paths, or has sources")
@@ -158,6 +158,20 @@ self.spec.submission == oldSelf.spec.submission \
 || (self.spec.submission == oldSelf.spec.submission + 1 \
  && oldSelf.spec.submission == (has(self.status) && has(self.status.round) ? self.status.round : 0) \
  && (!has(self.status) || !has(self.status.phase) || self.status.phase in ['Draft', 'ChangesRequested', 'Failed']))";
+
+/// What a broken [`OPEN_FOR_EDITS`] says: also to whom a Git revert brought here.
+/// `format`, because a sum of strings exceeds the cost limit by its estimate.
+const CLOSED: &str = "\
+'the content is closed from submission until the round is returned (phase ChangesRequested) or failed; it is %s: \
+put back what round %d was submitted with, wait for the review, or withdraw'\
+.format([has(self.status) && has(self.status.phase) ? self.status.phase : 'Draft', oldSelf.spec.submission])";
+
+/// What a broken [`SUBMISSION_STEP`] says: the way out of a Git revert.
+const STEP: &str = "\
+'spec.submission grows by one: it is %d now; set it back to %d in Git, or to %d to submit again, \
+once the phase is Draft, ChangesRequested or Failed (it is %s)'\
+.format([oldSelf.spec.submission, oldSelf.spec.submission, oldSelf.spec.submission + 1, \
+has(self.status) && has(self.status.phase) ? self.status.phase : 'Draft'])";
 
 /// An author, for the crate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -33,7 +33,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         if options.command == "tools":
-            for name, path in tools.ensure().items():
+            for name, path in tools.ensure(options.oldest).items():
                 print(f"{name}={path}")
         else:
             with one_at_a_time(options.dir):
@@ -51,6 +51,8 @@ def arguments():
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("tools", "up", "down", "restart"):
         command = commands.add_parser(name)
+        if name in ("tools", "up"):
+            command.add_argument("--oldest", action="store_true", help="the oldest Kubernetes that is supported")
         if name == "tools":
             continue
         command.add_argument("--dir", type=lambda text: Path(text).absolute(), default=CHECKOUT / "target/env")
@@ -61,7 +63,7 @@ def arguments():
 
 
 def up(options):
-    installed = tools.ensure()
+    installed = tools.ensure(options.oldest)
     folder = options.dir
     if complete(folder, with_operator=not options.no_operator):
         say(f"already up: . {folder}/env.sh (make env-restart takes a new build, make env-down ends it)")

