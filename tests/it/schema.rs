@@ -19,7 +19,12 @@ async fn dry_run(
         kind: kind.into(),
         plural: plural.into(),
     };
-    let api: Api<DynamicObject> = Api::namespaced_with(env.kube(user).await, PROJECT, &resource);
+    let client = env.kube(user).await;
+    let api: Api<DynamicObject> = if kind == "AirlockPolicy" {
+        Api::all_with(client, &resource)
+    } else {
+        Api::namespaced_with(client, PROJECT, &resource)
+    };
     let mut object = DynamicObject::new(&unique("schema"), &resource);
     object.data = json!({"spec": spec});
     api.create(
@@ -222,6 +227,99 @@ async fn a_wrong_session_is_refused_with_a_message() {
         refused(
             dry_run(&env, "alice", "AirlockSession", "airlocksessions", spec).await,
             word,
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_policy_beyond_its_bounds_is_refused_with_a_message() {
+    let env = Env::shared();
+    let policy = async |egress: Value| {
+        let spec = json!({"namespaces": ["project-z"], "egress": egress});
+        dry_run(&env, "admin", "AirlockPolicy", "airlockpolicies", spec).await
+    };
+    policy(json!({
+        "requiredApprovals": 5, "delegatedExtraApprovals": 0, "requireViewed": "All",
+        "reviewers": {"type": "Listed", "users": ["bob", "o'brien@uni.example"]},
+        "maxFiles": 10_000, "maxFileBytes": 1, "maxTotalBytes": 5_497_558_138_880_i64,
+        "allowedExtensions": ["csv", "tar.gz"], "requiredContext": ["description", "statbarn"],
+        "urlTTLSeconds": 60, "quarantineRetentionDays": 3650, "releaseRetentionDays": 1,
+        "recipientDomains": ["uni.example"], "submittedDays": 365, "idleDays": 1,
+        "phaseLimits": {"InReview": 60, "Releasing": 60}, "maxOpenRequests": 1, "maxStoredBytes": 1,
+        "crate": {"license": "https://example.org/l", "publisher": {"name": "P"}, "namesReviewers": true},
+        "notifications": {"channels": ["desk"]}, "historyDays": 1,
+    }))
+    .await
+    .unwrap();
+    policy(json!({"reviewers": {"type": "Permission"}}))
+        .await
+        .unwrap();
+    for (egress, word) in [
+        (json!({"requiredApprovals": 0}), "requiredApprovals"),
+        (json!({"requiredApprovals": 6}), "requiredApprovals"),
+        (
+            json!({"delegatedExtraApprovals": 3}),
+            "delegatedExtraApprovals",
+        ),
+        (
+            json!({"reviewers": {"type": "Listed"}}),
+            "users are for type Listed",
+        ),
+        (
+            json!({"reviewers": {"type": "Listed", "users": []}}),
+            "users are for type Listed",
+        ),
+        (
+            json!({"reviewers": {"type": "Permission", "users": ["bob"]}}),
+            "users are for type Listed",
+        ),
+        (json!({"reviewers": {"type": "Anybody"}}), "type"),
+        (
+            json!({"reviewers": {"type": "Listed", "users": (0..101).map(|n| format!("u{n}")).collect::<Vec<_>>()}}),
+            "100",
+        ),
+        (json!({"requireViewed": "Some"}), "requireViewed"),
+        (json!({"maxFiles": 0}), "maxFiles"),
+        (json!({"maxFiles": 10_001}), "maxFiles"),
+        (json!({"maxFileBytes": 0}), "maxFileBytes"),
+        (
+            json!({"maxTotalBytes": 5_497_558_138_881_i64}),
+            "maxTotalBytes",
+        ),
+        (json!({"allowedExtensions": ["CSV"]}), "allowedExtensions"),
+        (json!({"allowedExtensions": [".csv"]}), "allowedExtensions"),
+        (json!({"requiredContext": ["mood"]}), "requiredContext"),
+        (json!({"urlTTLSeconds": 59}), "urlTTLSeconds"),
+        (json!({"urlTTLSeconds": 604_801}), "urlTTLSeconds"),
+        (
+            json!({"quarantineRetentionDays": 0}),
+            "quarantineRetentionDays",
+        ),
+        (
+            json!({"releaseRetentionDays": 3651}),
+            "releaseRetentionDays",
+        ),
+        (json!({"submittedDays": 366}), "submittedDays"),
+        (json!({"idleDays": 0}), "idleDays"),
+        (
+            json!({"recipientDomains": ["@uni.example"]}),
+            "recipientDomains",
+        ),
+        (json!({"phaseLimits": {"InReview": 59}}), "InReview"),
+        (json!({"maxOpenRequests": 0}), "maxOpenRequests"),
+        (json!({"maxStoredBytes": 0}), "maxStoredBytes"),
+        (json!({"historyDays": 0}), "historyDays"),
+    ] {
+        refused(policy(egress).await, word);
+    }
+    for spec in [
+        json!({}),
+        json!({"default": true, "namespaces": ["a"]}),
+        json!({"namespaces": []}),
+    ] {
+        refused(
+            dry_run(&env, "admin", "AirlockPolicy", "airlockpolicies", spec).await,
+            "one of the two",
         );
     }
 }
