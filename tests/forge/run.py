@@ -2,7 +2,7 @@
 """The forging suite: every attempt to get round the review, what should come of it, and what came of it.
 
     run.py --env DIR                        every door, in this order; starts the operator on the way
-    run.py --env DIR --doors admission      one, or some: admission, values, storage, roles, gateway, static
+    run.py --env DIR --doors admission      one, or some: admission, values, roles, gateway, storage, static
     run.py --env DIR --doors admission --without    without the chart's bindings: that it is they that hold
     run.py --env DIR --doors admission --no-fill    on a cluster without MutatingAdmissionPolicies
 
@@ -27,7 +27,7 @@ import values
 from kubernetes import Kubernetes
 from table import Table
 
-DOORS = ("admission", "values", "storage", "roles", "gateway", "static")
+DOORS = ("admission", "values", "roles", "gateway", "storage", "static")
 WITH_OPERATOR = {"roles", "gateway"}
 DRIVER = Path(__file__).resolve().parents[1] / "env/env.py"
 
@@ -45,16 +45,16 @@ def main():
         admission.attack(api, table, not options.no_fill, without=False)
     if "values" in options.doors:
         values.attack(api, table, options.env)
-    if "storage" in options.doors:
-        import storage  # needs boto3, the others do not
-
-        storage.attack(table, options.env)
     if WITH_OPERATOR & set(options.doors):
         subprocess.run([sys.executable, DRIVER, "restart", "--dir", options.env], check=True)
     if "roles" in options.doors:
         roles.attack(api, table)
     if "gateway" in options.doors:
         gateway.attack(api, table, json.loads((options.env / "env.json").read_text()), short)
+    if "storage" in options.doors:
+        import storage  # needs boto3, the others do not
+
+        storage.attack(table, options.env)
     if "static" in options.doors:
         static.attack(api, table, options.env)
     good = table.rows - table.unexpected
