@@ -61,7 +61,7 @@ def guarded(t, policy, binding, loosened):
         ):
             t.refused(f"{label} {what}", "403 from a file", who, verb, place, body, dryRun="All")
     t.refused("an admin makes a policy of a file's name", "422", masters, "POST", f"{ADMISSION}/mutatingadmissionpolicies",
-              mutating(["apps"], ["deployments"], "x.static.k8s.io"), dryRun="All")  # fmt: skip
+              mutating(["apps"], ["deployments"], "x.static.k8s.io"), dryRun="All")
     t.passes("an admin mutates other kinds", masters, "POST", f"{ADMISSION}/mutatingadmissionpolicies", mutating(["apps"], ["deployments"]), dryRun="All")
     t.passes("an installer changes a policy", installer, "PATCH", policy, loosened, dryRun="All")
     t.passes("an installer deletes a binding", installer, "DELETE", binding, dryRun="All")
@@ -87,10 +87,10 @@ def mutating(groups, resources, name="forge"):
     return {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicy", "metadata": {"name": name}, "spec": {
         "reinvocationPolicy": "Never", "failurePolicy": "Fail", "matchConstraints": {"resourceRules": [
             {"apiGroups": groups, "apiVersions": ["*"], "resources": resources, "operations": ["CREATE"]}]},
-        "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": "Object{}"}}]}}  # fmt: skip
+        "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": "Object{}"}}]}}
 
 
 def webhook(groups, resources):
     return {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration", "metadata": {"name": "forge"}, "webhooks": [
         {"name": "forge.example.org", "clientConfig": {"url": "https://forge.example.org"}, "sideEffects": "None", "admissionReviewVersions": ["v1"],
-         "rules": [{"apiGroups": groups, "apiVersions": ["*"], "resources": resources, "operations": ["CREATE"]}]}]}  # fmt: skip
+         "rules": [{"apiGroups": groups, "apiVersions": ["*"], "resources": resources, "operations": ["CREATE"]}]}]}
