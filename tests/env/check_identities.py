@@ -99,9 +99,12 @@ class Identities:
             (may if looks else may_not)(f"{who} get {key}", lambda: s3.get_object(Bucket=bucket, Key=key))
             may_not(f"{who} delete {key}", lambda: s3.delete_object(Bucket=bucket, Key=key))
             may_not(f"{who} delete many {key}", lambda: s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key}]}))
+        for key in nothing:
+            if not key.startswith(base):
+                root.delete_object(Bucket=bucket, Key=key)  # an operator that runs would read it, and stop
         self.check_upload(who, s3, bucket, f"{base}/files/m", abort=True, complete=True)
         may_not(f"{who} create upload elsewhere", lambda: s3.create_multipart_upload(Bucket=bucket, Key=f"records/check/{run}"))
-        for secret in (f"{rounds}/decision.json", f"audit/requests/{run}/1.json"):
+        for secret in (f"{rounds}/decision.json", f"{base}/owner.json"):
             source = {"Bucket": bucket, "Key": secret}
             may_not(f"{who} copy {secret} into files", lambda: s3.copy_object(Bucket=bucket, Key=f"{base}/files/c", CopySource=source))
             upload = s3.create_multipart_upload(Bucket=bucket, Key=f"{base}/files/c")["UploadId"]

@@ -6,6 +6,7 @@ import io
 import json
 import secrets
 import ssl
+from pathlib import Path
 
 from kube import Kube
 from processes import start, wait_until
@@ -29,6 +30,7 @@ ROLES = [  # project, the chart's ClusterRole, users
     ("project-b", "trevor-researcher", ["dave"]),
     ("project-b", "trevor-checker", ["carol"]),
 ]
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples/static-admission"
 CONTROLLER_MANAGER = "system:kube-controller-manager"
 
 
@@ -43,7 +45,7 @@ class Cluster:
         self.tokens = {user: secrets.token_urlsafe(24) for user in (*USERS, CONTROLLER_MANAGER)}
         self.ca = self.home / "ca.crt"
 
-    def start(self):
+    def start(self, static_admission=False):
         """etcd and the API server; returns when that is ready."""
         self.home.mkdir(parents=True)
         write_secret(self.home / "tokens.csv", self.token_file())
@@ -62,7 +64,7 @@ class Cluster:
             f"--service-account-signing-key-file={self.home / 'service-accounts.key'}",
             "--service-account-issuer=https://kubernetes.default.svc", f"--token-auth-file={self.home / 'tokens.csv'}",
             "--authorization-mode=RBAC", "--service-cluster-ip-range=10.0.0.0/24", "--endpoint-reconciler-type=none",
-            "--profiling=false",
+            "--profiling=false", *(self.static_admission() if static_admission else []),
         ])
         serving = self.home / "serving/apiserver.crt"
         wait_until(lambda: serving.exists() and serving.read_text().count("END CERTIFICATE") >= 2,
@@ -71,6 +73,14 @@ class Cluster:
         self.admin = self.client("admin")
         wait_until(self.admin.ready, self.folder, server, "kube-apiserver", 60)
         wait_until(lambda: True, self.folder, etcd, "etcd", 1)
+
+    def static_admission(self):
+        """Policies from files, none yet: `<folder>/static-admission`, set up as examples/static-admission says."""
+        manifests, configuration = self.folder / "static-admission", self.home / "admission-configuration.yaml"
+        manifests.mkdir()
+        text = (EXAMPLE / "admission-configuration.yaml").read_text()
+        configuration.write_text(text.replace("/etc/kubernetes/static-admission", str(manifests)))
+        return [f"--admission-control-config-file={configuration}"]
 
     def start_controller_manager(self):
         """Garbage collection and the end of namespaces. Started after the CRDs, so that it knows them at once."""

@@ -59,6 +59,8 @@ def arguments():
         if name == "up":
             command.add_argument("--no-operator", action="store_true", help="all but trevor controller and gateway")
             command.add_argument("--shape", choices=["light"], default="light")
+            command.add_argument("--static-admission", action="store_true",
+                                 help="an API server that reads policies from DIR/static-admission (1.37 and later)")
     return parser.parse_args()
 
 
@@ -79,7 +81,7 @@ def up(options):
         folder.chmod(0o700)
         (folder / OURS).touch()
         try:
-            light.up(folder, installed, not options.no_operator, step)
+            light.up(folder, installed, not options.no_operator, step, options.static_admission)
             break
         except BaseException as failure:
             light.down(folder)  # its logs stay for reading

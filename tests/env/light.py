@@ -12,7 +12,7 @@ from cluster import Cluster
 from ports import Ports
 
 
-def up(folder, tools, with_operator, step):
+def up(folder, tools, with_operator, step, static_admission=False):
     """Everything in order; `step(text)` reports what has just been reached."""
     if with_operator:
         trevor.needed_binary()
@@ -31,7 +31,7 @@ def up(folder, tools, with_operator, step):
             server.start()
         prepared = [pool.submit(server.prepare) for server in (inside, outside)]
         rendered = pool.submit(chart.render, folder, tools, trevor.chart_values(settings, gateway_url))
-        cluster.start()
+        cluster.start(static_admission)
         step("etcd and kube-apiserver")
         kubeconfig = cluster.kubeconfig("kubeconfig")
         cluster.create_namespaces()

@@ -73,6 +73,8 @@ def outcome(status, message):
         return "passes"
     if status == 403 and (denied := DENIED.search(message)):
         return f"403 {denied.group(1)}"
+    if status == 403 and ".static.k8s.io' denied request" in message:
+        return "403 from a file"
     if status == 403 and " cannot " in message or "attempting to grant RBAC permissions" in message:
         return "403 RBAC"
     return str(status)

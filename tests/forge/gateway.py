@@ -110,9 +110,12 @@ class Cast:
         for role in ("researcher", "checker"):
             api.bind(f"forge-sam-{role}", f"{RELEASE}-{role}", [user_subject("sam")], PROJECT)
         api.bind("forge-lars", f"{RELEASE}-checker", [user_subject("lars")], PROJECT)
+        self.ned = user("ned")  # Kubernetes' own role `admin` in the project
+        api.bind("forge-ned", "admin", [user_subject("ned")], PROJECT)
         api.cluster_role("forge-everything", [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}])
         api.bind("forge-everything", "forge-everything", [user_subject("star")])
         until(lambda: all(api.allowed(name, group=GROUP, resource=SESSIONS, verb="create", namespace=PROJECT) for name in ("rita", "sam", "lars", "star")))
+        until(lambda: api.allowed("ned", resource="serviceaccounts", subresource="token", verb="create", namespace=PROJECT))
         tokens = {name: state["tokens"][name] for name in ("alice", "bob", "carol", "dave", "olga")}
         for name in ("rita", "sam", "lars", "star", "root"):
             tokens[name] = log_in(api, self.kube[name], name)
@@ -122,7 +125,7 @@ class Cast:
 def clean_up(api):
     """What the cast was given by hand."""
     rbac = "/apis/rbac.authorization.k8s.io/v1"
-    for name in ("forge-rita", "forge-sam-researcher", "forge-sam-checker", "forge-lars"):
+    for name in ("forge-rita", "forge-sam-researcher", "forge-sam-checker", "forge-lars", "forge-ned"):
         api.call(ADMIN, "DELETE", f"{rbac}/namespaces/{PROJECT}/rolebindings/{name}")
     for kind in ("clusterrolebindings", "clusterroles"):
         api.call(ADMIN, "DELETE", f"{rbac}/{kind}/forge-everything")
@@ -186,9 +189,9 @@ def attack(api, table, state, short):
 def read_access(api, gateway, cast, requests):
     """Each call, in each phase, by each person."""
     outsider = api.account_token(OTHER_PROJECT, "default", AUDIENCE)
-    job = api.account_token(PROJECT, "default", AUDIENCE)
+    account = api.account_token(PROJECT, "default", AUDIENCE, who=cast.ned)
     people = {"other researcher": cast.token["dave"], "checker": cast.token["bob"], "records reader": cast.token["rita"],
-              "hold officer": cast.token["olga"], "account of the project": job, "outsider": outsider,
+              "hold officer": cast.token["olga"], "account of the project, by its admin": account, "outsider": outsider,
               "holder of *": cast.token["star"], "system:masters": cast.token["root"], "submitter": cast.token["alice"]}
     for wanted, name in requests.items():
         gateway.table.begin(f"gateway: who may do what, phase {wanted}")

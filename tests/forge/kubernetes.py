@@ -115,8 +115,8 @@ class Kubernetes:
             "spec": {"user": user, "groups": list(groups), "resourceAttributes": attributes}})
         return answer["status"]["allowed"]
 
-    def account_token(self, namespace, name, audience=None, pod=None):
-        """A token of a service account, perhaps bound to a pod."""
+    def account_token(self, namespace, name, audience=None, pod=None, who=None):
+        """A token of a service account, perhaps bound to a pod, minted by the admin or somebody else."""
         spec = {"expirationSeconds": 3600}
         if audience:
             spec["audiences"] = [audience]

@@ -28,7 +28,7 @@ NAMES = (
     "flux‑bot", "flux-bоt", "ﬂux-bot", "flux-bot\u200b", "\u202efdp.x", "a\u00a0b", "a\u2028b", "a\u2029b", "a\u0085b", "a\u0085validations:", "\ufeffa", "\ufffe", "\U0001f600",
     "é", "e\u0301", "a\x00b", "a\x01b", "a\x1bb", "a\x7fb", "a\x80b", "x" * 600, "", "system:masters", "system:anonymous", "system:serviceaccount:kube-system:default",
     "system:serviceaccounts", "SYSTEM:SERVICEACCOUNT:A:B", "kubernetes-admin", "<script>", "&amp;", "a>b", "//comment", "/*", "a?b:c", "has(object.x)", "undefined",
-)  # fmt: skip
+)
 
 
 def attack(api, table, folder):
@@ -81,7 +81,7 @@ class Rendering:
         text = json.dumps({"identity": {"delegates": [], "reviewing_service_accounts": [], **identity}})
         text = re.sub(r"(\\ud[89ab]..)(\\ud[c-f]..)", lambda pair: json.loads(f'"{pair.group()}"'), text)  # YAML knows no pairs
         return subprocess.run([self.folder / "bin/helm", "template", RELEASE, CHART, "-n", HOME, "-f", self.folder / "values.yaml", "-f", "-", *files],
-                              input=text, capture_output=True, text=True, env={"HOME": str(self.folder / "home"), "PATH": ""})  # fmt: skip
+                              input=text, capture_output=True, text=True, env={"HOME": str(self.folder / "home"), "PATH": ""})
 
     def applied(self, documents, **query):
         """The policies as the API server would have them, which compiles them; or what it says against them."""
