@@ -238,11 +238,13 @@ async fn verify(job: &Job, packed: &Packed) -> Result<(), PackagingError> {
     if job.release.head(key).await?.size != packed.size {
         return Err(differs());
     }
-    let (stretches, mut received) = mpsc::channel::<bytes::Bytes>(1);
+    let (stretches, mut received) = mpsc::channel::<Vec<bytes::Bytes>>(1);
     let hashing = tokio::task::spawn_blocking(move || {
         let mut hash = Sha256::new();
-        while let Some(bytes) = received.blocking_recv() {
-            hash.update(&bytes);
+        while let Some(pieces) = received.blocking_recv() {
+            for bytes in pieces {
+                hash.update(&bytes);
+            }
         }
         Sha256Hex::from_raw(&hash.finalize().into())
     });
@@ -253,8 +255,8 @@ async fn verify(job: &Job, packed: &Packed) -> Result<(), PackagingError> {
             job.release.read_back(key, start, end)
         })
         .buffered(READERS);
-    while let Some(bytes) = reading.next().await {
-        if stretches.send(bytes?).await.is_err() {
+    while let Some(pieces) = reading.next().await {
+        if stretches.send(pieces?).await.is_err() {
             return Err(PackagingError::Broken);
         }
     }
