@@ -114,7 +114,7 @@ demo)
 bench)
     # Arguments go to benches/bench.py, which says what there is.
     step tools
-    step cargo build --locked --release
+    # Builds trevor too: a second build, of other features, would take as long again.
     step cargo bench --locked --no-run --bench ceiling
     target=${CARGO_TARGET_DIR:-$PWD/target}
     if [ "${TREVOR_BIN:-$target/debug/trevor}" = "$target/debug/trevor" ]; then

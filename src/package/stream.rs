@@ -24,6 +24,8 @@ const BETWEEN: usize = 4;
 const IN_PASSING: u64 = 4 << 20;
 /// Parts at the same time, at least: one being filled, two on their way.
 const DEPTH: u64 = 3;
+/// And at most: who sends has three on their way, and more make nothing faster.
+const MOST: usize = 4;
 
 /// What packing may use.
 #[derive(Clone, Debug)]
@@ -47,7 +49,7 @@ impl Budget {
         let count = left / part.max(1);
         match usize::try_from(part) {
             Ok(part) if count >= DEPTH || plan.is_small() => (
-                usize::try_from(count).unwrap_or(usize::MAX).clamp(1, 64),
+                usize::try_from(count).unwrap_or(MOST).clamp(1, MOST),
                 Kind::Memory(part),
             ),
             _ => (DEPTH as usize, Kind::Disk(self.spool_dir.clone())),

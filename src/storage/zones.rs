@@ -83,11 +83,17 @@ impl Release {
         self.0.name()
     }
 
-    /// Reads a stretch of a package back; `end` is exclusive.
+    /// Reads a stretch of a package back, in the pieces in which it came; `end`
+    /// is exclusive.
     ///
     /// # Errors
     /// As the server says.
-    pub async fn read_back(&self, key: &str, start: u64, end: u64) -> Result<Bytes, StorageError> {
+    pub async fn read_back(
+        &self,
+        key: &str,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<Bytes>, StorageError> {
         let range = format!("bytes={start}-{}", end.saturating_sub(1));
         self.0.get_range(key, range).await
     }

@@ -25,9 +25,12 @@ use crate::storage::{Quarantine, Release, ReleaseUpload, StorageError, download}
 
 /// Parts on their way at once; more do not make one server faster.
 const SENDERS: usize = 3;
-/// Stretches of the read-back on their way at once, and their bytes.
-const READERS: usize = 4;
-const STRETCH: usize = 4 << 20;
+/// Stretches of the read-back on their way at once; as many more may wait for
+/// the hash.
+const READERS: usize = 3;
+/// Bytes of a stretch, at most: those of a part, which the server stores and
+/// reads as one.
+const STRETCH: u64 = 8 << 20;
 
 /// What a task needs; it reads no cache and writes no status.
 pub struct Job {
@@ -238,23 +241,28 @@ async fn verify(job: &Job, packed: &Packed) -> Result<(), PackagingError> {
     if job.release.head(key).await?.size != packed.size {
         return Err(differs());
     }
-    let (stretches, mut received) = mpsc::channel::<bytes::Bytes>(1);
+    let (stretches, mut received) = mpsc::channel::<Vec<bytes::Bytes>>(1);
     let hashing = tokio::task::spawn_blocking(move || {
         let mut hash = Sha256::new();
-        while let Some(bytes) = received.blocking_recv() {
-            hash.update(&bytes);
+        while let Some(pieces) = received.blocking_recv() {
+            for bytes in pieces {
+                hash.update(&bytes);
+            }
         }
         Sha256Hex::from_raw(&hash.finalize().into())
     });
-    let starts = (0..packed.size).step_by(STRETCH);
-    let mut reading = futures::stream::iter(starts)
-        .map(|start| {
-            let end = packed.size.min(start + STRETCH as u64);
+    let budget = job.packaging.memory_budget_mib << 20;
+    let stretch = (budget / 8).clamp(1 << 20, STRETCH);
+    let count = packed.size.div_ceil(stretch);
+    let mut reading = futures::stream::iter(0..count)
+        .map(|number| {
+            let start = number * stretch;
+            let end = packed.size.min(start + stretch);
             job.release.read_back(key, start, end)
         })
         .buffered(READERS);
-    while let Some(bytes) = reading.next().await {
-        if stretches.send(bytes?).await.is_err() {
+    while let Some(pieces) = reading.next().await {
+        if stretches.send(pieces?).await.is_err() {
             return Err(PackagingError::Broken);
         }
     }
