@@ -263,8 +263,8 @@ async fn a_release_waits_for_a_server_that_hangs_and_goes_on_with_it() {
     let request = desk.approved_once("patient", 1, 1 << 20).await;
     let stopped = Stopped::server(&env, "s3-release");
     desk.carol.approves(&request).await;
-    // It is a minute and more until a call to it is given up.
-    waits_for_the_server(&request, "being made").await;
+    // It is a minute and more until a call to it is given up; who waits is told before.
+    waits_for_the_server(&request, "the release server has not answered").await;
     drop(stopped);
     crossed_once(&env, &request).await;
 }

@@ -8,5 +8,6 @@ pub mod freeze;
 pub mod gather;
 pub mod look_back;
 pub mod package;
+pub mod progress;
 pub mod release;
 pub mod review;

@@ -5,12 +5,15 @@
 //! leaves an open upload or an object that no outcome names; the next attempt
 //! aborts and deletes both.
 
+use std::sync::Arc;
+
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::CompletedPart;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
+use super::progress::{Progress, Server};
 use crate::api::condition::reason;
 use crate::config::Packaging;
 use crate::domain::commit::{Attempt, Decision, PackageFact};
@@ -50,6 +53,8 @@ pub struct Job {
     pub attempt: Attempt,
     /// Attempts whose uploads are over.
     pub earlier: Vec<Attempt>,
+    /// Where it tells how far it is.
+    pub progress: Arc<Progress>,
 }
 
 /// Why there is no package.
@@ -103,16 +108,17 @@ pub async fn run(job: Job) -> Result<PackageFact, PackagingError> {
     let (parts, received) = mpsc::channel(1);
     let open = |file: &ManifestFile| {
         let (quarantine, key) = (job.quarantine.clone(), file.key.clone());
+        let progress = Arc::clone(&job.progress);
         async move {
             match download(quarantine.bucket(), &key).await {
-                Ok(body) => Ok(body),
+                Ok(body) => Ok(body.inspect(move |_| progress.moved())),
                 Err(StorageError::NotFound { .. }) => Err(OpenError::Missing),
                 Err(error) => Err(OpenError::Failed(error)),
             }
         }
     };
     let packing = pack(&plan, &budget, open, parts);
-    let sending = send(&upload, plan.is_small(), received);
+    let sending = send(&upload, &job.progress, plan.is_small(), received);
     let (packed, sent) = tokio::join!(packing, sending);
     let packed = match (packed, sent) {
         (Ok(packed), Ok(())) => packed,
@@ -120,6 +126,7 @@ pub async fn run(job: Job) -> Result<PackageFact, PackagingError> {
         (Err(PackError::SinkClosed), Err(error)) | (Ok(_), Err(error)) => return Err(error.into()),
         (Err(error), _) => return Err(error.into()),
     };
+    job.progress.waits_for(Server::Release);
     verify(&job, &packed).await?;
     Ok(PackageFact {
         bucket: job.release.name().to_owned(),
@@ -150,6 +157,7 @@ async fn clear(job: &Job) -> Result<(), StorageError> {
 /// Sends the parts as they come. An upload that cannot be completed is aborted.
 async fn send(
     upload: &ReleaseUpload<'_>,
+    progress: &Progress,
     small: bool,
     mut parts: mpsc::Receiver<Part>,
 ) -> Result<(), StorageError> {
@@ -159,7 +167,10 @@ async fn send(
                 body: PartBody::Memory(bytes),
                 last: true,
                 ..
-            }) => upload.put_whole(bytes).await.map(drop),
+            }) => {
+                progress.waits_for(Server::Release);
+                upload.put_whole(bytes).await.map(drop)
+            }
             // The packer says why there is no package.
             _ => Ok(()),
         };
@@ -167,8 +178,10 @@ async fn send(
     let Some(first) = parts.recv().await else {
         return Ok(());
     };
+    progress.waits_for(Server::Release);
     let id = upload.start().await?;
-    let sent = send_parts(upload, &id, first, &mut parts).await;
+    let sent = send_parts(upload, progress, &id, first, &mut parts).await;
+    progress.waits_for(Server::Release);
     // Whoever makes parts must not wait for a sender that gave up.
     drop(parts);
     match sent {
@@ -186,6 +199,7 @@ async fn send(
 /// All parts in order of number; none when the packer ended before the last.
 async fn send_parts(
     upload: &ReleaseUpload<'_>,
+    progress: &Progress,
     id: &str,
     first: Part,
     parts: &mut mpsc::Receiver<Part>,
@@ -200,11 +214,13 @@ async fn send_parts(
                 Some(part) => {
                     complete = part.last;
                     sending.push(send_part(upload, id, part));
+                    progress.waits_for(Server::Release);
                 }
                 None => return Ok(None),
             },
             Some(sent) = sending.next() => {
                 completed.push(sent?);
+                progress.waits_for(if sending.is_empty() { Server::Quarantine } else { Server::Release });
                 if complete && sending.is_empty() {
                     completed.sort_by_key(CompletedPart::part_number);
                     return Ok(Some(completed));
@@ -262,6 +278,7 @@ async fn verify(job: &Job, packed: &Packed) -> Result<(), PackagingError> {
         })
         .buffered(READERS);
     while let Some(pieces) = reading.next().await {
+        job.progress.moved();
         if stretches.send(pieces?).await.is_err() {
             return Err(PackagingError::Broken);
         }

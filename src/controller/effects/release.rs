@@ -6,6 +6,7 @@
 //! attempt of its own; the outcome is create-only, and whoever loses adopts it
 //! and deletes what it made.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,6 +19,7 @@ use super::super::error::EffectError;
 use super::super::reconcile::{Rest, Subject};
 use super::super::{evidence, reviews};
 use super::package;
+use super::progress::Progress;
 use crate::api::AirlockRequest;
 use crate::domain::commit::{Attempt, AttemptFailure, Outcome, OutcomeKind, PackageFact, Verdict};
 use crate::domain::phase::{Facts, Round};
@@ -30,6 +32,7 @@ pub type Finished = Result<PackageFact, package::PackagingError>;
 /// A release under way.
 pub struct Task {
     round: i64,
+    progress: Arc<Progress>,
     handle: JoinHandle<Finished>,
 }
 
@@ -180,9 +183,11 @@ async fn start(
     round: i64,
 ) -> Result<Rest, EffectError> {
     let mut tasks = ctx.releases.lock().await;
-    if tasks.contains_key(&subject.key.uid) {
+    if let Some(task) = tasks.get(&subject.key.uid) {
+        // Its end wakes us; this look is for one that hangs.
         return Ok(Rest {
-            releasing: Some("the package is being made".into()),
+            releasing: Some(task.progress.message()),
+            after: Some(ctx.patience(&subject.key.uid).max(Duration::from_secs(5))),
             ..Rest::default()
         });
     }
@@ -227,6 +232,7 @@ async fn start(
         .filter(|a| superseded(a, &attempt))
         .cloned()
         .collect();
+    let progress = Arc::<Progress>::default();
     let job = package::Job {
         quarantine: ctx.zones.quarantine.clone(),
         release: ctx.release.clone(),
@@ -236,6 +242,7 @@ async fn start(
         decision,
         attempt,
         earlier,
+        progress: Arc::clone(&progress),
     };
     let wake = ctx.wake.clone();
     let target = ObjectRef::<AirlockRequest>::new(&subject.name).within(&subject.key.namespace);
@@ -245,9 +252,18 @@ async fn start(
         drop(wake.send(target));
         result
     });
-    tasks.insert(subject.key.uid.clone(), Task { round, handle });
+    tasks.insert(
+        subject.key.uid.clone(),
+        Task {
+            round,
+            progress,
+            handle,
+        },
+    );
+    ctx.look_often(&subject.key.uid);
     Ok(Rest {
         releasing: Some("the package is being made".into()),
+        after: Some(Duration::from_secs(11)),
         ..Rest::default()
     })
 }
