@@ -142,7 +142,7 @@ def digest(api, name):
 def request_in(api, gateway, cast, wanted, who="alice"):
     """A request of the person that has come to a phase, with one file a.csv."""
     def reached(*phases):
-        if not until(lambda: phase(api, name) in phases, 30):
+        if not until(lambda: phase(api, name) in phases, 60):
             raise SystemExit(f"set-up failed: {name} is {phase(api, name)}, not {phases}")
 
     kube = cast.kube[who]

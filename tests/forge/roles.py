@@ -78,6 +78,7 @@ def matrix(t, role, who):
 def researchers(t, name, alice, dave):
     """A colleague with the same role, and the submitter herself."""
     one = path(REQUESTS, name, ns=PROJECT)
+    t.wait("the controller puts its finalizer on a request", lambda: t.get(one)["metadata"].get("finalizers"))
     for label, verb, body in (
         ("edits", "PATCH", {"spec": {"title": "mine"}}),
         ("withdraws", "PATCH", {"spec": {"withdrawn": True}}),
