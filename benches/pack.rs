@@ -179,6 +179,7 @@ fn manifest(sources: &[Source]) -> Manifest {
             digest,
         },
         previous: None,
+        changes: None,
         title: "Bench".to_owned(),
         description: String::new(),
         authors: Vec::new(),

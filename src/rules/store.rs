@@ -1,6 +1,6 @@
 //! Epochs as they are kept: two create-only objects each, under `audit/epochs/`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::epoch::{Began, Ended, Epoch};
 use crate::storage::commit::{commit, read};
@@ -23,20 +23,47 @@ pub struct Stored {
     pub began: BTreeMap<i64, Began>,
     /// When it ended, by sequence.
     pub ended: BTreeMap<i64, Ended>,
+    /// Those that cannot be read.
+    lost: BTreeSet<i64>,
 }
 
 impl Stored {
-    /// Reads all epochs.
+    /// Reads all epochs. One that cannot be read counts for nothing, and what follows
+    /// it is numbered behind it; what does not belong here is passed over.
     pub async fn load(bucket: &Bucket) -> Result<Self, StorageError> {
         let mut stored = Self::default();
         for listed in bucket.list(PREFIX).await? {
-            if listed.key.ends_with(".ended.json") {
-                if let Some(ended) = read::<Ended>(bucket, &listed.key).await? {
-                    stored.ended.insert(ended.sequence, ended);
+            let name = &listed.key[PREFIX.len()..];
+            let ends = name.ends_with(".ended.json");
+            let Some(sequence) = name.split('.').next().and_then(|n| n.parse::<i64>().ok()) else {
+                tracing::warn!(key = listed.key, "is no epoch");
+                continue;
+            };
+            let found = if ends {
+                read::<Ended>(bucket, &listed.key).await.map(|ended| {
+                    stored.ended.extend(ended.map(|ended| (sequence, ended)));
+                })
+            } else {
+                read::<Began>(bucket, &listed.key).await.map(|began| {
+                    stored.began.extend(began.map(|began| (sequence, began)));
+                })
+            };
+            match found {
+                Ok(()) => {}
+                Err(StorageError::Corrupt { problem, .. }) => {
+                    tracing::error!(
+                        key = listed.key,
+                        problem,
+                        "an epoch is lost: what was made in it counts no more"
+                    );
+                    stored.lost.insert(sequence);
                 }
-            } else if let Some(began) = read::<Began>(bucket, &listed.key).await? {
-                stored.began.insert(began.sequence, began);
+                Err(error) => return Err(error),
             }
+        }
+        for sequence in &stored.lost {
+            stored.began.remove(sequence);
+            stored.ended.remove(sequence);
         }
         Ok(stored)
     }
