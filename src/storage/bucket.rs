@@ -228,25 +228,6 @@ impl Bucket {
         }
     }
 
-    /// A range of an object, whole in memory, in the pieces in which it came:
-    /// nothing is copied. `range` is a `Range` header's value.
-    ///
-    /// # Errors
-    /// As the server says.
-    pub async fn get_range(&self, key: &str, range: String) -> Result<Vec<Bytes>, StorageError> {
-        let mut found = self.open(key, Some(range)).await?;
-        let mut pieces = Vec::new();
-        while let Some(piece) = found.body.next().await {
-            pieces.push(piece.map_err(|error| StorageError::Unavailable {
-                operation: "GetObject",
-                bucket: self.name.clone(),
-                key: key.to_owned(),
-                message: error.to_string(),
-            })?);
-        }
-        Ok(pieces)
-    }
-
     /// Opens an object for streaming; `range` is a `Range` header's value.
     ///
     /// # Errors

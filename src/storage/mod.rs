@@ -21,7 +21,7 @@ mod zones;
 
 pub use bucket::{Bucket, Created, Listed, ObjectBody, Stored};
 pub use client::{Identity, connect};
-pub use download::download;
+pub use download::{Bytestream, download};
 pub use error::StorageError;
 pub use presign::{SecretUrl, presign_get};
 pub use rounds::observe_previous;

@@ -1,11 +1,14 @@
 //! The zones as types: what may be done in each, and by whom.
 
+use std::ops::Range;
+
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::CompletedPart;
 use bytes::Bytes;
 
 use super::bucket::{Bucket, Created, Listed, Stored};
 use super::client::{Identity, connect};
+use super::download::{Bytestream, download_stretch};
 use super::error::StorageError;
 use crate::config;
 use crate::domain::commit::Attempt;
@@ -83,19 +86,16 @@ impl Release {
         self.0.name()
     }
 
-    /// Reads a stretch of a package back, in the pieces in which it came; `end`
-    /// is exclusive.
+    /// Reads a stretch of a package back.
     ///
     /// # Errors
-    /// As the server says.
+    /// As the server says, at once or in the stream.
     pub async fn read_back(
         &self,
         key: &str,
-        start: u64,
-        end: u64,
-    ) -> Result<Vec<Bytes>, StorageError> {
-        let range = format!("bytes={start}-{}", end.saturating_sub(1));
-        self.0.get_range(key, range).await
+        stretch: Range<u64>,
+    ) -> Result<Bytestream, StorageError> {
+        download_stretch(&self.0, key, stretch).await
     }
 
     /// Size and encryption of a package.

@@ -28,12 +28,13 @@ use crate::storage::{Quarantine, Release, ReleaseUpload, StorageError, download}
 
 /// Parts on their way at once; more do not make one server faster.
 const SENDERS: usize = 3;
-/// Stretches of the read-back on their way at once; as many more may wait for
-/// the hash.
-const READERS: usize = 3;
-/// Bytes of a stretch, at most: those of a part, which the server stores and
-/// reads as one.
-const STRETCH: u64 = 8 << 20;
+/// Stretches of the read-back that are opened before their turn. The network
+/// holds what it can of them, our memory next to nothing.
+const AHEAD: usize = 2;
+/// Bytes of a stretch.
+const STRETCH: u64 = 16 << 20;
+/// Pieces that may wait for the hash, of some hundred KiB at most.
+const PIECES: usize = 16;
 
 /// What a task needs; it reads no cache and writes no status.
 pub struct Job {
@@ -246,8 +247,8 @@ async fn send_part(
     }
 }
 
-/// Reads the stored package back, before anything says that it is there. A few
-/// stretches are on their way at once; they are hashed in order.
+/// Reads the stored package back, before anything says that it is there. The
+/// next stretches are opened while one is read; all are hashed in order.
 async fn verify(job: &Job, packed: &Packed) -> Result<(), PackagingError> {
     let key = job.attempt.key.as_str();
     let differs = || PackagingError::ReadBack {
@@ -257,33 +258,40 @@ async fn verify(job: &Job, packed: &Packed) -> Result<(), PackagingError> {
     if job.release.head(key).await?.size != packed.size {
         return Err(differs());
     }
-    let (stretches, mut received) = mpsc::channel::<Vec<bytes::Bytes>>(1);
+    let (pieces, mut received) = mpsc::channel::<bytes::Bytes>(PIECES);
     let hashing = tokio::task::spawn_blocking(move || {
         let mut hash = Sha256::new();
-        while let Some(pieces) = received.blocking_recv() {
-            for bytes in pieces {
-                hash.update(&bytes);
-            }
+        while let Some(piece) = received.blocking_recv() {
+            hash.update(&piece);
         }
         Sha256Hex::from_raw(&hash.finalize().into())
     });
-    let budget = job.packaging.memory_budget_mib << 20;
-    let stretch = (budget / 8).clamp(1 << 20, STRETCH);
-    let count = packed.size.div_ceil(stretch);
-    let mut reading = futures::stream::iter(0..count)
-        .map(|number| {
-            let start = number * stretch;
-            let end = packed.size.min(start + stretch);
-            job.release.read_back(key, start, end)
-        })
-        .buffered(READERS);
-    while let Some(pieces) = reading.next().await {
-        job.progress.moved();
-        if stretches.send(pieces?).await.is_err() {
-            return Err(PackagingError::Broken);
+    let (opened, mut in_order) = mpsc::channel(AHEAD);
+    let ahead = async move {
+        for number in 0..packed.size.div_ceil(STRETCH) {
+            let start = number * STRETCH;
+            let end = packed.size.min(start + STRETCH);
+            let stretch = job.release.read_back(key, start..end).await;
+            // Who reads has given up, and says why.
+            if opened.send(stretch).await.is_err() {
+                return;
+            }
         }
-    }
-    drop(stretches);
+    };
+    let forward = async move {
+        while let Some(stretch) = in_order.recv().await {
+            let mut stretch = stretch?;
+            while let Some(piece) = stretch.next().await {
+                job.progress.moved();
+                if pieces.send(piece?).await.is_err() {
+                    return Err(PackagingError::Broken);
+                }
+            }
+        }
+        Ok(())
+    };
+    let ((), read) = tokio::join!(ahead, forward);
+    read?;
     let found = hashing.await.map_err(|_| PackagingError::Broken)?;
     if found == packed.sha256 {
         Ok(())
