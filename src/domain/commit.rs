@@ -142,6 +142,7 @@ fn listed(manifest: &Manifest, file: &super::manifest::ManifestFile) -> Receipt 
             sha256: file.sha256.clone(),
             crc32: file.crc32,
             media_type: file.media_type.clone(),
+            sniffed: None,
         }),
     }
 }

@@ -20,4 +20,5 @@ pub mod quorum;
 pub mod receipt;
 pub mod rounds;
 pub mod seen;
+pub mod sniff;
 pub mod texts;

@@ -10,6 +10,7 @@ use super::digest::Sha256Hex;
 use super::manifest::{Manifest, PolicyRef};
 use super::quorum::Quorum;
 use super::receipt::Receipt;
+use super::sniff::Sniffed;
 use crate::api::condition::reason;
 use crate::api::{
     AirlockPolicy, ContextField, CrateRules, DeclaredFile, Direction, DirectionRules,
@@ -210,6 +211,8 @@ impl Rules {
                 .unwrap_or(0);
             total = total.saturating_add(size);
             found.extend(self.breach_of(&file.path, size));
+            let sniffed = file.content.as_ref().and_then(|c| c.sniffed.as_ref());
+            found.extend(sniffed.and_then(|s| self.content_breach(&file.path, s)));
         }
         if total > self.max_total_bytes {
             found.push(format!(
@@ -268,6 +271,23 @@ impl Rules {
                 self.max_file_bytes
             ));
         }
+        self.name_breach(path)
+    }
+
+    /// What one file breaks by what it is. A program under the name of something
+    /// else is refused whatever the policy says; an extension is held to its word
+    /// where the policy lists extensions.
+    #[must_use]
+    pub fn content_breach(&self, path: &str, sniffed: &Sniffed) -> Option<String> {
+        sniffed.disguised(path).or_else(|| {
+            let held = !self.allowed_extensions.is_empty();
+            held.then(|| sniffed.contradicts(path)).flatten()
+        })
+    }
+
+    /// What one file breaks by its name.
+    #[must_use]
+    pub fn name_breach(&self, path: &str) -> Option<String> {
         let name = path.rsplit('/').next().unwrap_or(path).to_lowercase();
         let allowed =
             |ext: &String| name.len() > ext.len() + 1 && name.ends_with(&format!(".{ext}"));
@@ -471,5 +491,37 @@ mod tests {
         for bad in ["csv", ".csv", "a.csv.exe", "a.gz", "a"] {
             assert!(rules.breach_of(bad, 1).is_some(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_disguised_program_is_refused_always_and_a_false_extension_where_extensions_are_listed() {
+        use crate::domain::digest::Crc32;
+        use crate::domain::receipt::Content;
+        use crate::domain::sniff::sniff;
+        let mut rules = Rules::of(Direction::Egress, None);
+        let upload = |path: &str, head: &[u8]| Receipt {
+            path: path.into(),
+            version: "1".into(),
+            round: 1,
+            by: "alice".into(),
+            time: jiff::Timestamp::UNIX_EPOCH,
+            content: Some(Content {
+                key: "k".into(),
+                size: head.len() as u64,
+                sha256: Sha256Hex::of(head),
+                crc32: Crc32(0),
+                media_type: "text/csv".into(),
+                sniffed: Some(sniff(head)),
+            }),
+        };
+        let program = upload("t.csv", b"\x7fELF\x02\x01");
+        let zip = upload("u.csv", b"PK\x03\x04\0\0");
+        let table = upload("v.csv", b"a,b\n");
+        let all = [program, zip, table];
+        assert_eq!(rules.breaches(&all).len(), 1);
+        rules.allowed_extensions = vec!["csv".into()];
+        let found = rules.breaches(&all);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].starts_with("t.csv is a program (elf)") && found[1].starts_with("u.csv"));
     }
 }

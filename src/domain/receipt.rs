@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::{Crc32, Sha256Hex};
 use super::names;
+use super::sniff::Sniffed;
 
 /// One upload of a path, or its removal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,11 +47,16 @@ pub struct Content {
     pub crc32: Crc32,
     /// Media type, from the name.
     pub media_type: String,
+    /// What the first bytes are; absent where nobody looked (receipts of old, and
+    /// what a manifest lists).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sniffed: Option<Sniffed>,
 }
 
 /// The files that stand at the end of `round`: those listed by the last freeze,
 /// overlaid by this round's receipts, the highest version of each path winning.
-/// Sorted by path.
+/// Sorted by path. A manifest does not say what was sniffed of its files, so that
+/// what is carried over takes it from the receipt of its upload.
 #[must_use]
 pub fn standing(carried: &[Receipt], receipts: &[Receipt], round: i64) -> Vec<Receipt> {
     let mut latest: BTreeMap<String, &Receipt> = BTreeMap::new();
@@ -68,6 +74,19 @@ pub fn standing(carried: &[Receipt], receipts: &[Receipt], round: i64) -> Vec<Re
         .filter(|r| r.content.is_some())
         .cloned()
         .collect();
+    let sniffed: BTreeMap<(&str, &str), &Sniffed> = receipts
+        .iter()
+        .filter_map(|r| {
+            let sniffed = r.content.as_ref()?.sniffed.as_ref()?;
+            Some(((r.path.as_str(), r.version.as_str()), sniffed))
+        })
+        .collect();
+    for receipt in &mut standing {
+        if let Some(content) = receipt.content.as_mut().filter(|c| c.sniffed.is_none()) {
+            let found = sniffed.get(&(receipt.path.as_str(), receipt.version.as_str()));
+            content.sniffed = found.map(|s| (*s).clone());
+        }
+    }
     standing.sort_by(|a, b| a.path.cmp(&b.path));
     standing
 }
@@ -95,6 +114,7 @@ mod tests {
                 sha256: Sha256Hex::of(b.as_bytes()),
                 crc32: Crc32(0),
                 media_type: "text/plain".into(),
+                sniffed: bytes.map(|b| crate::domain::sniff::sniff(b.as_bytes())),
             }),
         }
     }
@@ -133,6 +153,24 @@ mod tests {
         let late = receipt("a", 2, 1, Some("late"));
         let found = standing(std::slice::from_ref(&listed), &[listed.clone(), late], 2);
         assert_eq!(keys(&found), ["a-1"]);
+    }
+
+    #[test]
+    fn what_is_carried_over_takes_what_was_sniffed_from_its_own_upload() {
+        let one = receipt("a", 1, 1, Some("x"));
+        let two = receipt("a", 2, 1, Some("#!/bin/sh"));
+        let mut carried = one.clone();
+        carried.content.as_mut().unwrap().sniffed = None;
+        assert_eq!(standing(&[carried], &[one.clone(), two], 2), [one]);
+    }
+
+    #[test]
+    fn a_receipt_from_before_sniffing_can_be_read() {
+        let mut old = receipt("a", 1, 1, Some("x"));
+        old.content.as_mut().unwrap().sniffed = None;
+        let text = serde_json::to_string(&old).unwrap();
+        assert!(!text.contains("sniffed"));
+        assert_eq!(serde_json::from_str::<Receipt>(&text).unwrap(), old);
     }
 
     #[test]

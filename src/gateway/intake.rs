@@ -8,12 +8,15 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::buffers::{Lease, Leave};
+use super::gate::Gate;
 use super::hashing::Hashing;
 use super::multipart::{CONTENT_TYPE, Multipart};
 use super::parts::{Cut, MOST_PARTS};
 use super::problem::Problem;
 use super::reader::Reader;
+use super::stored::{Reservation, Stored};
 use crate::domain::digest::{Crc32, Sha256Hex};
+use crate::domain::sniff::{HEAD, Sniffed};
 use crate::storage::keys::RequestKey;
 use crate::storage::{Bucket, Created};
 
@@ -36,8 +39,11 @@ pub struct Arrived {
     pub sha256: Sha256Hex,
     /// Their CRC-32.
     pub crc32: Crc32,
+    /// What their first ones are.
+    pub sniffed: Sniffed,
     place: Place,
     held: Held,
+    room: Option<Reservation>,
 }
 
 enum Held {
@@ -82,7 +88,7 @@ impl Arrived {
     /// # Errors
     /// As the server says.
     pub async fn store(self) -> Result<(), Problem> {
-        match self.held {
+        let stored = match self.held {
             Held::Parts(upload) => upload.complete(self.size).await,
             Held::Whole(bytes) => match self
                 .place
@@ -103,87 +109,112 @@ impl Arrived {
                     1,
                 )),
             },
+        };
+        stored?;
+        if let Some(room) = self.room {
+            room.done();
         }
+        Ok(())
     }
+}
+
+/// What an upload is taken in with.
+pub struct Taking<'a> {
+    /// Its buffers.
+    pub lease: &'a Lease,
+    /// Its body.
+    pub reader: Reader<'a>,
+    /// What the policy says to it.
+    pub gate: Gate<'a>,
+    /// What is stored beside it.
+    pub stored: &'a Stored,
+}
+
+/// A body while it is taken in.
+struct Taken<'a> {
+    with: Taking<'a>,
+    hashing: Hashing,
+    sniffed: Option<Sniffed>,
 }
 
 /// Takes a whole body in.
 ///
 /// # Errors
-/// When client or storage fail; nothing is left then.
-pub async fn receive(
-    place: Place,
-    cut: Cut,
-    lease: &Lease,
-    mut reader: Reader<'_>,
-) -> Result<Arrived, Problem> {
-    let mut hashing = Hashing::default();
-    let held = match cut {
-        Cut::Whole { .. } => {
-            Held::Whole(buffer(cut.part(), lease, &mut reader, &mut hashing).await?)
-        }
-        Cut::Buffered { .. } | Cut::Unknown => {
-            buffered(&place, cut, lease, &mut reader, &mut hashing).await?
-        }
-        Cut::Streamed { part, length } => {
-            streamed(&place, (part, length), lease, &mut reader, &mut hashing).await?
-        }
+/// When client or storage fail, or the gate stays shut; nothing is left then.
+pub async fn receive(place: Place, cut: Cut, with: Taking<'_>) -> Result<Arrived, Problem> {
+    let mut taken = Taken {
+        with,
+        hashing: Hashing::default(),
+        sniffed: None,
     };
-    let size = reader.received();
-    let (sha256, crc32) = hashing.finish().await?;
+    let held = match cut {
+        Cut::Whole { .. } => Held::Whole(taken.buffer(cut.part()).await?),
+        Cut::Buffered { .. } | Cut::Unknown => buffered(&place, cut, &mut taken).await?,
+        Cut::Streamed { part, length } => streamed(&place, (part, length), &mut taken).await?,
+    };
+    let size = taken.with.reader.received();
+    let sniffed = match taken.sniffed {
+        Some(sniffed) => sniffed,
+        None => taken.with.gate.look(&[])?,
+    };
+    let (sha256, crc32) = taken.hashing.finish().await?;
     Ok(Arrived {
         size,
         sha256,
         crc32,
+        sniffed,
         place,
         held,
+        room: taken.with.gate.into_room(),
     })
 }
 
-/// The next buffer, full unless the body ended; empty when it had ended before.
-async fn buffer(
-    size: u64,
-    lease: &Lease,
-    reader: &mut Reader<'_>,
-    hashing: &mut Hashing,
-) -> Result<Bytes, Problem> {
-    let size = usize::try_from(size).unwrap_or(usize::MAX);
-    let leave = lease.buffer().await;
-    let mut bytes = Vec::with_capacity(size);
-    reader.fill(&mut bytes, size).await?;
-    let bytes = Bytes::from_owner(Filled {
-        bytes,
-        _leave: leave,
-    });
-    hashing.update(bytes.clone()).await?;
-    Ok(bytes)
+impl Taken<'_> {
+    /// The next buffer, full unless the body ended; empty when it had ended before.
+    /// The first bytes of all pass the gate as soon as they are there.
+    async fn buffer(&mut self, size: u64) -> Result<Bytes, Problem> {
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let leave = self.with.lease.buffer().await;
+        let mut bytes = Vec::with_capacity(size);
+        if self.sniffed.is_none() {
+            self.with.reader.fill(&mut bytes, size.min(HEAD)).await?;
+            self.sniffed = Some(self.with.gate.look(&bytes)?);
+        }
+        self.with.reader.fill(&mut bytes, size).await?;
+        let received = self.with.reader.received();
+        self.with.gate.take(received, self.with.stored).await?;
+        let bytes = Bytes::from_owner(Filled {
+            bytes,
+            _leave: leave,
+        });
+        self.hashing.update(bytes.clone()).await?;
+        Ok(bytes)
+    }
+
+    fn ended(&self) -> bool {
+        self.with.reader.ended()
+    }
 }
 
-async fn buffered(
-    place: &Place,
-    cut: Cut,
-    lease: &Lease,
-    reader: &mut Reader<'_>,
-    hashing: &mut Hashing,
-) -> Result<Held, Problem> {
-    let first = buffer(cut.part(), lease, reader, hashing).await?;
-    if reader.ended() {
+async fn buffered(place: &Place, cut: Cut, taken: &mut Taken<'_>) -> Result<Held, Problem> {
+    let first = taken.buffer(cut.part()).await?;
+    if taken.ended() {
         return Ok(Held::Whole(first));
     }
     let mut upload = Multipart::start(&place.bucket, &place.key, &place.tasks).await?;
     upload.send(first)?;
     for _ in 1..MOST_PARTS {
-        let next = buffer(cut.part(), lease, reader, hashing).await?;
+        let next = taken.buffer(cut.part()).await?;
         if !next.is_empty() {
             upload.send(next)?;
         }
-        if reader.ended() {
+        if taken.ended() {
             upload.settle().await?;
             return Ok(Held::Parts(Box::new(upload)));
         }
     }
     // Exactly full, or too long to be taken without its length.
-    if buffer(1, lease, reader, hashing).await?.is_empty() {
+    if taken.buffer(1).await?.is_empty() {
         upload.settle().await?;
         return Ok(Held::Parts(Box::new(upload)));
     }
@@ -197,9 +228,7 @@ async fn buffered(
 async fn streamed(
     place: &Place,
     (part, length): (u64, u64),
-    lease: &Lease,
-    reader: &mut Reader<'_>,
-    hashing: &mut Hashing,
+    taken: &mut Taken<'_>,
 ) -> Result<Held, Problem> {
     let mut upload = Multipart::start(&place.bucket, &place.key, &place.tasks).await?;
     let size = Cut::Streamed { part, length }.buffer();
@@ -209,7 +238,7 @@ async fn streamed(
         let feed = upload.stream(this);
         let mut missing = this;
         while missing > 0 {
-            let bytes = buffer(size.min(missing), lease, reader, hashing).await?;
+            let bytes = taken.buffer(size.min(missing)).await?;
             missing = missing.saturating_sub(bytes.len() as u64);
             if bytes.is_empty() {
                 return Err(broken_off());

@@ -4,11 +4,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::gate::refused;
 use super::overlay::Overlay;
 use super::problem::Problem;
 use crate::api::DeclaredFile;
 use crate::domain::names;
-use crate::domain::policy::MAX_FILES;
+use crate::domain::policy::Rules;
 use crate::domain::receipt::{Receipt, version};
 
 /// Receipts by folded path, and the round that they are looked at for.
@@ -18,7 +19,14 @@ pub struct Known {
     keys: HashSet<(u128, u64)>,
     count: usize,
     view: Option<Overlay>,
-    claims: HashMap<String, Vec<String>>,
+    claims: HashMap<String, Vec<Claimed>>,
+}
+
+/// An upload that is about to be receipted.
+#[derive(Debug)]
+struct Claimed {
+    path: String,
+    size: u64,
 }
 
 /// The path hash and version number in the key of a receipt.
@@ -139,7 +147,7 @@ impl Known {
             self.claims
                 .get(folded)
                 .and_then(|c| c.first())
-                .map(String::as_str)
+                .map(|c| c.path.as_str())
         };
         let other_spelling = |held: &&str| *held != path;
         let same = view
@@ -168,43 +176,78 @@ impl Known {
         };
         if let Some(other) = view
             .beneath(&folded)
-            .or_else(|| coming().map(String::as_str))
+            .or_else(|| coming().map(|c| c.path.as_str()))
         {
             return Err(clash(&format!(
                 "{other:?} is there, so that this name is a folder"
             )));
         }
-        let most = usize::try_from(MAX_FILES).unwrap_or(usize::MAX);
-        if view.count() >= most && view.stands(&folded).is_none() {
-            return Err(Problem::conflict(
-                "TooManyFiles",
-                format!(
-                    "the request has {most} files, which is the most; remove some, or pack some together"
-                ),
-            ));
+        Ok(())
+    }
+
+    /// Refuses an upload that would make the round too large: what stands, with
+    /// this in the place of what it replaces, and with what is on its way.
+    ///
+    /// # Errors
+    /// 422 with the bound.
+    pub fn check_room(&self, path: &str, size: u64, rules: &Rules) -> Result<(), Problem> {
+        let Some(view) = &self.view else {
+            return Ok(());
+        };
+        let folded = names::folded(path);
+        let coming = self.claims.iter().map(|(other, claimed)| {
+            let largest = claimed.iter().map(|c| c.size).max().unwrap_or(0);
+            // It may still fail, and leave what it was to replace.
+            let stays = view.size_of(other).unwrap_or(0);
+            (other.as_str(), largest.max(stays))
+        });
+        let coming = coming.filter(|(other, _)| *other != folded);
+        let (mut files, mut bytes) = (view.count(), view.bytes());
+        for (other, size) in coming.chain([(folded.as_str(), size)]) {
+            let replaced = view.size_of(other);
+            files += usize::from(replaced.is_none());
+            bytes = bytes
+                .saturating_sub(replaced.unwrap_or(0))
+                .saturating_add(size);
+        }
+        let beyond = |value: u64, most: i64| value > u64::try_from(most).unwrap_or(0);
+        if beyond(files as u64, rules.max_files) {
+            return Err(refused(format!(
+                "with this file the round has {files} files, and the policy allows {}; remove some, or pack some together",
+                rules.max_files
+            )));
+        }
+        if beyond(bytes, rules.max_total_bytes) {
+            return Err(refused(format!(
+                "with this file the round has {bytes} bytes in all, and the policy allows {}; remove some",
+                rules.max_total_bytes
+            )));
         }
         Ok(())
     }
 
-    /// Checks a path, and keeps its spelling for an upload that is about to be
-    /// receipted.
+    /// Checks a path, and keeps its spelling and its room for an upload that is
+    /// about to be receipted.
     ///
     /// # Errors
-    /// As [`Self::check`].
-    pub fn claim(&mut self, path: &str) -> Result<(), Problem> {
+    /// As [`Self::check`] and [`Self::check_room`].
+    pub fn claim(&mut self, path: &str, size: u64, rules: &Rules) -> Result<(), Problem> {
         self.check(path)?;
+        self.check_room(path, size, rules)?;
+        let path = path.to_owned();
         self.claims
-            .entry(names::folded(path))
+            .entry(names::folded(&path))
             .or_default()
-            .push(path.to_owned());
+            .push(Claimed { path, size });
         Ok(())
     }
 
     /// The upload has its receipt, or failed.
-    pub fn unclaim(&mut self, path: &str) {
+    pub fn unclaim(&mut self, path: &str, size: u64) {
         let folded = names::folded(path);
         if let Some(claims) = self.claims.get_mut(&folded) {
-            claims.pop();
+            let at = claims.iter().position(|c| c.size == size);
+            at.map(|at| claims.swap_remove(at));
             if claims.is_empty() {
                 self.claims.remove(&folded);
             }
@@ -241,8 +284,13 @@ mod tests {
                 sha256: Sha256Hex::of(b"x"),
                 crc32: Crc32(0),
                 media_type: "text/plain".into(),
+                sniffed: None,
             }),
         }
+    }
+
+    fn rules() -> Rules {
+        Rules::of(crate::api::Direction::Egress, None)
     }
 
     fn known(round: i64, carried: Vec<Receipt>, receipts: &[Receipt]) -> Known {
@@ -324,14 +372,14 @@ mod tests {
     #[test]
     fn two_on_their_way_at_the_same_time_clash_too() {
         let mut known = known(1, vec![], &[]);
-        known.claim("a/b").unwrap();
+        known.claim("a/b", 1, &rules()).unwrap();
         assert_eq!(known.check("A/b").map_err(|p| p.reason), Err("NameClash"));
         assert_eq!(known.check("a").map_err(|p| p.reason), Err("NameClash"));
         assert_eq!(known.check("a/b/c").map_err(|p| p.reason), Err("NameClash"));
-        known.claim("a/b").unwrap();
-        known.unclaim("a/b");
+        known.claim("a/b", 1, &rules()).unwrap();
+        known.unclaim("a/b", 1);
         assert!(known.check("a").is_err());
-        known.unclaim("a/b");
+        known.unclaim("a/b", 1);
         assert!(known.check("a").is_ok());
     }
 
@@ -352,5 +400,33 @@ mod tests {
             )
             .covers(&declared)
         );
+    }
+
+    #[test]
+    fn a_round_has_room_for_what_it_replaces_and_not_for_more_than_the_policy_says() {
+        let receipts = [
+            receipt("a.csv", 1, 1, true),
+            receipt("a.csv", 2, 1, true),
+            receipt("b.csv", 1, 1, true),
+            receipt("gone.csv", 1, 1, true),
+            receipt("gone.csv", 2, 1, false),
+        ];
+        let mut known = known(1, vec![], &receipts);
+        let mut rules = rules();
+        rules.max_files = 3;
+        rules.max_total_bytes = 10;
+        let room = |known: &Known, path: &str, size| known.check_room(path, size, &rules).is_ok();
+        // Two stand, of one byte each.
+        assert!(room(&known, "c.csv", 8) && !room(&known, "c.csv", 9));
+        assert!(room(&known, "A.csv", 9) && !room(&known, "a.csv", 10));
+        known.claim("c.csv", 2, &rules).unwrap();
+        assert!(!room(&known, "d.csv", 0), "three files, one on its way");
+        assert!(room(&known, "b.csv", 7) && !room(&known, "b.csv", 8));
+        known.claim("c.csv", 5, &rules).unwrap();
+        assert!(room(&known, "b.csv", 4) && !room(&known, "b.csv", 5));
+        known.unclaim("c.csv", 5);
+        assert!(room(&known, "b.csv", 7));
+        known.unclaim("c.csv", 2);
+        assert!(room(&known, "d.csv", 8));
     }
 }

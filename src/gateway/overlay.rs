@@ -14,6 +14,7 @@ pub struct Overlay {
     carried: Arc<Vec<Receipt>>,
     latest: BTreeMap<String, Arc<Receipt>>,
     standing: usize,
+    bytes: u64,
 }
 
 impl Overlay {
@@ -25,6 +26,7 @@ impl Overlay {
             carried: Arc::clone(&carried),
             latest: BTreeMap::new(),
             standing: 0,
+            bytes: 0,
         };
         for receipt in carried.iter() {
             overlay.absorb(&names::folded(&receipt.path), &Arc::new(receipt.clone()));
@@ -44,6 +46,19 @@ impl Overlay {
         self.standing
     }
 
+    /// Their bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Bytes of a path that stands.
+    #[must_use]
+    pub fn size_of(&self, folded: &str) -> Option<u64> {
+        let content = self.latest.get(folded)?.content.as_ref()?;
+        Some(content.size)
+    }
+
     /// The latest word on a path, a removal included.
     #[must_use]
     pub fn latest(&self, folded: &str) -> Option<&Arc<Receipt>> {
@@ -59,12 +74,18 @@ impl Overlay {
 
     /// Adds a receipt of the round.
     pub fn absorb(&mut self, folded: &str, receipt: &Arc<Receipt>) {
-        match self.latest.get(folded) {
-            Some(held) if held.version >= receipt.version => return,
-            Some(held) => self.standing -= usize::from(held.content.is_some()),
-            None => {}
+        let held = self.latest.get(folded);
+        if held.is_some_and(|held| held.version >= receipt.version) {
+            return;
         }
-        self.standing += usize::from(receipt.content.is_some());
+        if let Some(gone) = held.and_then(|held| held.content.as_ref()) {
+            self.standing -= 1;
+            self.bytes = self.bytes.saturating_sub(gone.size);
+        }
+        if let Some(new) = &receipt.content {
+            self.standing += 1;
+            self.bytes = self.bytes.saturating_add(new.size);
+        }
         self.latest.insert(folded.to_owned(), Arc::clone(receipt));
     }
 

@@ -103,6 +103,6 @@ pub fn too_large(limit: u64) -> Problem {
     Problem::new(
         http::StatusCode::PAYLOAD_TOO_LARGE,
         "TooLarge",
-        format!("the file has more than {limit} bytes, which is the most that is taken here"),
+        format!("the file has more than {limit} bytes, which is the most that the policy allows"),
     )
 }

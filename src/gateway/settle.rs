@@ -14,6 +14,7 @@ use super::request::{key, open_for_uploads, sealed};
 use super::state::Gateway;
 use crate::api::AirlockRequest;
 use crate::domain::names;
+use crate::domain::policy::Rules;
 use crate::domain::receipt::Receipt;
 use crate::storage::commit::{Committed, commit};
 use crate::storage::keys::RequestKey;
@@ -59,19 +60,33 @@ impl Open {
     }
 }
 
-/// Keeps a spelling while its receipt is written.
-struct Claim<'a> {
+/// Keeps the spelling and the room of an upload until its receipt is written.
+pub struct Claim<'a> {
     entry: &'a Entry,
     path: &'a str,
+    size: u64,
+}
+
+impl<'a> Claim<'a> {
+    /// Of a path that is about to be stored.
+    ///
+    /// # Errors
+    /// 409 when the name clashes, 422 when the round has no room for it.
+    pub fn new(open: &'a Open, path: &'a str, size: u64, rules: &Rules) -> Result<Self, Problem> {
+        let entry = open.entry.as_ref();
+        entry.known().claim(path, size, rules)?;
+        Ok(Self { entry, path, size })
+    }
 }
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        self.entry.known().unclaim(self.path);
+        self.entry.known().unclaim(self.path, self.size);
     }
 }
 
-/// Writes a receipt under the next version that is free, and returns it.
+/// Writes a receipt under the next version that is free, and returns it. For an
+/// upload the caller holds its [`Claim`].
 ///
 /// # Errors
 /// 409 when another spelling came first, 503 as the server says.
@@ -81,13 +96,6 @@ pub async fn write_receipt(
     mut receipt: Receipt,
 ) -> Result<Receipt, Problem> {
     let path = receipt.path.clone();
-    if receipt.content.is_some() {
-        open.entry.known().claim(&path)?;
-    }
-    let _claim = receipt.content.is_some().then_some(Claim {
-        entry: &open.entry,
-        path: &path,
-    });
     let bucket = gateway.zones.records.bucket();
     for _ in 0..TRIES {
         receipt.version = open.entry.known().next_version(&path);
@@ -175,6 +183,7 @@ mod tests {
             sha256: Sha256Hex::of(b"x"),
             crc32: Crc32(0),
             media_type: "text/plain".into(),
+            sniffed: None,
         };
         Receipt {
             path: path.into(),

@@ -13,9 +13,11 @@ use super::index::Index;
 use super::ledger::Ledger;
 use super::metrics::Metrics;
 use super::permission::{On, Permissions, Right};
+use super::policies::Policies;
 use super::problem::Problem;
 use super::request::Requests;
 use super::shares::Shares;
+use super::stored::Stored;
 use crate::config::Config;
 use crate::storage::Zones;
 
@@ -33,6 +35,10 @@ pub struct Gateway {
     pub permissions: Permissions,
     /// The requests that calls are about.
     pub requests: Requests,
+    /// The rules for uploads.
+    pub policies: Policies,
+    /// What namespaces have in quarantine.
+    pub stored: Stored,
     /// Memory.
     pub shares: Arc<Shares>,
     /// Receipts.
@@ -84,6 +90,8 @@ impl Gateway {
             auth: Authenticator::new(client.clone(), config.gateway.audience.clone()),
             permissions: Permissions::new(client.clone()),
             requests: Requests::new(client.clone()),
+            policies: Policies::new(client.clone()),
+            stored: Stored::new(zones.quarantine.bucket().clone()),
             shares: Shares::new(config.gateway.memory_budget_mib << 20),
             index: Index::new(records.clone(), Arc::clone(&freezes)),
             freezes,

@@ -15,19 +15,20 @@ use tokio_util::task::TaskTracker;
 
 use super::buffers::Lease;
 use super::digest_field;
-use super::intake::{Arrived, Place, receive};
+use super::gate::{self, Gate};
+use super::intake::{Arrived, Place, Taking, receive};
 use super::pace::Pace;
 use super::parts::Cut;
 use super::permission::UPLOAD;
 use super::problem::Problem;
-use super::reader::{Reader, too_large};
+use super::reader::Reader;
 use super::request::{self, sealed, submitted_by};
-use super::settle::{Open, settle, write_receipt};
+use super::settle::{Claim, Open, settle, write_receipt};
 use super::state::{Call, Gateway};
 use crate::api::{AirlockRequest, Phase};
 use crate::domain::declared::{self, Mismatch};
 use crate::domain::digest::{Crc32, Sha256Hex};
-use crate::domain::policy::MAX_BYTES as MOST_BYTES;
+use crate::domain::policy::Rules;
 use crate::domain::receipt::{Content, Receipt};
 
 /// Buffers that an upload may have at the same time.
@@ -66,18 +67,31 @@ pub async fn put(
     let announced = announced(headers, body)?;
     let request = open_request(&gateway, &call, "upload").await?;
     check_declared(&request, &path, announced.length, announced.sha256.as_ref())?;
-    let most = MOST_BYTES.unsigned_abs();
-    if announced.length.is_some_and(|length| length > most) {
-        return Err(too_large(most));
-    }
     let open = Open::of(&gateway, &request).await?;
+    let rules = rules(&gateway, &request).await?;
+    gate::check(&path, announced.length, &rules)?;
     open.entry.known().check(&path)?;
+    let least = announced.length.unwrap_or(0);
+    open.entry.known().check_room(&path, least, &rules)?;
     if request::phase(&request) == Phase::Submitted && open.is_sealed(&gateway).await? {
         return Err(sealed());
     }
 
     let started = std::time::Instant::now();
-    let arrived = take_in(&gateway, &call, &open, &announced, most, body).await?;
+    let upload = Upload {
+        path: &path,
+        announced: &announced,
+        rules: &rules,
+    };
+    let arrived = take_in(&gateway, &call, &open, upload, body).await;
+    let arrived = arrived.inspect_err(|problem| {
+        if gate::is_refusal(problem) {
+            let (who, uid) = (&call.caller.user, &open.key.uid);
+            gateway
+                .ledger
+                .refused(who, &call.namespace, &call.name, uid, "upload");
+        }
+    })?;
     if announced
         .sha256
         .as_ref()
@@ -93,8 +107,8 @@ pub async fn put(
     // From here on a client that goes away changes nothing.
     let tasks = gateway.tasks.clone();
     let finish = async move {
-        let (request, open) = if started.elapsed() < LONG {
-            (request, open)
+        let (request, open, rules) = if started.elapsed() < LONG {
+            (request, open, rules)
         } else {
             let request = gateway
                 .requests
@@ -103,9 +117,14 @@ pub async fn put(
                 .ok_or_else(request::unknown)?;
             check_declared(&request, &path, Some(arrived.size), Some(&arrived.sha256))?;
             let open = Open::of(&gateway, &request).await?;
-            (request, open)
+            let rules = self::rules(&gateway, &request).await?;
+            gate::check(&path, Some(arrived.size), &rules)?;
+            if let Some(breach) = rules.content_breach(&path, &arrived.sniffed) {
+                return Err(gate::refused(breach));
+            }
+            (request, open, rules)
         };
-        store(&gateway, &call, &open, &request, path, arrived).await
+        store(&gateway, &call, &open, (&request, &rules), path, arrived).await
     };
     finish_detached(&tasks, finish).await
 }
@@ -182,29 +201,56 @@ fn check_declared(
     })
 }
 
+/// The rules of the policy that applies now.
+async fn rules(gateway: &Gateway, request: &AirlockRequest) -> Result<Rules, Problem> {
+    let namespace = request.metadata.namespace.as_deref().unwrap_or_default();
+    gateway
+        .policies
+        .rules(namespace, request.spec.direction)
+        .await
+}
+
+/// What is known of an upload before its bytes come.
+struct Upload<'a> {
+    path: &'a str,
+    announced: &'a Announced,
+    rules: &'a Rules,
+}
+
 async fn take_in(
     gateway: &Gateway,
     call: &Call,
     open: &Open,
-    announced: &Announced,
-    most: u64,
+    Upload {
+        path,
+        announced,
+        rules,
+    }: Upload<'_>,
     body: &mut Body,
 ) -> Result<Arrived, Problem> {
     let _upload = gateway.metrics.upload();
+    let place = Place::new(gateway.zones.quarantine.bucket(), &open.key, &gateway.tasks);
+    let at = (call.namespace.as_str(), place.key.as_str());
+    let gate = Gate::open(&gateway.stored, at, (path, announced.length), rules).await?;
     let cut = Cut::of(announced.length);
     let share = gateway
         .shares
         .reserve(&call.caller.user, cut.buffer())
         .await?;
     let lease = Lease::new(share, BUFFERS);
-    let place = Place::new(gateway.zones.quarantine.bucket(), &open.key, &gateway.tasks);
     let reader = Reader::new(
         body,
         Pace::new(gateway.config.gateway.min_rate_kib_s),
-        most,
+        gate::most(rules),
         &gateway.metrics,
     );
-    let arrived = receive(place, cut, &lease, reader).await?;
+    let with = Taking {
+        lease: &lease,
+        reader,
+        gate,
+        stored: &gateway.stored,
+    };
+    let arrived = receive(place, cut, with).await?;
     match announced.length {
         Some(length) if length != arrived.size => Err(Problem::bad_request(
             "Truncated",
@@ -218,7 +264,7 @@ async fn store(
     gateway: &Gateway,
     call: &Call,
     open: &Open,
-    request: &AirlockRequest,
+    (request, rules): (&AirlockRequest, &Rules),
     path: String,
     arrived: Arrived,
 ) -> Result<Response, Problem> {
@@ -228,9 +274,14 @@ async fn store(
         sha256: arrived.sha256.clone(),
         crc32: arrived.crc32,
         media_type: media_type(&path).to_owned(),
+        sniffed: Some(arrived.sniffed.clone()),
     };
+    // Before the object is there: what has no place in the round leaves nothing.
+    let claim = Claim::new(open, &path, content.size, rules)?;
     arrived.store().await?;
-    let receipt = write_receipt(gateway, open, receipt(call, open, path, Some(content))).await?;
+    let receipt = receipt(call, open, path.clone(), Some(content));
+    let receipt = write_receipt(gateway, open, receipt).await?;
+    drop(claim);
     settle(gateway, open, &receipt).await?;
     let declared = request.spec.files.as_deref().unwrap_or_default();
     let waits = request.spec.submission >= open.round && !declared.is_empty();
@@ -280,7 +331,8 @@ pub async fn delete(gateway: Arc<Gateway>, call: Call, path: String) -> Result<R
     }
     let tasks = gateway.tasks.clone();
     let finish = async move {
-        let removal = write_receipt(&gateway, &open, receipt(&call, &open, path, None)).await?;
+        let removal = receipt(&call, &open, path, None);
+        let removal = write_receipt(&gateway, &open, removal).await?;
         settle(&gateway, &open, &removal).await?;
         Ok(StatusCode::NO_CONTENT.into_response())
     };

@@ -259,6 +259,25 @@ impl Bucket {
     /// As the server says.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StorageError> {
         let mut found = Vec::new();
+        let each = |key: &str, size| {
+            found.push(Listed {
+                key: key.to_owned(),
+                size,
+            });
+        };
+        self.visit(prefix, each).await?;
+        Ok(found)
+    }
+
+    /// Every key under a prefix with its size, in order, a page in memory at a time.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn visit(
+        &self,
+        prefix: &str,
+        mut each: impl FnMut(&str, u64) + Send,
+    ) -> Result<(), StorageError> {
         let mut pages = self
             .client
             .list_objects_v2()
@@ -268,17 +287,14 @@ impl Bucket {
             .send();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|e| translate("ListObjectsV2", &self.name, prefix, &e))?;
-            found.extend(page.contents().iter().filter_map(|object| {
-                Some(Listed {
-                    key: object.key()?.to_owned(),
-                    size: object
-                        .size()
-                        .and_then(|n| u64::try_from(n).ok())
-                        .unwrap_or(0),
-                })
-            }));
+            for object in page.contents() {
+                let size = object.size().and_then(|n| u64::try_from(n).ok());
+                if let Some(key) = object.key() {
+                    each(key, size.unwrap_or(0));
+                }
+            }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// The folders directly under a prefix that ends in `/`, without it.

@@ -27,6 +27,8 @@ pub struct Person {
     pub http: Http,
     pub token: Option<String>,
     pub gateway: String,
+    /// Where they work.
+    pub project: String,
 }
 
 impl Person {
@@ -37,7 +39,16 @@ impl Person {
             http: Http::default(),
             token,
             gateway,
+            project: PROJECT.to_owned(),
         }
+    }
+
+    /// The same person in another project, with a session there.
+    pub async fn moves_to(&self, project: &str) -> Self {
+        let mut moved = self.clone();
+        moved.project = project.to_owned();
+        moved.log_in(project, 3600).await;
+        moved
     }
 
     /// As `trevor login` does it.
@@ -68,7 +79,7 @@ impl Person {
     pub async fn creates(&self, stem: &str, spec: Value) -> Request {
         let name = unique(stem);
         let request = self.tries_to_create(&name, spec).await.unwrap();
-        Request::new(&name, &request.uid().unwrap(), self.kube.clone())
+        Request::new(&name, &request.uid().unwrap(), self.kube.clone()).of(&self.project)
     }
 
     pub async fn tries_to_create(&self, name: &str, spec: Value) -> kube::Result<AirlockRequest> {
@@ -82,11 +93,11 @@ impl Person {
     }
 
     pub fn requests(&self) -> Api<AirlockRequest> {
-        Api::namespaced(self.kube.clone(), PROJECT)
+        Api::namespaced(self.kube.clone(), &self.project)
     }
 
     pub fn reviews(&self) -> Api<AirlockReview> {
-        Api::namespaced(self.kube.clone(), PROJECT)
+        Api::namespaced(self.kube.clone(), &self.project)
     }
 
     /// Changes the spec.
@@ -146,8 +157,8 @@ impl Person {
     /// The gateway's URL for something of a request.
     pub fn url(&self, request: &str, rest: &str) -> String {
         format!(
-            "{}/v1alpha1/namespaces/{PROJECT}/airlockrequests/{request}/{rest}",
-            self.gateway
+            "{}/v1alpha1/namespaces/{}/airlockrequests/{request}/{rest}",
+            self.gateway, self.project
         )
     }
 

@@ -17,6 +17,7 @@ pub struct Request {
     pub name: String,
     pub uid: String,
     kube: Client,
+    project: String,
 }
 
 impl Request {
@@ -25,21 +26,28 @@ impl Request {
             name: name.to_owned(),
             uid: uid.to_owned(),
             kube,
+            project: PROJECT.to_owned(),
         }
     }
 
+    /// One of another project.
+    pub fn of(mut self, project: &str) -> Self {
+        project.clone_into(&mut self.project);
+        self
+    }
+
     pub fn api(&self) -> Api<AirlockRequest> {
-        Api::namespaced(self.kube.clone(), PROJECT)
+        Api::namespaced(self.kube.clone(), &self.project)
     }
 
     /// Its prefix in the quarantine (and records) bucket.
     pub fn prefix(&self) -> String {
-        format!("requests/{PROJECT}/{}/", self.uid)
+        format!("requests/{}/{}/", self.project, self.uid)
     }
 
     /// Its prefix in the release bucket.
     pub fn releases(&self) -> String {
-        format!("releases/{PROJECT}/{}/", self.uid)
+        format!("releases/{}/{}/", self.project, self.uid)
     }
 
     pub async fn live(&self) -> AirlockRequest {
@@ -143,7 +151,7 @@ impl Request {
         review: &AirlockReview,
         wanted: impl Fn(&AirlockReviewStatus) -> bool + Send,
     ) -> AirlockReviewStatus {
-        let api: Api<AirlockReview> = Api::namespaced(self.kube.clone(), PROJECT);
+        let api: Api<AirlockReview> = Api::namespaced(self.kube.clone(), &self.project);
         let name = review.metadata.name.clone().unwrap();
         let there =
             |o: Option<&AirlockReview>| o.and_then(|o| o.status.as_ref()).is_some_and(&wanted);
@@ -164,13 +172,13 @@ impl Request {
             .release
             .expect("it is released")
             .record_name;
-        let api: Api<ReleaseRecord> = Api::namespaced(self.kube.clone(), PROJECT);
+        let api: Api<ReleaseRecord> = Api::namespaced(self.kube.clone(), &self.project);
         api.get(&name).await.unwrap()
     }
 
     /// Its ReleaseRecords, however many.
     pub async fn records(&self) -> Vec<ReleaseRecord> {
-        let api: Api<ReleaseRecord> = Api::namespaced(self.kube.clone(), PROJECT);
+        let api: Api<ReleaseRecord> = Api::namespaced(self.kube.clone(), &self.project);
         let all = api.list(&kube::api::ListParams::default()).await.unwrap();
         all.items
             .into_iter()
@@ -181,7 +189,7 @@ impl Request {
     /// The Secret with the URL, read as an administrator.
     pub async fn secret(&self, admin: &Client) -> Secret {
         let name = self.status().await.release.unwrap().secret_name.unwrap();
-        Api::<Secret>::namespaced(admin.clone(), PROJECT)
+        Api::<Secret>::namespaced(admin.clone(), &self.project)
             .get(&name)
             .await
             .unwrap()

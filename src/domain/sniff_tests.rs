@@ -1,0 +1,257 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// A head of a program for Windows: `MZ`, and `PE` where the header says.
+fn windows() -> Vec<u8> {
+    let mut head = vec![0; 0x100];
+    head[..2].copy_from_slice(b"MZ");
+    head[0x3c] = 0x80;
+    head[0x80..0x84].copy_from_slice(b"PE\0\0");
+    head
+}
+
+fn dos() -> Vec<u8> {
+    let mut head = vec![0x90; 0x80];
+    head[..10].copy_from_slice(b"MZ\x90\0\x03\0\0\0\x04\0");
+    head
+}
+
+fn at(offset: usize, magic: &[u8]) -> Vec<u8> {
+    let mut head = vec![0; offset + 512];
+    head[offset..offset + magic.len()].copy_from_slice(magic);
+    head
+}
+
+fn utf16(text: &str, big: bool) -> Vec<u8> {
+    let units = std::iter::once(0xfeff).chain(text.encode_utf16());
+    units
+        .flat_map(|unit| {
+            if big {
+                unit.to_be_bytes()
+            } else {
+                unit.to_le_bytes()
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn a_program_is_refused_under_any_name_that_hides_it_and_taken_under_its_own() {
+    for (head, word, own) in [
+        (at(0, b"\x7fELF\x02\x01\x01"), "elf", "lib.so"),
+        (windows(), "pe", "setup.exe"),
+        (dos(), "pe", "old.com"),
+        (at(0, b"\xcf\xfa\xed\xfe"), "mach-o", "x.dylib"),
+        (
+            at(0, b"\xca\xfe\xba\xbe\0\0\0\x41"),
+            "java-class",
+            "X.class",
+        ),
+        (at(0, b"\0asm\x01\0\0\0"), "wasm", "x.wasm"),
+        (at(0, b"dex\n035\0"), "dex", "classes.dex"),
+        (b"!<arch>\nx.o/  ".to_vec(), "object-archive", "x.a"),
+        (
+            at(0, b"\xa7\x0d\r\n\0\0\0\0abcd"),
+            "python-bytecode",
+            "x.pyc",
+        ),
+        (b"#!/bin/sh\nrm -rf /\n".to_vec(), "script", "x.sh"),
+        (b"#! /usr/bin/env python3\n".to_vec(), "script", "configure"),
+    ] {
+        let sniffed = sniff(&head);
+        assert_eq!(sniffed.word(), word, "{own}");
+        for hidden in ["table.csv", "t.txt", "a/plot.PNG", "x.pdf", "data.dat"] {
+            assert!(sniffed.disguised(hidden).is_some(), "{word} as {hidden}");
+        }
+        assert_eq!(sniffed.disguised(own), None, "{word} as {own}");
+    }
+    // A name without an extension is that of a script, and hides the rest.
+    assert!(sniff(b"\x7fELF").disguised("tool").is_some());
+    assert_eq!(sniff(b"\x7fELF").disguised("libx.so.1.2"), None);
+}
+
+#[test]
+fn content_is_what_the_extension_promises() {
+    for (head, good, bad) in [
+        (at(0, b"\x89PNG\r\n\x1a\n"), "a.png", "a.jpg"),
+        (at(0, b"\xff\xd8\xff\xe0"), "a.JPEG", "a.png"),
+        (b"%PDF-1.7\n1 0 obj\n".to_vec(), "a.pdf", "a.csv"),
+        (at(0, b"\n\n%PDF-1.4"), "a.pdf", "a.txt"),
+        (at(0, b"GIF89a"), "a.gif", "a.md"),
+        (at(0, b"II*\0"), "a.tiff", "a.png"),
+        (at(0, b"PK\x03\x04"), "a.xlsx", "a.csv"),
+        (at(0, b"PK\x03\x04"), "b/a.zip", "a.pdf"),
+        (at(0, b"\x1f\x8b\x08"), "a.csv.gz", "a.csv"),
+        (at(0, b"\x1f\x8b\x08"), "a.rds", "a.json"),
+        (b"BZh91AY&SY\x01\x02".to_vec(), "a.bz2", "a.tsv"),
+        (at(0, b"PAR1"), "a.parquet", "a.csv"),
+        (at(0, b"\x89HDF\r\n\x1a\n"), "a.h5", "a.parquet"),
+        (at(0, b"\x89HDF\r\n\x1a\n"), "a.nc", "a.txt"),
+        (at(257, b"ustar"), "a.tar", "a.txt"),
+        (at(128, b"DICM"), "a.dcm", "a.png"),
+        (at(0, b"{\\rtf1\\ansi"), "a.rtf", "a.txt"),
+        (at(0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"), "a.xls", "a.csv"),
+        (
+            at(0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
+            "a.xls",
+            "a.xlsx",
+        ),
+        (vec![0x13; 300], "a.rds", "a.csv"),
+        (b"a,b\n1,2\n".to_vec(), "a.csv", "a.png"),
+        (b"a,b\n1,2\n".to_vec(), "a.md", "a.parquet"),
+        (b"#!/usr/bin/env Rscript\n".to_vec(), "a.R", "a.csv"),
+        // It promises nothing, so that it may be anything.
+        (vec![0; 300], "a.dat", "a.txt"),
+        (vec![0; 300], "noextension", "a.csv"),
+        (vec![0; 300], ".csv", "x.csv"),
+    ] {
+        let sniffed = sniff(&head);
+        assert_eq!(sniffed.contradicts(good), None, "{good}: {sniffed:?}");
+        assert!(sniffed.contradicts(bad).is_some(), "{bad}: {sniffed:?}");
+    }
+}
+
+#[test]
+fn ordinary_data_is_what_it_is() {
+    let latin1 = b"Gr\xf6\xdfe;\xe9tage\n1;2\n".to_vec();
+    let bom = "\u{feff}a,b\n1,2\n".as_bytes().to_vec();
+    let mut long = "é".repeat(HEAD / 2).into_bytes();
+    long.insert(0, b'x');
+    long.truncate(HEAD);
+    for (head, path) in [
+        (Vec::new(), "a.csv"),
+        (Vec::new(), "a.png"),
+        (b"MZ,intensity\n100.1,5\n".to_vec(), "spectrum.csv"),
+        (
+            [b"MZ,intensity\n".to_vec(), b"100.1,5\n".repeat(900)].concat(),
+            "spectrum.csv",
+        ),
+        (b"BM,BMI\n1,2\n".to_vec(), "a.csv"),
+        (b"GIF89a,count\n".to_vec(), "a.csv"),
+        (b"PK,name\n1,x\n".to_vec(), "a.csv"),
+        (b"ID3,ORC\n".to_vec(), "a.tsv"),
+        (b"RIFF    WEBP".to_vec(), "a.txt"),
+        (b"# comment\n#! not a script\na,b\n".to_vec(), "a.csv"),
+        (b"#!comment\na,b\n".to_vec(), "a.csv"),
+        (b"the format %PDF-1.7\n".to_vec(), "a.md"),
+        (bom, "a.csv"),
+        (latin1, "a.csv"),
+        (utf16("a,ü\n1,😀\n", false), "a.csv"),
+        (utf16("a,ü\n1,😀\n", true), "a.txt"),
+        (long, "a.txt"),
+        (b"\x1b[31mred\x1b[0m\n".to_vec(), "a.log"),
+        (b"end of DOS\r\n\x1a".to_vec(), "a.txt"),
+        (b"{\"a\": 1}".to_vec(), "a.json"),
+        (vec![0xff; 40], "a.dat"),
+    ] {
+        let sniffed = sniff(&head);
+        assert_eq!(sniffed.disguised(path), None, "{path}: {sniffed:?}");
+        assert_eq!(sniffed.contradicts(path), None, "{path}: {sniffed:?}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_before_something_else_makes_no_text() {
+    for head in [
+        &b"\xff\xfe\0\0"[..4],
+        b"\xff\xfe\x01\0\x02\0",
+        b"\xfe\xff\0\0",
+        b"\xff\xfe\x00\xd8\x00\xd8",
+        b"\xff\xfea\0b",
+    ] {
+        let binary = sniff(head).contradicts("a.csv").is_some();
+        // A mark alone is an empty text.
+        assert_eq!(binary, head != b"\xff\xfe\0\0", "{head:?}");
+    }
+}
+
+#[test]
+fn what_was_sniffed_is_one_word_in_a_receipt_and_unknown_words_are_kept() {
+    let known = serde_json::to_string(&sniff(b"a,b")).unwrap();
+    assert_eq!(known, "\"text\"");
+    let later: Sniffed = serde_json::from_str("\"something-new\"").unwrap();
+    assert_eq!(later.word(), "something-new");
+    assert!(later.contradicts("a.csv").is_some());
+}
+
+#[test]
+fn no_extension_promises_twice_and_all_are_in_lower_case() {
+    let mut all: Vec<&str> = PROMISES
+        .iter()
+        .flat_map(|(extensions, _)| extensions.iter().copied())
+        .collect();
+    let count = all.len();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), count);
+    for extension in all.iter().chain(PROGRAM_NAMES).chain(SCRIPT_NAMES) {
+        assert_eq!(**extension, extension.to_lowercase());
+    }
+}
+
+/// What other formats begin with, as far as it can be typed.
+const NASTY: &[&str] = &[
+    "",
+    "MZ",
+    "BM",
+    "PK",
+    "GIF89a",
+    "II*",
+    "BZh9",
+    "ID3",
+    "Obj",
+    "ORC",
+    "CDF",
+    "PAR1",
+    "RIFF",
+    "OggS",
+    "$FL2",
+    "RDX3",
+    "SQLite format 3",
+    "7z",
+    "Rar!",
+    "dex",
+    "BC",
+    "%PDF",
+    "%!PS",
+    "#!",
+    "#! ",
+    "{",
+    "!<arch>",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn text_is_never_refused_as_a_csv(start in 0..NASTY.len(), rest in "(\\PC|[\\t\\n\\r]){0,200}", code in 0..4) {
+        let text = format!("{}{rest}", NASTY[start]);
+        // Beginnings that can be typed, and still are not those of a table.
+        prop_assume!(!["%PDF-", "%!PS-Adobe", "{\\rtf", "!<arch>\n", "dex\n0"].iter().any(|magic| text.starts_with(magic)));
+        prop_assume!(!is_script(text.as_bytes()));
+        prop_assume!(!text.get(4..).is_some_and(|t| t.starts_with("1AY&SY")));
+        let head = match code {
+            0 => text.into_bytes(),
+            1 => [b"\xef\xbb\xbf", text.as_bytes()].concat(),
+            2 => utf16(&text, false),
+            _ => utf16(&text, true),
+        };
+        let sniffed = sniff(&head);
+        prop_assert_eq!(sniffed.disguised("a.csv"), None);
+        prop_assert_eq!(sniffed.contradicts("a.csv"), None);
+    }
+
+    #[test]
+    fn text_of_one_byte_a_character_is_never_refused_as_a_csv(head in proptest::collection::vec(prop_oneof![Just(b'\t'), Just(b'\n'), Just(b'\r'), 0x20..=0x7e_u8, 0xa0..=0xfe_u8], 0..300)) {
+        prop_assume!(!head.starts_with(b"#!"));
+        let sniffed = sniff(&head);
+        prop_assert_eq!(sniffed.contradicts("a.csv"), None, "{:?}", sniffed);
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(head in proptest::collection::vec(any::<u8>(), 0..9000), path in "\\PC{0,20}") {
+        let sniffed = sniff(&head);
+        let _ = (sniffed.disguised(&path), sniffed.contradicts(&path));
+    }
+}
