@@ -26,3 +26,4 @@ mod rounds;
 mod rules;
 mod schema;
 mod startup;
+mod transfer;
