@@ -3,7 +3,7 @@
 //!
 //! Start at [`api`] for the resources, [`domain`] for the rules, [`storage`] for
 //! what commits, [`controller`] for the state machine at work, and [`gateway`]
-//! for the data plane.
+//! for the data plane; [`transfer`] is for people outside.
 
 pub mod api;
 pub mod audit;
@@ -17,3 +17,4 @@ pub mod package;
 pub mod rules;
 pub mod shutdown;
 pub mod storage;
+pub mod transfer;

@@ -2,8 +2,10 @@
 
 mod check;
 mod crd;
+mod fetch;
 mod logging;
 mod login;
+mod send;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +41,10 @@ enum Command {
     Login(login::LoginArgs),
     /// Ends a session.
     Logout(login::LogoutArgs),
+    /// Uploads files by a plan of the gateway's, from outside.
+    Send(send::SendArgs),
+    /// Downloads a released package by its URL, checks it, and unpacks it.
+    Fetch(fetch::FetchArgs),
     /// Prints the custom resource definitions.
     Crd(crd::CrdArgs),
 }
@@ -100,6 +106,8 @@ async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         }
         Command::Login(args) => login::login(&args).await?,
         Command::Logout(args) => login::logout(&args).await?,
+        Command::Send(args) => send::send(&args).await?,
+        Command::Fetch(args) => fetch::fetch(&args).await?,
         Command::Controller(args) => {
             let (config, client) = start(&args.config).await?;
             controller::run(config, client, options(&args)).await?;

@@ -26,4 +26,5 @@ mod rounds;
 mod rules;
 mod schema;
 mod startup;
+mod transfer;
 mod uploads;

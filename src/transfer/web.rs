@@ -1,0 +1,322 @@
+//! The HTTP client: one exchange, and what can go wrong with it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::RETRY_AFTER;
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+
+/// What is sent.
+pub(super) type Outgoing = UnsyncBoxBody<Bytes, std::io::Error>;
+
+const CONNECT: Duration = Duration::from_secs(15);
+/// A connection on which nothing moves for so long is given up.
+const STALL: Duration = Duration::from_secs(60);
+/// Of an error's text so much is read.
+const ERROR_BODY: usize = 64 << 10;
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages explain each")]
+pub enum WebError {
+    #[error("{path}: {problem}; --ca takes a file of PEM certificates")]
+    Ca { path: PathBuf, problem: String },
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
+}
+
+/// Why one exchange with the server failed. Holds no URL.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// The connection broke, or there was none.
+    #[error("no connection, or it broke: {0}")]
+    Broken(String),
+    /// Nothing moved for too long.
+    #[error("the server does not answer")]
+    Stalled,
+    /// The server says no.
+    #[error("the server answers {}", said(*status, code.as_deref()))]
+    Status {
+        /// The status code.
+        status: u16,
+        /// The error's name in S3.
+        code: Option<String>,
+        /// When to come back.
+        asked: Option<Duration>,
+    },
+    /// Something of our own machine failed.
+    #[error("{0}")]
+    Here(String),
+}
+
+fn said(status: u16, code: Option<&str>) -> String {
+    match code {
+        Some(code) => format!("{status} {code}"),
+        None => status.to_string(),
+    }
+}
+
+impl Trouble {
+    pub(super) fn status(status: u16, code: Option<String>, asked: Option<Duration>) -> Self {
+        Self::Status {
+            status,
+            code,
+            asked,
+        }
+    }
+
+    /// Whether it may be gone the next time.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::Broken(_) | Self::Stalled => true,
+            Self::Status { status, code, .. } => {
+                // S3 has a 400 for a body that came too slowly.
+                matches!(status, 408 | 429 | 500..=599) || code.as_deref() == Some("RequestTimeout")
+            }
+            Self::Here(_) => false,
+        }
+    }
+
+    /// When the server wants to see us again.
+    pub(super) fn asked(&self) -> Option<Duration> {
+        match self {
+            Self::Status { asked, .. } => *asked,
+            _ => None,
+        }
+    }
+
+    /// Whether the URL itself is refused: ended, revoked, or not ours.
+    #[must_use]
+    pub fn refused(&self) -> bool {
+        matches!(self, Self::Status { status: 403, .. })
+    }
+}
+
+/// Bytes that moved: whoever moves some says so, and a watcher sees that it goes on.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pulse(Arc<AtomicU64>);
+
+impl Pulse {
+    pub(super) fn beat(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Speaks HTTP/1.1 with storage servers. Follows no redirect.
+#[derive(Clone, Debug)]
+pub struct Web {
+    client: Client<HttpsConnector<HttpConnector>, Outgoing>,
+    stall: Duration,
+}
+
+impl Web {
+    /// Trusts the system's certificate authorities, and those in the file `ca`.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub fn new(ca: Option<&Path>) -> Result<Self, WebError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| WebError::Tls(e.to_string()))?
+            .with_root_certificates(roots(ca)?)
+            .with_no_client_auth();
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_connect_timeout(Some(CONNECT));
+        tcp.set_nodelay(true);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(20))
+            .build(connector);
+        Ok(Self {
+            client,
+            stall: STALL,
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_stall(mut self, stall: Duration) -> Self {
+        self.stall = stall;
+        self
+    }
+
+    /// One exchange, given up when neither the body (by `pulse`) nor the answer moves.
+    pub(super) async fn exchange(
+        &self,
+        request: Request<Outgoing>,
+        pulse: &Pulse,
+    ) -> Result<Response<Incoming>, Trouble> {
+        let mut answer = std::pin::pin!(self.client.request(request));
+        let mut seen = pulse.count();
+        let response = loop {
+            match tokio::time::timeout(self.stall, &mut answer).await {
+                Ok(result) => break result.map_err(|e| Trouble::Broken(causes(&e)))?,
+                Err(_) if pulse.count() == seen => return Err(Trouble::Stalled),
+                Err(_) => seen = pulse.count(),
+            }
+        };
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(self.refusal(response).await)
+    }
+
+    /// The next bytes of an answer.
+    pub(super) async fn next(&self, body: &mut Incoming) -> Result<Option<Bytes>, Trouble> {
+        loop {
+            match tokio::time::timeout(self.stall, body.frame()).await {
+                Err(_) => return Err(Trouble::Stalled),
+                Ok(None) => return Ok(None),
+                Ok(Some(Err(error))) => return Err(Trouble::Broken(causes(&error))),
+                Ok(Some(Ok(frame))) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        return Ok(Some(bytes));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads what is left of a short answer, so that its connection can be used
+    /// again. An answer that does not end is none.
+    pub(super) async fn finish(&self, body: Incoming) -> Result<(), Trouble> {
+        let rest = Limited::new(body, ERROR_BODY).collect();
+        match tokio::time::timeout(self.stall, rest).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(Trouble::Broken(causes(error.as_ref()))),
+            Err(_) => Err(Trouble::Stalled),
+        }
+    }
+
+    async fn refusal(&self, response: Response<Incoming>) -> Trouble {
+        let status = response.status().as_u16();
+        let asked = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|v| v.to_str().ok()?.trim().parse().ok())
+            .map(Duration::from_secs);
+        let body = Limited::new(response.into_body(), ERROR_BODY).collect();
+        let text = match tokio::time::timeout(self.stall, body).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            _ => Bytes::new(),
+        };
+        Trouble::status(status, code(&String::from_utf8_lossy(&text)), asked)
+    }
+}
+
+/// The `Code` of an S3 error. Nothing else of it is kept: it can repeat the signature.
+fn code(xml: &str) -> Option<String> {
+    let (_, rest) = xml.split_once("<Code>")?;
+    let (code, _) = rest.split_once("</Code>")?;
+    let plain =
+        !code.is_empty() && code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric());
+    plain.then(|| code.to_owned())
+}
+
+/// An error with what caused it, which says more than "client error".
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+fn roots(ca: Option<&Path>) -> Result<RootCertStore, WebError> {
+    let mut roots = RootCertStore::empty();
+    // A system without certificates is no error: the file may suffice, and
+    // without any the handshake says so.
+    for certificate in rustls_native_certs::load_native_certs().certs {
+        let _ = roots.add(certificate);
+    }
+    let Some(path) = ca else { return Ok(roots) };
+    let problem = |problem: String| WebError::Ca {
+        path: path.to_owned(),
+        problem,
+    };
+    let mut found = 0;
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|e| problem(e.to_string()))? {
+        let certificate = certificate.map_err(|e| problem(e.to_string()))?;
+        roots.add(certificate).map_err(|e| problem(e.to_string()))?;
+        found += 1;
+    }
+    if found == 0 {
+        return Err(problem("no certificate in it".to_owned()));
+    }
+    Ok(roots)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_error_only_its_name_is_kept() {
+        let xml = "<Error><Code>SignatureDoesNotMatch</Code><Message>m</Message><SignatureProvided>secret</SignatureProvided></Error>";
+        assert_eq!(code(xml).as_deref(), Some("SignatureDoesNotMatch"));
+        for text in [
+            "",
+            "<Code></Code>",
+            "<Code>a b</Code>",
+            "<Code>\u{1b}[2J</Code>",
+            "<Code>a",
+        ] {
+            assert_eq!(code(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_pass_is_told_from_what_stays() {
+        for status in [408, 429, 500, 502, 503, 504] {
+            assert!(Trouble::status(status, None, None).passes(), "{status}");
+        }
+        for status in [301, 400, 403, 404, 409, 411, 412, 413] {
+            assert!(!Trouble::status(status, None, None).passes(), "{status}");
+        }
+        assert!(Trouble::status(400, Some("RequestTimeout".into()), None).passes());
+        assert!(Trouble::Stalled.passes());
+        assert!(!Trouble::Here("disk full".into()).passes());
+    }
+
+    #[test]
+    fn a_file_without_a_certificate_is_no_authority() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(matches!(
+            Web::new(Some(file.path())),
+            Err(WebError::Ca { .. })
+        ));
+        assert!(matches!(
+            Web::new(Some(Path::new("/nonexistent"))),
+            Err(WebError::Ca { .. })
+        ));
+    }
+}
