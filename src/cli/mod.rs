@@ -4,6 +4,7 @@ mod check;
 mod crd;
 mod logging;
 mod login;
+mod release;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +40,8 @@ enum Command {
     Login(login::LoginArgs),
     /// Ends a session.
     Logout(login::LogoutArgs),
+    /// Revokes a release from the buckets alone, when the cluster is gone.
+    Release(release::ReleaseArgs),
     /// Prints the custom resource definitions.
     Crd(crd::CrdArgs),
 }
@@ -98,6 +101,7 @@ async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
                 return Err("not everything is as it must be".into());
             }
         }
+        Command::Release(args) => release::release(&args).await?,
         Command::Login(args) => login::login(&args).await?,
         Command::Logout(args) => login::logout(&args).await?,
         Command::Controller(args) => {

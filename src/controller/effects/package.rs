@@ -8,26 +8,21 @@
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::CompletedPart;
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
 use crate::api::condition::reason;
 use crate::config::Packaging;
 use crate::domain::commit::{Attempt, Decision, PackageFact};
-use crate::domain::digest::Sha256Hex;
 use crate::domain::manifest::{Frozen, ManifestFile};
 use crate::domain::quorum::Approved;
 use crate::package::{
     Budget, CrateInputs, OpenError, PackError, Packed, Part, PartBody, Plan, PlanError, pack,
 };
 use crate::storage::keys::RequestKey;
-use crate::storage::{Quarantine, Release, ReleaseUpload, StorageError, download};
+use crate::storage::{Quarantine, Release, ReleaseUpload, StorageError, download, read_back};
 
 /// Parts on their way at once; more do not make one server faster.
 const SENDERS: usize = 3;
-/// Stretches of the read-back on their way at once, and their bytes.
-const READERS: usize = 4;
-const STRETCH: usize = 4 << 20;
 
 /// What a task needs; it reads no cache and writes no status.
 pub struct Job {
@@ -227,42 +222,15 @@ async fn send_part(
     }
 }
 
-/// Reads the stored package back, before anything says that it is there. A few
-/// stretches are on their way at once; they are hashed in order.
+/// Reads the stored package back, before anything says that it is there.
 async fn verify(job: &Job, packed: &Packed) -> Result<(), PackagingError> {
     let key = job.attempt.key.as_str();
-    let differs = || PackagingError::ReadBack {
-        key: key.to_owned(),
-    };
-    // The ranges below would not see bytes behind the end.
-    if job.release.head(key).await?.size != packed.size {
-        return Err(differs());
-    }
-    let (stretches, mut received) = mpsc::channel::<bytes::Bytes>(1);
-    let hashing = tokio::task::spawn_blocking(move || {
-        let mut hash = Sha256::new();
-        while let Some(bytes) = received.blocking_recv() {
-            hash.update(&bytes);
-        }
-        Sha256Hex::from_raw(&hash.finalize().into())
-    });
-    let starts = (0..packed.size).step_by(STRETCH);
-    let mut reading = futures::stream::iter(starts)
-        .map(|start| {
-            let end = packed.size.min(start + STRETCH as u64);
-            job.release.read_back(key, start, end)
-        })
-        .buffered(READERS);
-    while let Some(bytes) = reading.next().await {
-        if stretches.send(bytes?).await.is_err() {
-            return Err(PackagingError::Broken);
-        }
-    }
-    drop(stretches);
-    let found = hashing.await.map_err(|_| PackagingError::Broken)?;
-    if found == packed.sha256 {
+    let found = read_back(&job.release, key, packed.size).await?;
+    if found.as_ref() == Some(&packed.sha256) {
         Ok(())
     } else {
-        Err(differs())
+        Err(PackagingError::ReadBack {
+            key: key.to_owned(),
+        })
     }
 }
