@@ -192,6 +192,10 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
     events.extend(ledger::events(&subject.key, &facts));
     let head = ledger::append(ctx, &subject.key, &facts, events).await;
     match head {
+        // Revoked is shown when it is done, not while URLs may still work.
+        Ok(_) if facts.revoked.is_some() && advanced.is_err() => {
+            report(ctx, &subject, None, advanced, None).await
+        }
         Ok(head) => report(ctx, &subject, Some(&facts), advanced, head).await,
         // Nothing is shown that the ledger does not have.
         Err(error) => report(ctx, &subject, None, Err(error.into()), None).await,

@@ -134,13 +134,19 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         memory: Memories::default(),
     });
     let seen = request_seen.clone();
+    let (known, strays) = (requests.clone(), Arc::clone(&ctx.strays));
     tokio::spawn(
         request_stream
             .default_backoff()
             .touched_objects()
             .for_each(move |seen_now| {
                 if let Ok(request) = seen_now {
-                    drop(seen.send(ObjectRef::from_obj(&request)));
+                    let target = ObjectRef::from_obj(&request);
+                    if known.get(&target).is_none() {
+                        // It is gone, and an action may have named it or its record.
+                        strays.notify_one();
+                    }
+                    drop(seen.send(target));
                 }
                 std::future::ready(())
             }),

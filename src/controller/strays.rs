@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::api::ListParams;
-use kube::{Api, ResourceExt as _};
+use kube::runtime::events::{Event, EventType};
+use kube::{Api, Resource as _, ResourceExt as _};
 
 use super::actions::{self, Target};
 use super::context::Context;
@@ -146,9 +147,13 @@ async fn act_alone(
         }
     }
     let asked = actions::revocation(&taken);
+    let before = facts.revoked.is_some();
     if let Some(revoked) = revoke::fix(ctx, &key, &mut facts, asked.as_ref()).await? {
         revoke::clear(ctx, &crossed).await?;
         revoke::show(ctx, &crossed, &revoked).await?;
+        if !before {
+            publish(ctx, record, &revoked).await;
+        }
     }
     let mut events = ledger::events(&key, &facts);
     events.extend(ledger::of_actions(&key, &taken));
@@ -156,6 +161,20 @@ async fn act_alone(
     actions::tell(ctx, namespace, &facts, &taken, &renewed).await?;
     ctx.forget(&key.uid);
     Ok(true)
+}
+
+async fn publish(ctx: &Context, record: &ReleaseRecord, revoked: &Revoked) {
+    let event = Event {
+        type_: EventType::Normal,
+        reason: condition::reason::REVOKED.to_owned(),
+        note: Some(format!("revoked by {}; no URL of it works", revoked.by)),
+        action: "Revoke".to_owned(),
+        secondary: None,
+    };
+    let reference = record.object_ref(&());
+    if let Err(error) = ctx.recorder.publish(&event, &reference).await {
+        tracing::debug!(record = %record.name_any(), %error, "the Event was not stored");
+    }
 }
 
 /// Sweeps what was revoked lately: something that was sent before may have arrived.

@@ -27,6 +27,10 @@ async fn every_example_passes_a_server_side_dry_run() {
                 let arguments = ["apply", "--dry-run=server", "-f", file];
                 env.kubectl("admin", &arguments).await
             }
+            "AirlockAction" => {
+                let arguments = ["create", "--dry-run=server", "-f", file];
+                env.kubectl("bob", &arguments).await
+            }
             "AirlockReview" => review(&env, file).await,
             other => panic!("{file}: nobody tests a {other}"),
         };
@@ -34,7 +38,7 @@ async fn every_example_passes_a_server_side_dry_run() {
         assert!(done.status.success(), "{file}: {said}");
         seen += 1;
     }
-    assert!(seen >= 7, "{seen} examples");
+    assert!(seen >= 8, "{seen} examples");
 }
 
 /// With the digest put in as README.md does it.

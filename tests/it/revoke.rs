@@ -512,6 +512,39 @@ async fn a_revocation_that_is_killed_anywhere_goes_on() {
 }
 
 #[tokio::test]
+async fn a_closed_request_at_rest_costs_no_call_and_still_wakes() {
+    let env = private().await;
+    let inside = Proxy::before(&env.variable("TREVOR_QUARANTINE_ENDPOINT")).await;
+    let outside = Proxy::before(&env.variable("TREVOR_RELEASE_ENDPOINT")).await;
+    let setup = Controller {
+        elect: false,
+        quarantine: Some(&inside.url),
+        release: Some(&outside.url),
+        ..Controller::new(&env, "rests")
+    };
+    let controller = setup.start().await;
+    let desk = desk(&env, "rests-gateway", &controller.url).await;
+    let request = released(&desk.alice, &desk.bob, &desk.carol, "rests").await;
+    let settled = desk.carol.approves(&request).await;
+    request.word_on(&settled, |s| s.state.is_some()).await;
+    drop((inside.calls(), outside.calls()));
+    // That its author is told shows that the request was looked at.
+    let late = desk.bob.approves(&request).await;
+    let word = request.word_on(&late, |s| s.state.is_some()).await;
+    assert_eq!(word.reason.as_deref(), Some("RequestClosed"));
+    let calls: Vec<_> = inside.calls().into_iter().chain(outside.calls()).collect();
+    let about: Vec<_> = calls
+        .iter()
+        .filter(|c| c.path.contains(&request.uid))
+        .collect();
+    assert!(about.is_empty(), "{about:?}");
+    desk.carol
+        .reviews_it(&request, ReviewDecision::Reject)
+        .await;
+    request.reaches(Phase::Revoked).await;
+}
+
+#[tokio::test]
 async fn two_leaders_renew_and_revoke_once() {
     let env = private().await;
     let leads = |name| Controller {
