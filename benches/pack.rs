@@ -167,6 +167,7 @@ fn manifest(sources: &[Source]) -> Manifest {
     };
     let digest = Sha256Hex::of(b"policy");
     Manifest {
+        changes: None,
         namespace: "project-a".to_owned(),
         name: "bench".to_owned(),
         uid: "0".to_owned(),
@@ -179,7 +180,6 @@ fn manifest(sources: &[Source]) -> Manifest {
             digest,
         },
         previous: None,
-        changes: None,
         title: "Bench".to_owned(),
         description: String::new(),
         authors: Vec::new(),

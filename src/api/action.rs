@@ -76,6 +76,7 @@ pub struct ActionTarget {
 #[x_kube(
     validation = Rule::new("self == oldSelf").message("an action cannot change; make another"),
     validation = Rule::new("self.action in {'Submitter': ['Recall', 'Renew', 'Revoke'], 'Checker': ['Renew', 'Revoke'], 'HoldOfficer': ['Hold', 'LiftHold']}[self.as]").message("this role cannot do that: Submitter: Recall, Renew, Revoke; Checker: Renew, Revoke; HoldOfficer: Hold, LiftHold"),
+    validation = Rule::new("!has(self.revokeOld) || self.action == 'Renew'").message("revokeOld is for Renew; Revoke ends every URL").field_path(".revokeOld"),
     validation = Rule::new("self.action != 'Recall' || self.target.kind == 'AirlockRequest'").message("Recall is for a request"),
 )]
 pub struct AirlockActionSpec {
@@ -89,6 +90,9 @@ pub struct AirlockActionSpec {
     pub r#as: ActionRole,
     /// What.
     pub action: ActionKind,
+    /// Renew: the URLs that were issued before die at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoke_old: Option<bool>,
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1000), regex(pattern = patterns::TEXT))]

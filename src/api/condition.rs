@@ -39,6 +39,7 @@ pub mod reason {
     pub const REJECTED: &str = "Rejected";
     pub const WITHDRAWN: &str = "Withdrawn";
     pub const REVOKED: &str = "Revoked";
+    pub const REVOKING: &str = "Revoking";
     pub const INTEGRITY_MISMATCH: &str = "IntegrityMismatch";
     pub const PACKAGE_IMPOSSIBLE: &str = "PackageImpossible";
     pub const NOT_APPROVED: &str = "NotApproved";

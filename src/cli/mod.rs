@@ -5,6 +5,7 @@ mod crd;
 mod fetch;
 mod logging;
 mod login;
+mod release;
 mod send;
 
 use std::path::PathBuf;
@@ -45,6 +46,8 @@ enum Command {
     Send(send::SendArgs),
     /// Downloads a released package by its URL, checks it, and unpacks it.
     Fetch(fetch::FetchArgs),
+    /// Revokes a release from the buckets alone, when the cluster is gone.
+    Release(release::ReleaseArgs),
     /// Prints the custom resource definitions.
     Crd(crd::CrdArgs),
 }
@@ -104,6 +107,7 @@ async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
                 return Err("not everything is as it must be".into());
             }
         }
+        Command::Release(args) => release::release(&args).await?,
         Command::Login(args) => login::login(&args).await?,
         Command::Logout(args) => login::logout(&args).await?,
         Command::Send(args) => send::send(&args).await?,

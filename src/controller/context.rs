@@ -1,14 +1,14 @@
 //! What the effects share: clients, buckets, leadership, and the little memory
 //! that may be lost at any time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::Client;
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::{ObjectRef, Store};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use super::effects::release::Task;
@@ -20,7 +20,7 @@ use crate::domain::receipt::Receipt;
 use crate::lease::{Claim, Leadership};
 use crate::rules::Verifier;
 use crate::storage::keys::RequestKey;
-use crate::storage::{Release, Zones};
+use crate::storage::{Release, Signer, Zones};
 
 /// Shared by all reconciles.
 pub struct Context {
@@ -33,7 +33,7 @@ pub struct Context {
     /// The release bucket.
     pub release: Release,
     /// Signs URLs, for the endpoint that readers use.
-    pub signer: aws_sdk_s3::Client,
+    pub signer: Signer,
     /// uid of the cluster (of `kube-system`).
     pub cluster: String,
     /// Policies, as watched.
@@ -52,6 +52,10 @@ pub struct Context {
     pub recorder: Recorder,
     /// Asks for another look at a request.
     pub wake: mpsc::UnboundedSender<ObjectRef<AirlockRequest>>,
+    /// An action has no request, or a release was revoked: look at ReleaseRecords.
+    pub strays: Arc<Notify>,
+    /// Copies of packages that were read back, by key.
+    pub verified: Arc<std::sync::Mutex<HashSet<String>>>,
     /// Releases under way, by uid.
     pub releases: Mutex<HashMap<String, Task>>,
     /// Work beside reviews, by uid of the request.
@@ -185,6 +189,14 @@ impl Context {
         for (_, task) in running.drain() {
             task.abort();
         }
+    }
+
+    /// Whether a copy was read back by this process; asked once.
+    pub fn is_verified(&self, key: &str) -> bool {
+        let verified = self.verified.lock();
+        verified
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .remove(key)
     }
 
     /// Whether a release task is known, running or not.

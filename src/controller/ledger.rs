@@ -9,17 +9,17 @@ use serde_json::{Map, Value, json};
 
 use super::actions::ActionFact;
 use super::context::Context;
-use super::reconcile::Subject;
 use crate::audit::{Event, Head};
 use crate::domain::commit::{Decision, Freeze, Outcome};
 use crate::domain::phase::{Facts, Round};
 use crate::domain::quorum::ReviewFact;
 use crate::storage::StorageError;
+use crate::storage::keys::RequestKey;
 
 /// The events of all facts at hand, by id.
-pub fn events(subject: &Subject, facts: &Facts) -> BTreeMap<String, Event> {
+pub fn events(key: &RequestKey, facts: &Facts) -> BTreeMap<String, Event> {
     let mut log = Log {
-        subject,
+        key,
         events: BTreeMap::new(),
     };
     if let Some(owner) = &facts.owner {
@@ -46,22 +46,23 @@ pub fn events(subject: &Subject, facts: &Facts) -> BTreeMap<String, Event> {
             "Revoked",
             Some(&revoked.by),
             revoked.time,
-            json!({"reason": revoked.reason}),
+            json!({"reason": revoked.reason, "through": revoked.through}),
         );
+        log.transition("revoked", "Released", "Revoked");
     }
     log.events
 }
 
 /// The events of actions, by id.
-pub fn of_actions(subject: &Subject, taken: &[ActionFact]) -> BTreeMap<String, Event> {
+pub fn of_actions(key: &RequestKey, taken: &[ActionFact]) -> BTreeMap<String, Event> {
     let mut log = Log {
-        subject,
+        key,
         events: BTreeMap::new(),
     };
     for fact in taken {
         let detail = json!({
             "name": fact.name, "action": fact.action, "as": fact.role, "reason": fact.reason,
-            "round": fact.round, "refused": fact.refused,
+            "round": fact.round, "refused": fact.refused, "revokeOld": fact.revoke_old,
         });
         let id = format!("action-{}", fact.uid);
         log.add(&id, "Acted", Some(&fact.actor), fact.time, detail);
@@ -72,23 +73,27 @@ pub fn of_actions(subject: &Subject, taken: &[ActionFact]) -> BTreeMap<String, E
 /// Appends what the chain does not have.
 pub async fn append(
     ctx: &Context,
-    subject: &Subject,
+    key: &RequestKey,
     facts: &Facts,
     events: BTreeMap<String, Event>,
 ) -> Result<Option<Head>, StorageError> {
     if facts.owner.is_none() {
         return Ok(None);
     }
+    let records = ctx.zones.records.bucket();
+    let head = ctx.chain(key).append(records, in_order(events)).await?;
+    Ok(Some(head))
+}
+
+/// Events in the order in which a chain takes them.
+pub fn in_order(events: BTreeMap<String, Event>) -> Vec<Event> {
     let mut events: Vec<Event> = events.into_values().collect();
     events.sort_by(|a, b| (a.time, &a.id).cmp(&(b.time, &b.id)));
-    ctx.chain(&subject.key)
-        .append(ctx.zones.records.bucket(), events)
-        .await
-        .map(Some)
+    events
 }
 
 struct Log<'a> {
-    subject: &'a Subject,
+    key: &'a RequestKey,
     events: BTreeMap<String, Event>,
 }
 
@@ -102,8 +107,8 @@ impl Log<'_> {
             id: id.to_owned(),
             kind: kind.to_owned(),
             actor: actor.map(str::to_owned),
-            namespace: self.subject.key.namespace.clone(),
-            uid: self.subject.key.uid.clone(),
+            namespace: self.key.namespace.clone(),
+            uid: self.key.uid.clone(),
             before: None,
             after: None,
             detail,

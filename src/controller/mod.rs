@@ -11,13 +11,14 @@ mod effects;
 mod error;
 mod evidence;
 mod hints;
-mod ledger;
-mod observe;
+pub(crate) mod ledger;
+pub(crate) mod observe;
 mod policies;
 mod reconcile;
 mod reviews;
 mod run;
 mod status;
+mod strays;
 mod word;
 
 pub use run::{Options, run};

@@ -8,14 +8,19 @@ use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Api, Resource as _, ResourceExt as _};
 
+use super::actions::{ActionFact, Target};
 use super::context::Context;
-use super::effects::{close, deliver, establish, freeze, gather, release, review};
+use super::effects::record::{Crossed, record_name};
+use super::effects::renew::{self, Renewed};
+use super::effects::{close, deliver, establish, freeze, gather, release, review, revoke};
 use super::error::EffectError;
 use super::{actions, ledger, observe, reviews, status};
-use crate::api::condition::reason;
+use crate::api::condition::{self, reason};
 use crate::api::{AirlockRequest, FINALIZER, Phase};
 use crate::audit;
-use crate::domain::commit::{ClosedAs, Recall, Refusal, Seal, SealedBecause};
+use crate::domain::commit::{
+    ClosedAs, Recall, Refusal, Revoked, RevokedThrough, Seal, SealedBecause,
+};
 use crate::domain::phase::{self, Ended, Facts, Next, Wish};
 use crate::domain::policy::{self, Applied, PolicyProblem};
 use crate::domain::quorum::{Judgement, ReviewFact};
@@ -36,6 +41,12 @@ pub struct Subject {
     pub policy: Result<Applied, PolicyProblem>,
     /// The recall that is to be carried out.
     pub recall: Option<Recall>,
+    /// The revocation that is to be carried out.
+    pub revocation: Option<Revoked>,
+    /// The renewals that are to be carried out.
+    pub renewals: Vec<ActionFact>,
+    /// How far they are, by uid of the action.
+    pub renewed: BTreeMap<String, Renewed>,
 }
 
 impl Subject {
@@ -45,6 +56,7 @@ impl Subject {
             submission: self.request.spec.submission,
             stop: self.request.spec.withdrawn || self.deleting(),
             recall: self.recall.as_ref().map(|recall| recall.round),
+            revoke: self.revocation.is_some(),
         }
     }
 
@@ -86,6 +98,7 @@ pub async fn reconcile(
 ) -> Result<Action, EffectError> {
     if is_at_rest(&cached)
         && !actions::awaits(&ctx, &cached)
+        && !reviews::awaits_rejection(&ctx, &cached)
         && !ctx.has_task(&cached.uid().unwrap_or_default()).await
     {
         reviews::tell_closed(&ctx, &cached).await?;
@@ -106,7 +119,12 @@ fn is_at_rest(request: &AirlockRequest) -> bool {
         status.phase,
         Some(Phase::Released | Phase::Rejected | Phase::Withdrawn | Phase::Revoked)
     );
+    let ready = status
+        .conditions
+        .iter()
+        .any(|c| c.type_ == condition::READY && c.status == "True");
     closed
+        && ready
         && status.closed_time.is_some()
         && status.observed_generation == request.metadata.generation
         && request.metadata.deletion_timestamp.is_none()
@@ -137,6 +155,9 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
         key,
         policy,
         recall: None,
+        revocation: None,
+        renewals: Vec::new(),
+        renewed: BTreeMap::new(),
         request,
     };
 
@@ -145,30 +166,87 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
         Err(error) => return report(ctx, &subject, None, Err(error.into()), None).await,
     };
     let mut events = BTreeMap::new();
-    let taken = match actions::take_up(ctx, &subject, &facts).await {
+    let taken = match take_up(ctx, &mut subject, &facts).await {
         Ok(taken) => taken,
         Err(error) => return report(ctx, &subject, None, Err(error), None).await,
     };
-    subject.recall = actions::recall(&taken);
     let mut advanced = advance(ctx, &mut subject, &mut facts, &mut events).await;
     if advanced.is_ok()
-        && let Err(error) = actions::tell(ctx, &subject, &facts, &taken).await
+        && let Err(error) = actions::tell(
+            ctx,
+            &subject.key.namespace,
+            &facts,
+            &taken,
+            &subject.renewed,
+        )
+        .await
     {
         advanced = Err(error);
     }
-    events.extend(ledger::of_actions(&subject, &taken));
+    events.extend(ledger::of_actions(&subject.key, &taken));
     if advanced.as_ref().is_ok_and(|rest| rest.judgement.is_none())
         && let Err(error) = reviews::answer(ctx, &subject, &facts).await
     {
         advanced = Err(error);
     }
-    events.extend(ledger::events(&subject, &facts));
-    let head = ledger::append(ctx, &subject, &facts, events).await;
+    events.extend(ledger::events(&subject.key, &facts));
+    let head = ledger::append(ctx, &subject.key, &facts, events).await;
     match head {
+        // Revoked is shown when it is done, not while URLs may still work.
+        Ok(_) if facts.revoked.is_some() && advanced.is_err() => {
+            report(ctx, &subject, None, advanced, None).await
+        }
         Ok(head) => report(ctx, &subject, Some(&facts), advanced, head).await,
         // Nothing is shown that the ledger does not have.
         Err(error) => report(ctx, &subject, None, Err(error.into()), None).await,
     }
+}
+
+/// What is asked of it beside reviews, and of its release.
+async fn take_up(
+    ctx: &Context,
+    subject: &mut Subject,
+    facts: &Facts,
+) -> Result<Vec<ActionFact>, EffectError> {
+    if facts.owner.is_none() {
+        return Ok(Vec::new());
+    }
+    let (phase, round) = phase::standing(facts, subject.wish());
+    let record = record_name(&subject.name, &subject.key.uid);
+    let target = Target {
+        key: &subject.key,
+        request: Some(&subject.name),
+        record: &record,
+        submitter: subject
+            .request
+            .spec
+            .submitter
+            .as_deref()
+            .unwrap_or_default(),
+        phase,
+        round,
+        window_over: renew::window_end(facts).is_some_and(|end| end <= Timestamp::now()),
+    };
+    let taken = actions::take_up(ctx, &target).await?;
+    subject.recall = actions::recall(&taken);
+    subject.renewals = actions::renewals(&taken);
+    if facts.released_time().is_some() && facts.revoked.is_none() {
+        subject.revocation = match actions::revocation(&taken) {
+            Some(asked) => Some(asked),
+            None if subject.request.spec.withdrawn => Some(withdrawal(&subject.request)),
+            None => reviews::late_rejection(ctx, subject, facts).await?,
+        };
+    }
+    Ok(taken)
+}
+
+/// A request that is withdrawn after its release takes the release back.
+fn withdrawal(request: &AirlockRequest) -> Revoked {
+    let spec = &request.spec;
+    // A delegate's requests are edited by the delegate.
+    let by = spec.created_by.as_ref().or(spec.submitter.as_ref());
+    let by = by.map_or("", String::as_str);
+    revoke::asked(by, RevokedThrough::Withdrawal, None)
 }
 
 /// Takes one step after another until something has to be waited for.
@@ -196,7 +274,7 @@ async fn advance(
     }
     loop {
         ctx.claim()?;
-        events.extend(ledger::events(subject, facts));
+        events.extend(ledger::events(&subject.key, facts));
         match phase::next(facts, subject.wish()) {
             Next::Rest => return Ok(Rest::default()),
             Next::Gather { round } => {
@@ -226,9 +304,24 @@ async fn advance(
                     return Ok(rest);
                 }
             }
-            Next::Deliver { round } => {
+            Next::Deliver { .. } => {
                 release::retire(ctx, subject, facts).await?;
-                deliver::deliver(ctx, subject, facts, round).await?;
+                deliver::deliver(ctx, subject, facts).await?;
+                if facts.revoked.is_none() {
+                    close::close(ctx, subject, facts, ClosedAs::Released).await?;
+                    renew_all(ctx, subject, facts).await?;
+                }
+                if facts.revoked.is_some() {
+                    continue;
+                }
+                reviews::settle(ctx, subject, facts).await?;
+                return Ok(Rest {
+                    closed: true,
+                    ..Rest::default()
+                });
+            }
+            Next::Revoke { .. } => {
+                revoke::revoke(ctx, subject, facts).await?;
                 close::close(ctx, subject, facts, ClosedAs::Released).await?;
                 reviews::settle(ctx, subject, facts).await?;
                 return Ok(Rest {
@@ -247,6 +340,22 @@ async fn advance(
             }
         }
     }
+}
+
+async fn renew_all(
+    ctx: &Context,
+    subject: &mut Subject,
+    facts: &mut Facts,
+) -> Result<(), EffectError> {
+    let crossed = Crossed::of(subject);
+    for fact in std::mem::take(&mut subject.renewals) {
+        let renewed = renew::renew(ctx, &crossed, &subject.name, facts, &fact).await?;
+        subject.renewed.insert(fact.uid, renewed);
+        if facts.revoked.is_some() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Writes what is to be shown, and says when to look again.

@@ -6,12 +6,14 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 
 use super::context::Context;
+use super::effects::revoke;
 use super::error::EffectError;
 use super::reconcile::Subject;
 use super::word::{counted, not_counted};
 use super::{evidence, word};
-use crate::api::{AirlockRequest, AirlockReview, AirlockReviewStatus};
-use crate::domain::phase::Facts;
+use crate::api::{AirlockRequest, AirlockReview, AirlockReviewStatus, Phase, ReviewDecision};
+use crate::domain::commit::{Revoked, RevokedThrough};
+use crate::domain::phase::{Facts, Round};
 use crate::domain::quorum::{Judgement, Question, ReviewFact, judge};
 
 /// A review that came after the request closed.
@@ -100,6 +102,17 @@ pub async fn settle(ctx: &Context, subject: &Subject, facts: &Facts) -> Result<(
     evidence::bear_out(ctx, subject, &frozen, &mut reviews).await?;
     let question = Question::of(&frozen, quorum);
     let judgement = judge(&question, &reviews);
+    match facts.revoked.as_ref().map(|revoked| &revoked.through) {
+        Some(RevokedThrough::Review { uid, .. }) => {
+            decided.extend(reviews.iter().filter(|r| r.uid == *uid).cloned());
+        }
+        Some(_) => {}
+        // One that rejects what was released is not too late: the next look revokes.
+        None if facts.released_time().is_some() => {
+            reviews.retain(|review| !rejects_late(review, &judgement, &decided));
+        }
+        None => {}
+    }
     show(
         ctx,
         subject,
@@ -108,6 +121,63 @@ pub async fn settle(ctx: &Context, subject: &Subject, facts: &Facts) -> Result<(
         Some(&decided),
     )
     .await
+}
+
+fn rejects_late(review: &ReviewFact, judgement: &Judgement, decided: &[ReviewFact]) -> bool {
+    let one_of = |reviews: &[ReviewFact]| reviews.iter().any(|r| r.uid == review.uid);
+    rejects(review) && one_of(&judgement.counted) && !one_of(decided)
+}
+
+/// Whether a review of a released request has no word yet and may revoke it.
+pub fn awaits_rejection(ctx: &Context, request: &AirlockRequest) -> bool {
+    let (namespace, name) = (request.namespace(), request.name_any());
+    let released = request.status.as_ref().and_then(|s| s.phase) == Some(Phase::Released);
+    released
+        && ctx.reviews.state().iter().any(|review| {
+            review.spec.request_name == name
+                && review.namespace() == namespace
+                && review.spec.decision == ReviewDecision::Reject
+                && review.status.as_ref().and_then(|s| s.state).is_none()
+        })
+}
+
+/// A rejection of what was released, by somebody whose review counts: it revokes.
+pub async fn late_rejection(
+    ctx: &Context,
+    subject: &Subject,
+    facts: &Facts,
+) -> Result<Option<Revoked>, EffectError> {
+    let last = facts.last.as_ref();
+    let frozen = last.and_then(Round::frozen);
+    let decision = last.and_then(|last| last.decision.as_ref());
+    let (Some(frozen), Some(decision)) = (frozen, decision) else {
+        return Ok(None);
+    };
+    let mut found = list(ctx, subject).await?;
+    found.retain(|review| {
+        review.manifest_digest == frozen.digest.as_str()
+            && !decision.reviews.iter().any(|known| known.uid == review.uid)
+    });
+    if !found.iter().any(rejects) {
+        return Ok(None);
+    }
+    evidence::bear_out(ctx, subject, &frozen, &mut found).await?;
+    found.extend(decision.reviews.iter().cloned());
+    let judgement = judge(&Question::of(&frozen, &decision.quorum), &found);
+    let mut rejections = judgement.counted;
+    rejections.retain(rejects);
+    rejections.sort_by(|a, b| (a.time, &a.uid).cmp(&(b.time, &b.uid)));
+    Ok(rejections.into_iter().next().map(|review| {
+        let through = RevokedThrough::Review {
+            name: review.name,
+            uid: review.uid,
+        };
+        revoke::asked(&review.reviewer, through, None)
+    }))
+}
+
+fn rejects(review: &ReviewFact) -> bool {
+    review.decision == ReviewDecision::Reject
 }
 
 /// Where no reviews are awaited: one that came all the same learns why it does

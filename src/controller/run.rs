@@ -16,13 +16,13 @@ use super::context::{Context, Memories};
 use super::error::EffectError;
 use super::hints::Hints;
 use super::reconcile::{error_policy, reconcile};
-use super::{actions, policies, reviews};
+use super::{actions, policies, reviews, strays};
 use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
 use crate::config::Config;
 use crate::lease::Leadership;
 use crate::rules::{self, Verifier};
 use crate::shutdown;
-use crate::storage::{Identity, Release, Zones, connect, proof};
+use crate::storage::{self, Release, Zones, proof};
 
 /// How the process takes part.
 #[derive(Clone, Debug)]
@@ -41,6 +41,17 @@ pub enum RunError {
     /// A storage server cannot be used.
     #[error(transparent)]
     Proof(#[from] proof::ProofError),
+    /// Nothing signs URLs.
+    #[error(
+        "configuration key storage.release.credentials_secret: there are no credentials for the release bucket"
+    )]
+    NoCredentials,
+    /// Nothing signs URLs now.
+    #[error("configuration key storage.release.signing: {0}")]
+    Signing(storage::StorageError),
+    /// URLs would die before their time.
+    #[error(transparent)]
+    ShortLived(#[from] storage::ShortLived),
     /// The API server cannot be reached, or refuses.
     #[error("API server: {0}")]
     Kube(#[from] kube::Error),
@@ -61,13 +72,12 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
     let release = Release::connect(&config.storage).await;
     proof::prove(&zones, &release).await?;
     prepare_spool(&config)?;
-    let signing = if Identity::Signing.credentials().is_some() {
-        Identity::Signing
-    } else {
-        Identity::Release
-    };
-    let endpoint = config.storage.release.public_endpoint.clone();
-    let signer = connect(&config.storage.release, endpoint.as_deref(), signing).await;
+    let signer = storage::signer(&config.storage.release)
+        .await
+        .ok_or(RunError::NoCredentials)?;
+    let ttl = Duration::from_secs(config.storage.presigned_url_ttl_seconds.unsigned_abs());
+    let life = signer.life().await.map_err(RunError::Signing)?;
+    storage::check_life(life, ttl, config.storage.allow_shorter_ttl)?;
     let cluster = Api::<Namespace>::all(client.clone())
         .get("kube-system")
         .await?
@@ -117,18 +127,26 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         leadership: leadership.clone(),
         recorder: Recorder::new(client.clone(), reporter),
         wake: wake.clone(),
+        strays: Arc::default(),
+        verified: Arc::default(),
         releases: Mutex::default(),
         background: std::sync::Mutex::default(),
         memory: Memories::default(),
     });
     let seen = request_seen.clone();
+    let (known, strays) = (requests.clone(), Arc::clone(&ctx.strays));
     tokio::spawn(
         request_stream
             .default_backoff()
             .touched_objects()
             .for_each(move |seen_now| {
                 if let Ok(request) = seen_now {
-                    drop(seen.send(ObjectRef::from_obj(&request)));
+                    let target = ObjectRef::from_obj(&request);
+                    if known.get(&target).is_none() {
+                        // It is gone, and an action may have named it or its record.
+                        strays.notify_one();
+                    }
+                    drop(seen.send(target));
                 }
                 std::future::ready(())
             }),
@@ -160,7 +178,7 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
                 let (seen, known, told) = (seen.clone(), known.clone(), Arc::clone(&told));
                 async move {
                     if let Ok(action) = action {
-                        action_seen(&action, &seen, &known, &told).await;
+                        action_seen(&action, &seen, &known, &told);
                     }
                 }
             }),
@@ -256,7 +274,8 @@ async fn lead(
         },
     )
     .flat_map(futures::stream::iter);
-    Controller::for_stream(futures::stream::pending(), requests)
+    let strays = strays::serve(Arc::clone(&ctx));
+    let work = Controller::for_stream(futures::stream::pending(), requests)
         .with_config(controller::Config::default().concurrency(config.controller.concurrency))
         .reconcile_on(all.chain(follow))
         .run(reconcile, error_policy, ctx)
@@ -270,8 +289,11 @@ async fn lead(
                 }
                 std::future::ready(())
             },
-        )
-        .await;
+        );
+    tokio::select! {
+        () = work => {}
+        () = strays => {}
+    }
 }
 
 fn all_of(requests: &Store<AirlockRequest>) -> Vec<ObjectRef<AirlockRequest>> {
@@ -311,8 +333,8 @@ async fn review_seen(
     }
 }
 
-/// An action wakes the request that it is about; one that is about nothing is told so.
-async fn action_seen(
+/// An action wakes the request that it is about, or whoever looks at the others.
+fn action_seen(
     action: &AirlockAction,
     seen: &broadcast::Sender<ObjectRef<AirlockRequest>>,
     requests: &Store<AirlockRequest>,
@@ -321,13 +343,9 @@ async fn action_seen(
     if action.status.as_ref().and_then(|s| s.state).is_some() {
         return;
     }
-    let namespace = action.namespace().unwrap_or_default();
-    if let Some(target) = actions::target(action, requests) {
-        drop(seen.send(target));
-    } else if ctx.claim().is_ok()
-        && let Err(error) = actions::tell_unknown(ctx, action).await
-    {
-        tracing::warn!(namespace, action = %action.name_any(), %error, "its author could not be told");
+    match actions::target(action, requests) {
+        Some(target) => drop(seen.send(target)),
+        None => ctx.strays.notify_one(),
     }
 }
 

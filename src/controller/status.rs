@@ -11,6 +11,7 @@ use kube::{Api, Resource as _, ResourceExt as _};
 
 use super::context::Context;
 use super::effects::deliver;
+use super::effects::record::record_name;
 use super::error::EffectError;
 use super::reconcile::{Rest, Subject, refusal_of, seal_of};
 use crate::api::condition::{self, reason};
@@ -19,6 +20,7 @@ use crate::api::{
     Phase, PolicySummary, QuarantineSummary, ReleaseSummary, ReviewSummary,
 };
 use crate::audit::Head;
+use crate::domain::commit::RevokedThrough;
 use crate::domain::manifest::Frozen;
 use crate::domain::phase::{self, Facts, Round};
 use crate::domain::quorum::{NotCounted, ReviewFact};
@@ -114,9 +116,16 @@ async fn derive(
     if phase == Phase::Released {
         let url = deliver::url_in_force(ctx, subject).await?;
         status.release = Some(ReleaseSummary {
-            record_name: deliver::record_name(&subject.name, &subject.key.uid),
+            record_name: record_name(&subject.name, &subject.key.uid),
             secret_name: url.as_ref().map(|u| u.secret_name.clone()),
             expires_time: url.map(|u| Time(u.expires)),
+        });
+    }
+    if phase == Phase::Revoked {
+        status.release = Some(ReleaseSummary {
+            record_name: record_name(&subject.name, &subject.key.uid),
+            secret_name: None,
+            expires_time: None,
         });
     }
     Ok(())
@@ -362,7 +371,7 @@ impl Told {
             Phase::Released => (reason::RELEASED, "the URL is in the Secret status.release.secretName, and by GET release of the gateway".to_owned()),
             Phase::Rejected => (reason::REJECTED, "a checker rejected it; make a new request".to_owned()),
             Phase::Withdrawn => (reason::WITHDRAWN, "it was withdrawn".to_owned()),
-            Phase::Revoked => (reason::REVOKED, "the release was revoked".to_owned()),
+            Phase::Revoked => (reason::REVOKED, revoked(facts)),
         };
         (self.reason, self.message) = (word, message);
     }
@@ -462,6 +471,22 @@ fn overdue(facts: &Facts, phase: Phase, now: Timestamp) -> Option<String> {
     let limit = limit_of(facts, phase)?;
     let since = condition::second(limit);
     (now >= limit).then(|| format!("{phase} lasts longer than the policy allows, since {since}; look at what the conditions wait for"))
+}
+
+fn revoked(facts: Option<&Facts>) -> String {
+    let Some(revoked) = facts.and_then(|facts| facts.revoked.as_ref()) else {
+        return "the release was revoked".to_owned();
+    };
+    let how = match &revoked.through {
+        RevokedThrough::Action { name, .. } => format!("AirlockAction {name}"),
+        RevokedThrough::Withdrawal => "spec.withdrawn".to_owned(),
+        RevokedThrough::Review { name, .. } => format!("AirlockReview {name}"),
+        RevokedThrough::Administrator => "trevor release revoke".to_owned(),
+    };
+    format!(
+        "the release was revoked by {} ({how}); no URL of it works",
+        revoked.by
+    )
 }
 
 fn waiting_for(missing: Option<&[String]>) -> String {

@@ -38,6 +38,14 @@ pub fn counted() -> AirlockReviewStatus {
     }
 }
 
+/// It is permitted, and not carried out yet.
+pub fn pending(reason: &str, message: &str) -> AirlockReviewStatus {
+    AirlockReviewStatus {
+        state: Some(ReviewState::Pending),
+        ..not_counted(reason, message)
+    }
+}
+
 /// It does not, and why.
 pub fn not_counted(reason: &str, message: &str) -> AirlockReviewStatus {
     AirlockReviewStatus {

@@ -14,6 +14,8 @@ pub struct Standing<'a> {
     pub phase: Phase,
     /// The person who submitted it.
     pub submitter: &'a str,
+    /// Whether the time is over in which what was released can be downloaded.
+    pub window_over: bool,
 }
 
 /// Why an action is not carried out.
@@ -31,6 +33,8 @@ pub enum Refused {
     NotReleased,
     /// The release is revoked.
     AlreadyRevoked,
+    /// The package is past its time.
+    WindowOver,
     /// No object of that name and uid is there.
     UnknownTarget,
 }
@@ -46,6 +50,7 @@ impl Refused {
             Self::RequestClosed => "RequestClosed",
             Self::NotReleased => "NotReleased",
             Self::AlreadyRevoked => "AlreadyRevoked",
+            Self::WindowOver => "WindowOver",
             Self::UnknownTarget => "UnknownTarget",
         }
     }
@@ -68,6 +73,9 @@ impl Refused {
                 "nothing is released; Renew and Revoke are for a released request or its ReleaseRecord"
             }
             Self::AlreadyRevoked => "the release is revoked already, and no URL of it works",
+            Self::WindowOver => {
+                "the time for downloads is over (spec.deleteAfterTime of the ReleaseRecord); make a new request"
+            }
             Self::UnknownTarget => {
                 "no object of this kind, name and uid is here; compare spec.target with kubectl get -o yaml"
             }
@@ -98,6 +106,9 @@ pub fn judge(
             }
         },
         ActionKind::Renew | ActionKind::Revoke => match standing.phase {
+            Phase::Released if action == ActionKind::Renew && standing.window_over => {
+                Err(Refused::WindowOver)
+            }
             Phase::Released => Ok(()),
             Phase::Revoked => Err(Refused::AlreadyRevoked),
             _ => Err(Refused::NotReleased),
@@ -168,6 +179,7 @@ mod tests {
                     Standing {
                         phase,
                         submitter: "alice",
+                        window_over: false,
                     },
                 )
             };
@@ -193,6 +205,24 @@ mod tests {
     }
 
     #[test]
+    fn after_the_window_a_release_is_revoked_and_not_renewed() {
+        let of = |action| {
+            judge(
+                action,
+                Checker,
+                "bob",
+                Standing {
+                    phase: Phase::Released,
+                    submitter: "alice",
+                    window_over: true,
+                },
+            )
+        };
+        assert_eq!(of(Renew), Err(Refused::WindowOver));
+        assert_eq!(of(Revoke), Ok(()));
+    }
+
+    #[test]
     fn every_refusal_says_what_to_do() {
         for refused in [
             Refused::NotSubmitter,
@@ -201,6 +231,7 @@ mod tests {
             Refused::RequestClosed,
             Refused::NotReleased,
             Refused::AlreadyRevoked,
+            Refused::WindowOver,
             Refused::UnknownTarget,
         ] {
             assert_eq!(refused.reason(), format!("{refused:?}"));

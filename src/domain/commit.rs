@@ -331,16 +331,76 @@ pub struct Closed {
     pub policy: PolicyRef,
 }
 
-/// `revoked.json`.
+/// `revoked.json`: the release is taken back, for good.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Revoked {
     /// Who.
     pub by: String,
-    /// Why.
-    pub reason: String,
+    /// By what.
+    pub through: RevokedThrough,
+    /// Why, in their words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// When.
     pub time: Timestamp,
+}
+
+/// By what a release was taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+pub enum RevokedThrough {
+    /// An AirlockAction `Revoke`.
+    Action {
+        /// Its name.
+        name: String,
+        /// Its uid.
+        uid: String,
+    },
+    /// `spec.withdrawn` of the request.
+    Withdrawal,
+    /// An AirlockReview that rejects what was released.
+    Review {
+        /// Its name.
+        name: String,
+        /// Its uid.
+        uid: String,
+    },
+    /// `trevor release revoke`, from the bucket alone.
+    Administrator,
+}
+
+/// `moves/<action uid>.json`: where a package goes whose old URLs are to die,
+/// recorded before it is copied there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Move {
+    /// uid of the AirlockAction that asks for it.
+    pub action: String,
+    /// Key of the copy, with a nonce of its own.
+    pub key: String,
+}
+
+/// `moves-failed/<action uid>.json`: why a package stays where it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MoveFailure {
+    /// What is wrong, and what to do.
+    pub message: String,
+    /// When.
+    pub time: Timestamp,
+}
+
+/// `deleted/url-<Secret>.json`: a URL was deleted, and which Secret held it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UrlDeleted {
+    /// Which issue it was.
+    pub issue: i64,
+    /// The Secret that held it.
+    pub secret_name: String,
+    /// When it would have ended.
+    pub expires: Timestamp,
 }
 
 /// `work/retention/…`: a wake-up for the sweeper; the closing facts decide.

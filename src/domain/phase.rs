@@ -1,8 +1,10 @@
 //! Where a request stands, and what is to be done next, from the stored facts.
 
+use jiff::Timestamp;
+
 use super::commit::{
     Attempt, AttemptFailure, Closed, ClosedAs, Decision, Freeze, Outcome, OutcomeKind, Owner,
-    Revoked, Seal, SealedBecause, Verdict,
+    PackageFact, Revoked, Seal, SealedBecause, Terms, Verdict,
 };
 use super::manifest::Frozen;
 use super::seen::Seen;
@@ -56,6 +58,25 @@ pub struct Wish {
     pub stop: bool,
     /// The round that the submitter takes back to change it.
     pub recall: Option<i64>,
+    /// What was released is to be taken back, by somebody who may.
+    pub revoke: bool,
+}
+
+impl Facts {
+    /// The package that crossed, and on which terms.
+    #[must_use]
+    pub fn released(&self) -> Option<(&PackageFact, &Terms)> {
+        let last = self.last.as_ref()?;
+        let package = last.outcome.as_ref()?.package.as_ref()?;
+        Some((package, &last.decision.as_ref()?.terms))
+    }
+
+    /// When the outcome was committed, if it is a release.
+    #[must_use]
+    pub fn released_time(&self) -> Option<Timestamp> {
+        let outcome = self.last.as_ref()?.outcome.as_ref()?;
+        (outcome.kind == OutcomeKind::Released).then_some(outcome.time)
+    }
 }
 
 impl Wish {
@@ -204,6 +225,11 @@ pub enum Next {
         /// The round.
         round: i64,
     },
+    /// Released, and taken back: what lies outside dies, and the request closes.
+    Revoke {
+        /// The round.
+        round: i64,
+    },
     /// Rejected or withdrawn: close.
     Close {
         /// The round.
@@ -222,6 +248,9 @@ pub fn next(facts: &Facts, wish: Wish) -> Next {
     let round = last.round;
     match last.end() {
         Some(End::Returned) => open(round, wish),
+        Some(End::Closed(ClosedAs::Released)) if facts.revoked.is_some() || wish.revoke => {
+            Next::Revoke { round }
+        }
         Some(End::Closed(ClosedAs::Released)) => Next::Deliver { round },
         Some(End::Closed(closed_as)) => Next::Close { round, closed_as },
         None => match (&last.freeze, last.approved()) {

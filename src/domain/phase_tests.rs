@@ -7,7 +7,9 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::api::{Direction, Publisher, ReviewDecision};
-use crate::domain::commit::{PackageFact, Recall, Refusal, SealedBecause, Terms};
+use crate::domain::commit::{
+    PackageFact, Recall, Refusal, Revoked, RevokedThrough, SealedBecause, Terms,
+};
 use crate::domain::digest::Sha256Hex;
 use crate::domain::manifest::{Manifest, PolicyRef};
 use crate::domain::policy::Rules;
@@ -26,6 +28,9 @@ const FORGED: &str = "mallory";
 struct Store {
     rounds: BTreeMap<i64, Round>,
     closed: Option<Closed>,
+    revoked: Option<Revoked>,
+    /// The package and its URLs lie outside.
+    outside: bool,
 }
 
 /// What a leader observed: facts, wish, reviews, and whether files were there.
@@ -37,6 +42,8 @@ struct World {
     submission: i64,
     stop: bool,
     recall: Option<i64>,
+    /// Somebody who may asks to take the release back.
+    revoke: bool,
     files: bool,
     reviews: Vec<ReviewFact>,
     /// What each leader observed: facts, wish, reviews.
@@ -87,6 +94,7 @@ fn facts(store: &Store) -> Facts {
     Facts {
         last: last.cloned(),
         closed: store.closed.clone(),
+        revoked: store.revoked.clone(),
         ..Facts::default()
     }
 }
@@ -97,6 +105,7 @@ impl World {
             submission: self.submission,
             stop: self.stop,
             recall: self.recall,
+            revoke: self.revoke,
         }
     }
 
@@ -128,6 +137,12 @@ impl World {
         {
             let mut world = self.clone();
             world.recall = Some(self.submission);
+            next.push(world);
+        }
+        // It is asked for after the release only; before it there is nothing to revoke.
+        if phase == Phase::Released && !self.revoke {
+            let mut world = self.clone();
+            world.revoke = true;
             next.push(world);
         }
         if !self.files {
@@ -297,9 +312,28 @@ impl World {
                     reviews: Vec::new(),
                     time: now,
                 });
+                store.outside |= kind == OutcomeKind::Released && store.revoked.is_none();
                 store.rounds.insert(round, slot);
             }
+            Next::Revoke { round } => {
+                if self.store.revoked.is_some() && !self.store.outside && facts.closed.is_some() {
+                    return None;
+                }
+                store.revoked.get_or_insert(Revoked {
+                    by: "alice".into(),
+                    through: RevokedThrough::Withdrawal,
+                    reason: None,
+                    time: now,
+                });
+                store.outside = false;
+                store
+                    .closed
+                    .get_or_insert(closed(ClosedAs::Released, round));
+            }
             Next::Deliver { round } | Next::Close { round, .. } => {
+                // A late leader makes a URL again, and looks at the revocation last.
+                store.outside |= matches!(step, Next::Deliver { .. }) && facts.closed.is_none();
+                store.outside &= store.revoked.is_none();
                 if self.store.closed.is_some() {
                     return None;
                 }
@@ -307,20 +341,19 @@ impl World {
                     Next::Close { closed_as, .. } => closed_as,
                     _ => ClosedAs::Released,
                 };
-                store.closed = Some(Closed {
-                    closed_as,
-                    round,
-                    time: now,
-                    quarantine_due: now,
-                    release_due: None,
-                    policy: policy(),
-                });
+                store.closed = Some(closed(closed_as, round));
             }
         }
         Some(world)
     }
 
     fn check(&self) {
+        if self.store.revoked.is_some() {
+            assert_eq!(self.phase(), Phase::Revoked, "a path back: {self:?}");
+            assert!(!self.store.outside, "revoked, and outside: {self:?}");
+            let last = self.store.rounds.values().next_back().and_then(Round::end);
+            assert_eq!(last, Some(End::Closed(ClosedAs::Released)), "{self:?}");
+        }
         for round in self.store.rounds.values() {
             let Some(outcome) = &round.outcome else {
                 continue;
@@ -388,6 +421,17 @@ fn question(digest: &Sha256Hex) -> Question<'_> {
     }
 }
 
+fn closed(closed_as: ClosedAs, round: i64) -> Closed {
+    Closed {
+        closed_as,
+        round,
+        time: Timestamp::UNIX_EPOCH,
+        quarantine_due: Timestamp::UNIX_EPOCH,
+        release_due: None,
+        policy: policy(),
+    }
+}
+
 fn recall(round: i64) -> Recall {
     Recall {
         action: "recall".into(),
@@ -400,19 +444,46 @@ fn recall(round: i64) -> Recall {
 
 #[test]
 fn no_order_of_events_releases_without_the_quorum_and_every_state_has_an_exit() {
-    assert!(explore(8) > 5_000);
+    assert!(explore(World::default(), 8, &ENDS) > 5_000);
 }
 
 #[test]
 #[ignore = "a minute; make test-long"]
 fn no_longer_order_of_events_does_either() {
-    assert!(explore(10) > 50_000);
+    assert!(explore(World::default(), 10, &ENDS) > 50_000);
 }
 
-/// Visits every state up to `depth` steps from the start; returns how many.
-fn explore(depth_limit: usize) -> usize {
+#[test]
+fn in_every_order_of_events_what_is_revoked_stays_so_and_nothing_of_it_outside() {
+    let mut world = World {
+        submission: 1,
+        files: true,
+        ..World::default()
+    };
+    while world.phase() != Phase::InReview {
+        world = world.observe(0).act(0).unwrap();
+    }
+    for who in ["bob", "carol"] {
+        let people = world.people();
+        let approves = format!("{who}-Approve-1");
+        let found = people
+            .into_iter()
+            .find(|w| w.reviews.iter().any(|r| r.uid == approves));
+        world = found.unwrap();
+    }
+    while world.phase() != Phase::Releasing && world.phase() != Phase::Approved {
+        world = world.observe(0).act(0).unwrap();
+    }
+    assert!(explore(world, 8, &["Released", "Revoked"]) > 1_000);
+}
+
+const ENDS: [&str; 4] = ["Released", "Rejected", "Withdrawn", "ChangesRequested"];
+
+/// Visits every state up to a depth from the start; returns how many. The phases
+/// that are named must be among them.
+fn explore(start: World, depth_limit: usize, wanted: &[&str]) -> usize {
     let mut known = BTreeSet::new();
-    let mut queue = VecDeque::from([(World::default(), 0)]);
+    let mut queue = VecDeque::from([(start, 0)]);
     let mut phases = BTreeSet::new();
     while let Some((world, depth)) = queue.pop_front() {
         if !known.insert(Sha256Hex::of(format!("{world:?}").as_bytes())) {
@@ -421,6 +492,9 @@ fn explore(depth_limit: usize) -> usize {
         world.check();
         phases.insert(world.phase().to_string());
         let rested = world.settles();
+        if rested.revoke {
+            assert_eq!(rested.phase(), Phase::Revoked, "not revoked: {world:?}");
+        }
         let mut taken_back = rested.clone();
         taken_back.stop = true;
         assert!(
@@ -439,14 +513,22 @@ fn explore(depth_limit: usize) -> usize {
                     .into_iter()
                     .flatten()
             }));
-        queue.extend(steps.map(|next| (next, depth + 1)));
+        let steps: Vec<World> = steps.collect();
+        let revoked = world.store.revoked.is_some();
+        for next in &steps {
+            assert!(
+                !revoked || next.store.revoked.is_some(),
+                "a path back from Revoked: {world:?}"
+            );
+        }
+        queue.extend(steps.into_iter().map(|next| (next, depth + 1)));
     }
     println!(
         "{} states to depth {depth_limit}, phases {phases:?}",
         known.len()
     );
-    for phase in ["Released", "Rejected", "Withdrawn", "ChangesRequested"] {
-        assert!(phases.contains(phase), "{phase} was not reached");
+    for phase in wanted {
+        assert!(phases.contains(*phase), "{phase} was not reached");
     }
     known.len()
 }

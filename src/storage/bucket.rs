@@ -13,6 +13,11 @@ use bytes::Bytes;
 use super::error::{StorageError, translate};
 use crate::config::{self, Encryption};
 
+/// Objects up to this size are copied by one call, larger ones in parts of it.
+const COPIED_WHOLE: u64 = 256 << 20;
+/// Parts that an upload can have.
+const MOST_PARTS: u64 = 10_000;
+
 /// A bucket, its client, and the encryption that every write asks for.
 #[derive(Clone, Debug)]
 pub struct Bucket {
@@ -363,6 +368,54 @@ impl Bucket {
         Ok(())
     }
 
+    /// Deletes keys with every version and delete marker that they ever had.
+    ///
+    /// # Errors
+    /// As the server says, errors inside a 200 included.
+    pub async fn delete_versions(&self, prefix: &str) -> Result<(), StorageError> {
+        let (mut key_marker, mut version_marker) = (None, None);
+        loop {
+            let page = self
+                .client
+                .list_object_versions()
+                .bucket(&self.name)
+                .prefix(prefix)
+                .set_key_marker(key_marker)
+                .set_version_id_marker(version_marker)
+                .send()
+                .await
+                .map_err(|e| translate("ListObjectVersions", &self.name, prefix, &e))?;
+            let versions = page.versions().iter().map(|v| (v.key(), v.version_id()));
+            let markers = page
+                .delete_markers()
+                .iter()
+                .map(|m| (m.key(), m.version_id()));
+            for (key, version) in versions.chain(markers) {
+                let Some(key) = key.filter(|key| key.starts_with(prefix)) else {
+                    continue;
+                };
+                let deleted = self
+                    .client
+                    .delete_object()
+                    .bucket(&self.name)
+                    .key(key)
+                    .set_version_id(version.map(str::to_owned))
+                    .send()
+                    .await
+                    .map_err(|e| translate("DeleteObject", &self.name, key, &e));
+                match deleted {
+                    Ok(_) | Err(StorageError::NotFound { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            if page.is_truncated() != Some(true) || page.next_key_marker().is_none() {
+                return Ok(());
+            }
+            key_marker = page.next_key_marker().map(str::to_owned);
+            version_marker = page.next_version_id_marker().map(str::to_owned);
+        }
+    }
+
     fn corrupt(&self, key: &str, problem: &str) -> StorageError {
         StorageError::Corrupt {
             bucket: self.name.clone(),
@@ -451,6 +504,65 @@ impl Bucket {
             .await
             .map_err(|e| translate("CompleteMultipartUpload", &self.name, key, &e))?;
         self.head(key).await
+    }
+
+    /// Copies an object of `size` bytes on the server, in parts where it is large:
+    /// a copy of many gigabytes takes longer than an answer may.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn copy(
+        &self,
+        from: &str,
+        to: &str,
+        size: u64,
+        content_type: &str,
+    ) -> Result<(), StorageError> {
+        let source = format!("{}/{from}", self.name);
+        if size <= COPIED_WHOLE {
+            self.client
+                .copy_object()
+                .bucket(&self.name)
+                .key(to)
+                .copy_source(source)
+                .server_side_encryption(self.sse())
+                .set_ssekms_key_id(self.kms_key_id.clone())
+                .send()
+                .await
+                .map_err(|e| translate("CopyObject", &self.name, to, &e))?;
+            return self.head(to).await.map(drop);
+        }
+        for (key, upload) in self.open_uploads(to).await? {
+            self.abort_upload(&key, &upload).await?;
+        }
+        let upload = self.start_upload(to, content_type).await?;
+        let step = COPIED_WHOLE.max(size.div_ceil(MOST_PARTS));
+        let mut parts = Vec::new();
+        for (number, first) in
+            (1..).zip((0..size).step_by(usize::try_from(step).unwrap_or(1 << 28)))
+        {
+            let last = size.min(first + step) - 1;
+            let copied = self
+                .client
+                .upload_part_copy()
+                .bucket(&self.name)
+                .key(to)
+                .upload_id(&upload)
+                .part_number(number)
+                .copy_source(&source)
+                .copy_source_range(format!("bytes={first}-{last}"))
+                .send()
+                .await
+                .map_err(|e| translate("UploadPartCopy", &self.name, to, &e))?;
+            let tag = copied.copy_part_result().and_then(|r| r.e_tag());
+            parts.push(
+                CompletedPart::builder()
+                    .part_number(number)
+                    .set_e_tag(tag.map(str::to_owned))
+                    .build(),
+            );
+        }
+        self.complete_upload(to, &upload, parts).await.map(drop)
     }
 
     /// Aborts a multipart upload; one that is gone is no error.

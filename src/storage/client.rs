@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use aws_config::BehaviorVersion;
+use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{Builder, Region, RequestChecksumCalculation, ResponseChecksumValidation};
 
+use super::presign::Signer;
 use crate::config;
 
 /// Which credentials a client signs with.
@@ -55,6 +57,29 @@ impl Identity {
     }
 }
 
+/// What signs the URLs of the release bucket: credentials of its own where the
+/// environment has some, for the endpoint that readers use.
+pub async fn signer(release: &config::Bucket) -> Option<Signer> {
+    let identity = match Identity::Signing.credentials() {
+        Some(_) => Identity::Signing,
+        None => Identity::Release,
+    };
+    let credentials = match identity.credentials() {
+        Some(credentials) => SharedCredentialsProvider::new(credentials),
+        None => shared(release).await.credentials_provider()?,
+    };
+    let client = connect(release, release.public_endpoint.as_deref(), identity).await;
+    Some(Signer::new(client, credentials))
+}
+
+/// The SDK's default chain: the pod's own identity, and so on.
+async fn shared(bucket: &config::Bucket) -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new(bucket.region.clone()))
+        .load()
+        .await
+}
+
 /// A client for one bucket's server, for `endpoint` (or the bucket's own).
 pub async fn connect(
     bucket: &config::Bucket,
@@ -66,11 +91,7 @@ pub async fn connect(
             .behavior_version(BehaviorVersion::latest())
             .credentials_provider(credentials)
     } else {
-        let shared = aws_config::defaults(BehaviorVersion::latest())
-            .region(Region::new(bucket.region.clone()))
-            .load()
-            .await;
-        Builder::from(&shared)
+        Builder::from(&shared(bucket).await)
     };
     builder = builder
         .region(Region::new(bucket.region.clone()))

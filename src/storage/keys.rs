@@ -150,6 +150,31 @@ impl RequestKey {
     pub fn revoked(&self) -> String {
         format!("{}revoked.json", self.prefix())
     }
+    /// Prefix of the places that packages were moved to.
+    #[must_use]
+    pub fn moves(&self) -> String {
+        format!("{}moves/", self.prefix())
+    }
+    /// Where an action moves the package to.
+    #[must_use]
+    pub fn moved(&self, action: &str) -> String {
+        format!("{}{action}.json", self.moves())
+    }
+    /// Prefix of the receipts of deleted URLs.
+    #[must_use]
+    pub fn urls_deleted(&self) -> String {
+        format!("{}deleted/url-", self.prefix())
+    }
+    /// That a URL was deleted, by the name of its Secret.
+    #[must_use]
+    pub fn url_deleted(&self, secret: &str) -> String {
+        format!("{}{secret}.json", self.urls_deleted())
+    }
+    /// Why the package could not be moved.
+    #[must_use]
+    pub fn move_failed(&self, action: &str) -> String {
+        format!("{}moves-failed/{action}.json", self.prefix())
+    }
     /// The permanent record of the release.
     #[must_use]
     pub fn record(&self) -> String {
@@ -165,10 +190,15 @@ impl RequestKey {
     pub fn ledger_entry(&self, sequence: i64) -> String {
         format!("{}{sequence:020}.json", self.ledger())
     }
+    /// Prefix of the URLs.
+    #[must_use]
+    pub fn urls(&self) -> String {
+        format!("work/urls/{}/", self.uid)
+    }
     /// A URL and its Secret's name; in quarantine, deleted one day.
     #[must_use]
     pub fn url(&self, issue: i64) -> String {
-        format!("work/urls/{}/{issue}.json", self.uid)
+        format!("{}{issue}.json", self.urls())
     }
     /// A wake-up for the sweeper; `due` is `YYYY-MM-DDTHH:MM:SSZ`.
     #[must_use]

@@ -6,6 +6,10 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::bucket::Bucket;
+use super::commit::read;
+use super::error::StorageError;
+use super::keys::RequestKey;
 use super::presign::SecretUrl;
 use crate::domain::digest::Sha256Hex;
 
@@ -27,6 +31,26 @@ pub struct UrlIssue {
     pub size: u64,
     /// Name under which it is saved.
     pub filename: String,
+    /// Key of the package that it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// uid of the AirlockAction that asked for it; none: it is the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+}
+
+/// All issues of a request, in order; the last is the one in force.
+///
+/// # Errors
+/// As the server says.
+pub async fn issues(bucket: &Bucket, key: &RequestKey) -> Result<Vec<UrlIssue>, StorageError> {
+    let mut found = Vec::new();
+    for listed in bucket.list(&key.urls()).await? {
+        // One that went since the listing was revoked.
+        found.extend(read::<UrlIssue>(bucket, &listed.key).await?);
+    }
+    found.sort_by_key(|issue: &UrlIssue| issue.issue);
+    Ok(found)
 }
 
 impl UrlIssue {
@@ -49,6 +73,8 @@ impl UrlIssue {
             sha256,
             size,
             filename,
+            key: None,
+            action: None,
         }
     }
 

@@ -11,7 +11,7 @@ use super::client::{Identity, connect};
 use super::download::{Bytestream, download_stretch};
 use super::error::StorageError;
 use crate::config;
-use crate::domain::commit::Attempt;
+use crate::domain::commit::{Attempt, PackageFact};
 use crate::domain::manifest::Frozen;
 use crate::domain::quorum::Approved;
 
@@ -150,6 +150,19 @@ impl Release {
             bucket: &self.0,
             key: &attempt.key,
         }
+    }
+
+    /// Copies an approved package within the bucket.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn copy(
+        &self,
+        _approved: &Approved<Frozen>,
+        package: &PackageFact,
+        to: &str,
+    ) -> Result<(), StorageError> {
+        self.0.copy(&package.key, to, package.size, ZIP).await
     }
 
     /// For the start-up proof only, which writes probes under `probe/`.

@@ -8,7 +8,7 @@ use trevor::api::{AirlockAction, AirlockReviewStatus, Phase, ReviewState};
 
 use crate::harness::{Env, PATIENCE, PROJECT, Person, Request};
 
-async fn acts(
+pub async fn acts(
     who: &Person,
     request: &Request,
     role: &str,
@@ -18,7 +18,7 @@ async fn acts(
     acts_on(who, target, role, action).await
 }
 
-async fn acts_on(
+pub async fn acts_on(
     who: &Person,
     target: Value,
     role: &str,
@@ -37,7 +37,7 @@ fn api(who: &Person) -> Api<AirlockAction> {
     Api::namespaced(who.kube.clone(), PROJECT)
 }
 
-async fn word_on(who: &Person, action: &AirlockAction) -> AirlockReviewStatus {
+pub async fn word_on(who: &Person, action: &AirlockAction) -> AirlockReviewStatus {
     let told = |o: Option<&AirlockAction>| {
         o.and_then(|o| o.status.as_ref()).is_some_and(|s| {
             s.state.is_some() && (s.state != Some(ReviewState::Pending) || s.reason.is_some())
@@ -54,7 +54,7 @@ async fn word_on(who: &Person, action: &AirlockAction) -> AirlockReviewStatus {
         .unwrap()
 }
 
-async fn in_review(alice: &Person, stem: &str) -> Request {
+pub async fn in_review(alice: &Person, stem: &str) -> Request {
     let spec = json!({"direction": "Egress", "title": "Actions"});
     let request = alice.creates(stem, spec).await;
     alice.uploads(&request, "a.csv", "1,2").await;

@@ -44,7 +44,7 @@ pub async fn desk(env: &Env, name: &str, controller: &str) -> Desk {
 
 impl Desk {
     /// A request with files, approved once.
-    async fn approved_once(&self, stem: &str, files: usize, size: usize) -> Request {
+    pub async fn approved_once(&self, stem: &str, files: usize, size: usize) -> Request {
         let spec = json!({"direction": "Egress", "title": "Faults"});
         let request = self.alice.creates(stem, spec).await;
         for number in 0..files {

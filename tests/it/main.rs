@@ -22,6 +22,7 @@ mod policies;
 mod races;
 mod refusals;
 mod reviews;
+mod revoke;
 mod rounds;
 mod rules;
 mod schema;

@@ -10,31 +10,22 @@ use std::sync::Arc;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::CompletedPart;
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
 use super::progress::{Progress, Server};
 use crate::api::condition::reason;
 use crate::config::Packaging;
 use crate::domain::commit::{Attempt, Decision, PackageFact};
-use crate::domain::digest::Sha256Hex;
 use crate::domain::manifest::{Frozen, ManifestFile};
 use crate::domain::quorum::Approved;
 use crate::package::{
     Budget, CrateInputs, OpenError, PackError, Packed, Part, PartBody, Plan, PlanError, pack,
 };
 use crate::storage::keys::RequestKey;
-use crate::storage::{Quarantine, Release, ReleaseUpload, StorageError, download};
+use crate::storage::{Quarantine, Release, ReleaseUpload, StorageError, download, read_back};
 
 /// Parts on their way at once; more do not make one server faster.
 const SENDERS: usize = 3;
-/// Stretches of the read-back that are opened before their turn. The network
-/// holds what it can of them, our memory next to nothing.
-const AHEAD: usize = 2;
-/// Bytes of a stretch.
-const STRETCH: u64 = 16 << 20;
-/// Pieces that may wait for the hash, of some hundred KiB at most.
-const PIECES: usize = 16;
 
 /// What a task needs; it reads no cache and writes no status.
 pub struct Job {
@@ -247,55 +238,15 @@ async fn send_part(
     }
 }
 
-/// Reads the stored package back, before anything says that it is there. The
-/// next stretches are opened while one is read; all are hashed in order.
+/// Reads the stored package back, before anything says that it is there.
 async fn verify(job: &Job, packed: &Packed) -> Result<(), PackagingError> {
     let key = job.attempt.key.as_str();
-    let differs = || PackagingError::ReadBack {
-        key: key.to_owned(),
-    };
-    // The ranges below would not see bytes behind the end.
-    if job.release.head(key).await?.size != packed.size {
-        return Err(differs());
-    }
-    let (pieces, mut received) = mpsc::channel::<bytes::Bytes>(PIECES);
-    let hashing = tokio::task::spawn_blocking(move || {
-        let mut hash = Sha256::new();
-        while let Some(piece) = received.blocking_recv() {
-            hash.update(&piece);
-        }
-        Sha256Hex::from_raw(&hash.finalize().into())
-    });
-    let (opened, mut in_order) = mpsc::channel(AHEAD);
-    let ahead = async move {
-        for number in 0..packed.size.div_ceil(STRETCH) {
-            let start = number * STRETCH;
-            let end = packed.size.min(start + STRETCH);
-            let stretch = job.release.read_back(key, start..end).await;
-            // Who reads has given up, and says why.
-            if opened.send(stretch).await.is_err() {
-                return;
-            }
-        }
-    };
-    let forward = async move {
-        while let Some(stretch) = in_order.recv().await {
-            let mut stretch = stretch?;
-            while let Some(piece) = stretch.next().await {
-                job.progress.moved();
-                if pieces.send(piece?).await.is_err() {
-                    return Err(PackagingError::Broken);
-                }
-            }
-        }
-        Ok(())
-    };
-    let ((), read) = tokio::join!(ahead, forward);
-    read?;
-    let found = hashing.await.map_err(|_| PackagingError::Broken)?;
-    if found == packed.sha256 {
+    let found = read_back(&job.release, key, packed.size, || job.progress.moved()).await?;
+    if found.as_ref() == Some(&packed.sha256) {
         Ok(())
     } else {
-        Err(differs())
+        Err(PackagingError::ReadBack {
+            key: key.to_owned(),
+        })
     }
 }

@@ -6,6 +6,7 @@
 //! attempt of its own; the outcome is create-only, and whoever loses adopts it
 //! and deletes what it made.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,10 +22,12 @@ use super::super::{evidence, reviews};
 use super::package;
 use super::progress::Progress;
 use crate::api::AirlockRequest;
-use crate::domain::commit::{Attempt, AttemptFailure, Outcome, OutcomeKind, PackageFact, Verdict};
+use crate::domain::commit::{
+    Attempt, AttemptFailure, Move, Outcome, OutcomeKind, PackageFact, Verdict,
+};
 use crate::domain::phase::{Facts, Round};
 use crate::domain::quorum::{Question, ReviewFact, approve, judge};
-use crate::storage::commit::commit;
+use crate::storage::commit::{commit, read};
 
 /// How a task ended.
 pub type Finished = Result<PackageFact, package::PackagingError>;
@@ -398,11 +401,24 @@ async fn clean(
         ctx.release.abort_upload(&key, &upload).await?;
     }
     let stored = ctx.release.list(&prefix).await?;
-    let left: Vec<String> = stored
-        .into_iter()
-        .map(|l| l.key)
-        .filter(|k| Some(k.as_str()) != keep)
-        .collect();
+    let mut left: Vec<String> = stored.into_iter().map(|l| l.key).collect();
+    left.retain(|key| Some(key.as_str()) != keep);
+    if left.is_empty() {
+        return Ok(());
+    }
+    // A renewal may have moved the package; where to was recorded before.
+    let moved = moves(ctx, subject).await?;
+    left.retain(|key| !moved.contains(key));
     ctx.release.delete(&left).await?;
     Ok(())
+}
+
+async fn moves(ctx: &Context, subject: &Subject) -> Result<BTreeSet<String>, EffectError> {
+    let records = ctx.zones.records.bucket();
+    let mut found = BTreeSet::new();
+    for listed in records.list(&subject.key.moves()).await? {
+        let moved: Option<Move> = read(records, &listed.key).await?;
+        found.extend(moved.map(|moved| moved.key));
+    }
+    Ok(found)
 }

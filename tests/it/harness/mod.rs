@@ -22,7 +22,7 @@ pub use people::Person;
 pub use private::{Private, private};
 pub use process::{Controller, Gateway, Spawned, command, read_config};
 pub use project::Project;
-pub use proxy::{Mode, Proxy};
+pub use proxy::{Call, Keep, Mode, Proxy};
 pub use request::{Request, ready};
 pub use store::Store;
 

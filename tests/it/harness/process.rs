@@ -26,6 +26,8 @@ pub struct Controller<'a> {
     /// Where the storage servers are, if not where they are.
     pub quarantine: Option<&'a str>,
     pub release: Option<&'a str>,
+    /// How long packages can be downloaded.
+    pub window_seconds: Option<i64>,
 }
 
 /// How to start a gateway.
@@ -44,6 +46,7 @@ impl<'a> Controller<'a> {
             elect: true,
             quarantine: None,
             release: None,
+            window_seconds: None,
         }
     }
 
@@ -55,6 +58,12 @@ impl<'a> Controller<'a> {
             if let Some(endpoint) = endpoint {
                 config["storage"][zone]["endpoint"] = json!(endpoint);
             }
+        }
+        if let Some(seconds) = self.window_seconds {
+            let storage = config["storage"].as_object_mut().unwrap();
+            storage.remove("release_retention_days");
+            storage.insert("release_retention_seconds".into(), json!(seconds));
+            storage.insert("allow_short_retention".into(), json!(true));
         }
         config
     }

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use bytes::Bytes;
 use http::{Method, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -22,6 +23,18 @@ pub enum Mode {
     /// Every call is answered with a status and an S3 error code.
     Refuses(u16, &'static str),
 }
+
+/// What becomes of the calls that are picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// They do not arrive, and are not answered.
+    Instead,
+    /// They arrive, and a copy of each is kept.
+    Besides,
+}
+
+/// Picks calls.
+pub type Pick = fn(&Call) -> bool;
 
 /// One call that passed.
 #[derive(Clone, Debug)]
@@ -50,6 +63,8 @@ struct Shared {
     behind: String,
     mode: Mutex<Mode>,
     calls: Mutex<Vec<Call>>,
+    keeps: Mutex<Option<(Keep, Pick)>>,
+    kept: Mutex<Vec<http::Request<Bytes>>>,
     client: Client<HttpConnector, Body>,
 }
 
@@ -59,6 +74,8 @@ impl Proxy {
             behind: endpoint.to_owned(),
             mode: Mutex::new(Mode::AsItIs),
             calls: Mutex::default(),
+            keeps: Mutex::default(),
+            kept: Mutex::default(),
             client: Client::builder(TokioExecutor::new()).build_http(),
         });
         let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -70,6 +87,31 @@ impl Proxy {
 
     pub fn behaves(&self, mode: Mode) {
         *self.shared.mode.lock().unwrap() = mode;
+    }
+
+    /// Keeps those calls that are picked, from now on.
+    pub fn keeps(&self, keep: Keep, pick: Pick) {
+        *self.shared.keeps.lock().unwrap() = Some((keep, pick));
+    }
+
+    /// How many were kept.
+    pub fn kept(&self) -> usize {
+        self.shared.kept.lock().unwrap().len()
+    }
+
+    /// Takes out what was kept.
+    pub fn sent_later(&self) -> Vec<http::Request<Bytes>> {
+        std::mem::take(&mut *self.shared.kept.lock().unwrap())
+    }
+
+    /// Sends what was kept, late; gives how each was answered.
+    pub async fn sends(&self, kept: Vec<http::Request<Bytes>>) -> Vec<StatusCode> {
+        let mut answers = Vec::new();
+        for request in kept {
+            let sent = self.shared.client.request(request.map(Body::from)).await;
+            answers.push(sent.unwrap().status());
+        }
+        answers
     }
 
     /// What passed since the last time this was asked.
@@ -104,6 +146,17 @@ async fn pass(State(shared): State<Arc<Shared>>, mut request: Request) -> Respon
     }
     let path = request.uri().path_and_query().map_or("/", |p| p.as_str());
     *request.uri_mut() = format!("{}{path}", shared.behind).parse().unwrap();
+    let keeps = *shared.keeps.lock().unwrap();
+    if let Some((keep, _)) = keeps.filter(|(_, pick)| pick(&call)) {
+        let (head, body) = request.into_parts();
+        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        let whole = http::Request::from_parts(head, bytes);
+        shared.kept.lock().unwrap().push(whole.clone());
+        if keep == Keep::Instead {
+            std::future::pending::<()>().await;
+        }
+        request = whole.map(Body::from);
+    }
     match shared.client.request(request).await {
         Ok(answer)
             if mode == Mode::IgnoresCreateOnly

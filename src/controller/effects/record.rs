@@ -1,0 +1,275 @@
+//! The record of a release: its permanent copy in the bucket, and the ReleaseRecord.
+//!
+//! Repeated: the copy is create-only, the resource's name is derived from the uid,
+//! and its status is a patch that tests the resourceVersion.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt as _};
+use serde_json::json;
+
+use super::super::context::Context;
+use super::super::error::EffectError;
+use super::super::reconcile::Subject;
+use crate::api::condition::{self, reason};
+use crate::api::{
+    Approval, PolicySummary, ReleasePhase, ReleaseRecord, ReleaseRecordSpec, ReleaseRecordStatus,
+    ReleaseType, RequestRef, ReviewDecision, UrlSummary,
+};
+use crate::domain::commit::{Decision, PackageFact, Revoked};
+use crate::domain::digest::Sha256Hex;
+use crate::domain::phase::Facts;
+use crate::storage::UrlIssue;
+use crate::storage::commit::commit;
+use crate::storage::keys::RequestKey;
+
+/// A release, as whoever acts on it needs it, with its request or without.
+#[derive(Clone, Debug)]
+pub struct Crossed {
+    /// Its request.
+    pub key: RequestKey,
+    /// Name of its ReleaseRecord.
+    pub record: String,
+    /// Its request is going, and perhaps the namespace with it.
+    pub going: bool,
+}
+
+impl Crossed {
+    /// Of a request that is there.
+    pub fn of(subject: &Subject) -> Self {
+        Self {
+            key: subject.key.clone(),
+            record: record_name(&subject.name, &subject.key.uid),
+            going: subject.deleting(),
+        }
+    }
+
+    fn api(&self, ctx: &Context) -> Api<ReleaseRecord> {
+        Api::namespaced(ctx.client.clone(), &self.key.namespace)
+    }
+
+    /// In a namespace that is going nothing can be created: the bucket has it all.
+    pub fn tolerate_going<T>(
+        &self,
+        result: Result<T, EffectError>,
+    ) -> Result<Option<T>, EffectError> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(EffectError::Kube(kube::Error::Api(answer)))
+                if self.going
+                    && (answer.code == 404
+                        || (answer.code == 403 && answer.message.contains("being terminated"))) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Name of the ReleaseRecord of a request (CONTRACT "Derived names").
+#[must_use]
+pub fn record_name(name: &str, uid: &str) -> String {
+    let cut: String = name.chars().take(40).collect();
+    format!(
+        "{}-{}",
+        cut.trim_end_matches(['-', '.']),
+        Sha256Hex::of(uid.as_bytes()).short(8)
+    )
+}
+
+/// Keeps the record of the outcome; none where nothing was released.
+pub async fn keep(
+    ctx: &Context,
+    subject: &Subject,
+    facts: &Facts,
+) -> Result<Option<ReleaseRecordSpec>, EffectError> {
+    let Some(last) = &facts.last else {
+        return Ok(None);
+    };
+    let (Some(outcome), Some(decision), Some(frozen)) =
+        (&last.outcome, &last.decision, last.frozen())
+    else {
+        return Ok(None);
+    };
+    let Some(package) = &outcome.package else {
+        return Ok(None);
+    };
+    let spec = spec(
+        subject,
+        decision,
+        package,
+        frozen.digest.as_str(),
+        last.round,
+        outcome.time,
+    );
+    let records = ctx.zones.records.bucket();
+    let spec = commit(records, &subject.key.record(), &spec).await?;
+    Ok(Some(spec.into_inner()))
+}
+
+/// Makes the ReleaseRecord.
+pub async fn make(
+    ctx: &Context,
+    crossed: &Crossed,
+    spec: &ReleaseRecordSpec,
+) -> Result<(), EffectError> {
+    let object = ReleaseRecord::new(&crossed.record, spec.clone());
+    match crossed
+        .api(ctx)
+        .create(&PostParams::default(), &object)
+        .await
+    {
+        Ok(_) => Ok(()),
+        // The name carries a hash of the uid: it is ours, of an earlier try.
+        Err(kube::Error::Api(answer)) if answer.reason == "AlreadyExists" => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Its status: available, and until when. What is revoked stays so.
+pub async fn show_available(
+    ctx: &Context,
+    crossed: &Crossed,
+    url: &UrlIssue,
+) -> Result<(), EffectError> {
+    show(ctx, crossed, |status, generation| {
+        if status.phase == Some(ReleasePhase::Revoked) {
+            return;
+        }
+        status.phase = Some(status.phase.unwrap_or(ReleasePhase::Available));
+        status.url = Some(UrlSummary {
+            secret_name: url.secret_name.clone(),
+            issue: url.issue,
+            expires_time: Time(url.expires),
+        });
+        condition::set(
+            &mut status.conditions,
+            condition::READY,
+            true,
+            reason::RELEASED,
+            "the package can be downloaded by the URL in the Secret status.url.secretName",
+            generation,
+            Timestamp::now(),
+        );
+    })
+    .await
+}
+
+/// Its status: revoked, and whether something sent before may still arrive.
+pub async fn show_revoked(
+    ctx: &Context,
+    crossed: &Crossed,
+    revoked: &Revoked,
+    settled: bool,
+) -> Result<(), EffectError> {
+    let message = if settled {
+        format!("revoked by {}; no URL of it works", revoked.by)
+    } else {
+        format!(
+            "revoked by {}; no URL of it works, and what was sent before may arrive until it settles: it is deleted as it comes",
+            revoked.by
+        )
+    };
+    show(ctx, crossed, |status, generation| {
+        status.phase = Some(ReleasePhase::Revoked);
+        status.url = None;
+        condition::set(
+            &mut status.conditions,
+            condition::READY,
+            settled,
+            if settled {
+                reason::REVOKED
+            } else {
+                reason::REVOKING
+            },
+            &message,
+            generation,
+            Timestamp::now(),
+        );
+    })
+    .await
+}
+
+async fn show(
+    ctx: &Context,
+    crossed: &Crossed,
+    change: impl FnOnce(&mut ReleaseRecordStatus, Option<i64>),
+) -> Result<(), EffectError> {
+    let api = crossed.api(ctx);
+    let Some(live) = api.get_opt(&crossed.record).await? else {
+        return Ok(());
+    };
+    let mut status: ReleaseRecordStatus = live.status.clone().unwrap_or_default();
+    change(&mut status, live.metadata.generation);
+    if live.status.as_ref() == Some(&status) {
+        return Ok(());
+    }
+    let mut patch =
+        json!({"metadata": {"resourceVersion": live.resource_version()}, "status": status});
+    if status.url.is_none() {
+        // A merge patch removes what is null.
+        patch["status"]["url"] = serde_json::Value::Null;
+    }
+    match api
+        .patch_status(
+            &crossed.record,
+            &PatchParams::default(),
+            &Patch::Merge(&patch),
+        )
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn spec(
+    subject: &Subject,
+    decision: &Decision,
+    package: &PackageFact,
+    digest: &str,
+    round: i64,
+    released: Timestamp,
+) -> ReleaseRecordSpec {
+    let approvals = decision
+        .reviews
+        .iter()
+        .filter(|r| r.decision == ReviewDecision::Approve);
+    ReleaseRecordSpec {
+        request_ref: RequestRef {
+            name: subject.name.clone(),
+            uid: subject.key.uid.clone(),
+        },
+        direction: subject.request.spec.direction,
+        r#type: ReleaseType::Package,
+        package: Some(crate::api::Package {
+            bucket: package.bucket.clone(),
+            key: package.key.clone(),
+            sha256: package.sha256.to_string(),
+            size: i64::try_from(package.size).unwrap_or(i64::MAX),
+            files: i64::try_from(package.files).unwrap_or(i64::MAX),
+        }),
+        manifest_digest: digest.to_owned(),
+        round,
+        policy: PolicySummary {
+            name: decision.policy.name.clone(),
+            digest: decision.policy.digest.to_string(),
+        },
+        approvals: approvals
+            .map(|r| Approval {
+                reviewer: r.reviewer.clone(),
+                review_name: r.name.clone(),
+                viewed: Some(r.viewed),
+                time: Time(r.time),
+            })
+            .collect(),
+        released_time: Time(released),
+        delete_after_time: Time(super::close::due(
+            released,
+            decision.terms.release_retention_seconds,
+        )),
+    }
+}

@@ -1,0 +1,227 @@
+//! Releases whose request is gone, actions that are about nothing, and what arrives
+//! after a revocation.
+//!
+//! Reconciling starts from requests; what has none is looked at here, from its
+//! ReleaseRecord and the bucket alone. One loop of the leader: woken by actions and
+//! revocations, and by itself while something may still arrive.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::api::ListParams;
+use kube::runtime::events::{Event, EventType};
+use kube::{Api, Resource as _, ResourceExt as _};
+
+use super::actions::{self, Target};
+use super::context::Context;
+use super::effects::record::{self, Crossed};
+use super::effects::{renew, revoke};
+use super::error::EffectError;
+use super::{ledger, observe};
+use crate::api::{
+    AirlockAction, AirlockRequest, ReleaseRecord, ReleaseRecordSpec, TargetKind, condition,
+};
+use crate::domain::commit::Revoked;
+use crate::domain::phase::{self, Wish};
+use crate::storage::commit::read;
+use crate::storage::keys::RequestKey;
+
+/// Looks again this long after something failed.
+const AGAIN: Duration = Duration::from_secs(5);
+/// Pauses between sweeps: they grow with the time since the revocation.
+const SWEEPS: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(120));
+
+/// Looks whenever there may be something to do. It never ends.
+pub async fn serve(ctx: Arc<Context>) {
+    loop {
+        let acted = act_on_all(&ctx).await;
+        let swept = late(&ctx).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "revoked releases could not be looked at");
+            Some(AGAIN)
+        });
+        let pause = acted.into_iter().chain(swept).min();
+        let sleep = async {
+            match pause {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = sleep => {}
+            () = ctx.strays.notified() => {}
+        }
+    }
+}
+
+/// Gives when to look again, if something failed.
+async fn act_on_all(ctx: &Context) -> Option<Duration> {
+    let mut again = None;
+    for action in actions::strays(ctx) {
+        if let Err(error) = act(ctx, &action).await {
+            let namespace = action.namespace().unwrap_or_default();
+            tracing::warn!(namespace, action = %action.name_any(), %error, "an action was not carried out; it is tried again");
+            again = Some(AGAIN);
+        }
+    }
+    again
+}
+
+async fn act(ctx: &Context, action: &AirlockAction) -> Result<(), EffectError> {
+    let namespace = action.namespace().unwrap_or_default();
+    let named = &action.spec.target.name;
+    let requests: Api<AirlockRequest> = Api::namespaced(ctx.client.clone(), &namespace);
+    if action.spec.target.kind == TargetKind::AirlockRequest {
+        // Our cache may be older than the target: then its own event follows.
+        return match requests.get_opt(named).await? {
+            Some(_) => Ok(()),
+            None => actions::tell_unknown(ctx, action).await,
+        };
+    }
+    let records: Api<ReleaseRecord> = Api::namespaced(ctx.client.clone(), &namespace);
+    let record = records.get_opt(named).await?;
+    let Some(record) = record.filter(|r| r.uid().as_deref() == Some(&action.spec.target.uid))
+    else {
+        return actions::tell_unknown(ctx, action).await;
+    };
+    let request = requests.get_opt(&record.spec.request_ref.name).await?;
+    if request.is_some_and(|r| r.uid().as_deref() == Some(&record.spec.request_ref.uid)) {
+        return Ok(());
+    }
+    if act_alone(ctx, &namespace, &record).await? {
+        Ok(())
+    } else {
+        actions::tell_unknown(ctx, action).await
+    }
+}
+
+/// Carries out what is asked of a release whose request is gone; false where the
+/// bucket knows of no such release.
+async fn act_alone(
+    ctx: &Context,
+    namespace: &str,
+    record: &ReleaseRecord,
+) -> Result<bool, EffectError> {
+    ctx.claim()?;
+    let key = RequestKey {
+        namespace: namespace.to_owned(),
+        uid: record.spec.request_ref.uid.clone(),
+    };
+    let bucket = ctx.zones.records.bucket();
+    let kept: Option<ReleaseRecordSpec> = read(bucket, &key.record()).await?;
+    let mut facts = observe::facts(bucket, &key).await?;
+    let Some(owner) = facts.owner.clone() else {
+        return Ok(false);
+    };
+    if kept.as_ref() != Some(&record.spec) {
+        return Ok(false);
+    }
+    let crossed = Crossed {
+        key: key.clone(),
+        record: record.name_any(),
+        going: false,
+    };
+    let nothing_asked = Wish {
+        submission: 0,
+        stop: false,
+        recall: None,
+        revoke: false,
+    };
+    let (phase, round) = phase::standing(&facts, nothing_asked);
+    let target = Target {
+        key: &key,
+        request: None,
+        record: &crossed.record,
+        submitter: &owner.submitter,
+        phase,
+        round,
+        window_over: renew::window_end(&facts).is_some_and(|end| end <= Timestamp::now()),
+    };
+    let taken = actions::take_up(ctx, &target).await?;
+    let mut renewed = BTreeMap::new();
+    if facts.revoked.is_none() && actions::revocation(&taken).is_none() {
+        for fact in actions::renewals(&taken) {
+            let done = renew::renew(ctx, &crossed, &owner.name, &mut facts, &fact).await?;
+            renewed.insert(fact.uid, done);
+        }
+    }
+    let asked = actions::revocation(&taken);
+    let before = facts.revoked.is_some();
+    if let Some(revoked) = revoke::fix(ctx, &key, &mut facts, asked.as_ref()).await? {
+        revoke::clear(ctx, &crossed).await?;
+        revoke::show(ctx, &crossed, &revoked).await?;
+        if !before {
+            publish(ctx, record, &revoked).await;
+        }
+    }
+    let mut events = ledger::events(&key, &facts);
+    events.extend(ledger::of_actions(&key, &taken));
+    ledger::append(ctx, &key, &facts, events).await?;
+    actions::tell(ctx, namespace, &facts, &taken, &renewed).await?;
+    ctx.forget(&key.uid);
+    Ok(true)
+}
+
+async fn publish(ctx: &Context, record: &ReleaseRecord, revoked: &Revoked) {
+    let event = Event {
+        type_: EventType::Normal,
+        reason: condition::reason::REVOKED.to_owned(),
+        note: Some(format!("revoked by {}; no URL of it works", revoked.by)),
+        action: "Revoke".to_owned(),
+        secondary: None,
+    };
+    let reference = record.object_ref(&());
+    if let Err(error) = ctx.recorder.publish(&event, &reference).await {
+        tracing::debug!(record = %record.name_any(), %error, "the Event was not stored");
+    }
+}
+
+/// Sweeps what was revoked lately: something that was sent before may have arrived.
+/// Gives when to look again, if more may come.
+async fn late(ctx: &Context) -> Result<Option<Duration>, EffectError> {
+    let api: Api<ReleaseRecord> = Api::all(ctx.client.clone());
+    let params = ListParams::default().fields("status.phase=Revoked");
+    let mut next = None;
+    for record in api.list(&params).await?.items {
+        let conditions = record.status.iter().flat_map(|s| &s.conditions);
+        let mut ready = conditions.filter(|c| c.type_ == condition::READY);
+        if ready.any(|c| c.status == "True") {
+            continue;
+        }
+        let again = match sweep(ctx, &record).await {
+            Ok(again) => again,
+            Err(error) => {
+                tracing::warn!(record = %record.name_any(), %error, "a revoked release was not swept; it is tried again");
+                Some(AGAIN)
+            }
+        };
+        next = again.into_iter().chain(next).min();
+    }
+    Ok(next)
+}
+
+async fn sweep(ctx: &Context, record: &ReleaseRecord) -> Result<Option<Duration>, EffectError> {
+    ctx.claim()?;
+    let crossed = Crossed {
+        key: RequestKey {
+            namespace: record.namespace().unwrap_or_default(),
+            uid: record.spec.request_ref.uid.clone(),
+        },
+        record: record.name_any(),
+        going: false,
+    };
+    let revoked: Option<Revoked> = read(ctx.zones.records.bucket(), &crossed.key.revoked()).await?;
+    let Some(revoked) = revoked else {
+        return Ok(None);
+    };
+    let settled = revoke::settled(&revoked);
+    revoke::clear(ctx, &crossed).await?;
+    if settled {
+        record::show_revoked(ctx, &crossed, &revoked, true).await?;
+        return Ok(None);
+    }
+    let since = Timestamp::now().duration_since(revoked.time);
+    let since = Duration::try_from(since).unwrap_or_default();
+    Ok(Some((since / 2).clamp(SWEEPS.0, SWEEPS.1)))
+}
