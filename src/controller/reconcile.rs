@@ -9,7 +9,9 @@ use kube::runtime::controller::Action;
 use kube::{Api, Resource as _, ResourceExt as _};
 
 use super::context::Context;
-use super::effects::{close, deliver, establish, freeze, gather, release, review};
+use super::effects::{
+    close, confirm, deliver, establish, freeze, gather, ingress_release, release, review,
+};
 use super::error::EffectError;
 use super::{actions, ledger, observe, reviews, status};
 use crate::api::condition::reason;
@@ -229,6 +231,8 @@ async fn advance(
             Next::Deliver { round } => {
                 release::retire(ctx, subject, facts).await?;
                 deliver::deliver(ctx, subject, facts, round).await?;
+                ingress_release::deliver(ctx, subject, facts, round).await?;
+                confirm::retire(ctx, subject, facts).await?;
                 close::close(ctx, subject, facts, ClosedAs::Released).await?;
                 reviews::settle(ctx, subject, facts).await?;
                 return Ok(Rest {
@@ -238,6 +242,7 @@ async fn advance(
             }
             Next::Close { closed_as, .. } => {
                 release::retire(ctx, subject, facts).await?;
+                confirm::retire(ctx, subject, facts).await?;
                 close::close(ctx, subject, facts, closed_as).await?;
                 reviews::settle(ctx, subject, facts).await?;
                 return Ok(Rest {

@@ -13,6 +13,7 @@ use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::{Mutex, Notify, broadcast, mpsc};
 
 use super::context::{Context, Memories};
+use super::effects::confirm::Confirmations;
 use super::error::EffectError;
 use super::hints::Hints;
 use super::reconcile::{error_policy, reconcile};
@@ -118,6 +119,7 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         recorder: Recorder::new(client.clone(), reporter),
         wake: wake.clone(),
         releases: Mutex::default(),
+        confirmations: Confirmations::default(),
         background: std::sync::Mutex::default(),
         memory: Memories::default(),
     });

@@ -80,7 +80,7 @@ pub async fn deliver(
 }
 
 /// In a namespace that is going nothing can be created: the bucket has it all.
-fn tolerate_going<T>(
+pub(super) fn tolerate_going<T>(
     subject: &Subject,
     result: Result<T, EffectError>,
 ) -> Result<Option<T>, EffectError> {
@@ -105,10 +105,6 @@ fn spec(
     round: i64,
     released: Timestamp,
 ) -> ReleaseRecordSpec {
-    let approvals = decision
-        .reviews
-        .iter()
-        .filter(|r| r.decision == ReviewDecision::Approve);
     ReleaseRecordSpec {
         request_ref: RequestRef {
             name: subject.name.clone(),
@@ -123,20 +119,14 @@ fn spec(
             size: i64::try_from(package.size).unwrap_or(i64::MAX),
             files: i64::try_from(package.files).unwrap_or(i64::MAX),
         }),
+        contents: None,
         manifest_digest: digest.to_owned(),
         round,
         policy: PolicySummary {
             name: decision.policy.name.clone(),
             digest: decision.policy.digest.to_string(),
         },
-        approvals: approvals
-            .map(|r| Approval {
-                reviewer: r.reviewer.clone(),
-                review_name: r.name.clone(),
-                viewed: Some(r.viewed),
-                time: Time(r.time),
-            })
-            .collect(),
+        approvals: approvals(decision),
         released_time: Time(released),
         delete_after_time: Time(super::close::due(
             released,
@@ -145,7 +135,23 @@ fn spec(
     }
 }
 
-async fn make_record(
+/// The approvals that counted.
+pub(super) fn approvals(decision: &Decision) -> Vec<Approval> {
+    let approvals = decision
+        .reviews
+        .iter()
+        .filter(|r| r.decision == ReviewDecision::Approve);
+    approvals
+        .map(|r| Approval {
+            reviewer: r.reviewer.clone(),
+            review_name: r.name.clone(),
+            viewed: Some(r.viewed),
+            time: Time(r.time),
+        })
+        .collect()
+}
+
+pub(super) async fn make_record(
     ctx: &Context,
     subject: &Subject,
     spec: &ReleaseRecordSpec,
