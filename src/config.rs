@@ -442,6 +442,12 @@ impl Storage {
                     "is the release bucket; staging needs one of its own",
                 ));
             }
+            if self.records.as_ref().is_some_and(|r| staging.same_place(r)) {
+                return Err(bad(
+                    "storage.staging.bucket",
+                    "is the records bucket; outsiders write to staging, so it needs one of its own",
+                ));
+            }
             if staging.same_place(&self.quarantine) && !self.allow_shared_bucket {
                 return Err(bad(
                     "storage.staging.bucket",
@@ -496,6 +502,12 @@ impl Storage {
             return Err(bad(key("kms_key_id"), "needs encryption: aws:kms"));
         }
         Ok(())
+    }
+
+    /// Seconds that an upload plan is good for; a new one can be had at any time.
+    #[must_use]
+    pub fn plan_ttl_seconds(&self) -> i64 {
+        self.presigned_url_ttl_seconds.min(DAY)
     }
 
     /// Seconds that quarantined files are kept after closing.
@@ -556,6 +568,12 @@ impl Storage {
 }
 
 impl Bucket {
+    /// Whether one server has both.
+    #[must_use]
+    pub fn same_server(&self, other: &Self) -> bool {
+        self.endpoint == other.endpoint && self.region == other.region
+    }
+
     fn same_place(&self, other: &Self) -> bool {
         self.bucket == other.bucket && self.endpoint == other.endpoint
     }

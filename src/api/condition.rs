@@ -59,6 +59,7 @@ pub mod reason {
     pub const PHASE_LIMIT_EXCEEDED: &str = "PhaseLimitExceeded";
     pub const SUBMITTER_UNKNOWN: &str = "SubmitterUnknown";
     pub const INGRESS_NOT_CONFIGURED: &str = "IngressNotConfigured";
+    pub const DELIVERY_NOT_SUPPORTED: &str = "DeliveryNotSupported";
     pub const SOURCES_NOT_SUPPORTED: &str = "SourcesNotSupported";
 }
 

@@ -39,6 +39,9 @@ pub struct ReleaseRecordSpec {
     /// The package (by type).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub package: Option<Package>,
+    /// The files, where there is no package (ingress); `manifestDigest` names each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contents: Option<Contents>,
     /// The manifest that was approved.
     #[schemars(length(max = 64), regex(pattern = patterns::SHA256))]
     pub manifest_digest: String,
@@ -95,6 +98,16 @@ pub struct Package {
     pub size: i64,
     /// Number of data files in it.
     pub files: i64,
+}
+
+/// Released files that are not in a package.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Contents {
+    /// Number of files.
+    pub files: i64,
+    /// Bytes of all of them.
+    pub size: i64,
 }
 
 /// One approval that counted.

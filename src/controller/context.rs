@@ -11,6 +11,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::task::JoinHandle;
 
+use super::effects::confirm::Confirmations;
 use super::effects::release::Task;
 use super::error::EffectError;
 use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
@@ -58,6 +59,8 @@ pub struct Context {
     pub verified: Arc<std::sync::Mutex<HashSet<String>>>,
     /// Releases under way, by uid.
     pub releases: Mutex<HashMap<String, Task>>,
+    /// Confirmations under way.
+    pub confirmations: Confirmations,
     /// Work beside reviews, by uid of the request.
     pub background: std::sync::Mutex<HashMap<String, JoinHandle<()>>>,
     /// What may be lost at any time.
@@ -182,6 +185,7 @@ impl Context {
         for (_, task) in self.releases.lock().await.drain() {
             task.abort();
         }
+        self.confirmations.end();
         let mut running = self
             .background
             .lock()

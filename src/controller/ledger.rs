@@ -191,8 +191,7 @@ impl Log<'_> {
     fn outcome(&mut self, round: &Round, outcome: &Outcome) {
         self.reviews(&outcome.reviews);
         let id = format!("r{}-6-outcome", round.round);
-        let detail =
-            json!({"round": round.round, "outcome": outcome.kind, "package": outcome.package});
+        let detail = json!({"round": round.round, "outcome": outcome.kind, "package": outcome.package, "files": outcome.files});
         self.add(&id, "Outcome", None, outcome.time, detail);
         self.transition(&id, "Releasing", &format!("{:?}", outcome.kind));
     }

@@ -12,7 +12,7 @@ use super::actions::{ActionFact, Target};
 use super::context::Context;
 use super::effects::record::{Crossed, record_name};
 use super::effects::renew::{self, Renewed};
-use super::effects::{close, deliver, establish, freeze, gather, release, review, revoke};
+use super::effects::{close, confirm, deliver, establish, freeze, gather, release, review, revoke};
 use super::error::EffectError;
 use super::{actions, ledger, observe, reviews, status};
 use crate::api::condition::{self, reason};
@@ -307,6 +307,7 @@ async fn advance(
             Next::Deliver { .. } => {
                 release::retire(ctx, subject, facts).await?;
                 deliver::deliver(ctx, subject, facts).await?;
+                confirm::retire(ctx, subject, facts).await?;
                 if facts.revoked.is_none() {
                     close::close(ctx, subject, facts, ClosedAs::Released).await?;
                     renew_all(ctx, subject, facts).await?;
@@ -331,6 +332,7 @@ async fn advance(
             }
             Next::Close { closed_as, .. } => {
                 release::retire(ctx, subject, facts).await?;
+                confirm::retire(ctx, subject, facts).await?;
                 close::close(ctx, subject, facts, closed_as).await?;
                 reviews::settle(ctx, subject, facts).await?;
                 return Ok(Rest {

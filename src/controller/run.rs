@@ -13,6 +13,7 @@ use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::{Mutex, Notify, broadcast, mpsc};
 
 use super::context::{Context, Memories};
+use super::effects::confirm::Confirmations;
 use super::error::EffectError;
 use super::hints::Hints;
 use super::reconcile::{error_policy, reconcile};
@@ -130,6 +131,7 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         strays: Arc::default(),
         verified: Arc::default(),
         releases: Mutex::default(),
+        confirmations: Confirmations::default(),
         background: std::sync::Mutex::default(),
         memory: Memories::default(),
     });

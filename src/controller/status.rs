@@ -16,8 +16,8 @@ use super::error::EffectError;
 use super::reconcile::{Rest, Subject, refusal_of, seal_of};
 use crate::api::condition::{self, reason};
 use crate::api::{
-    AirlockRequest, AirlockRequestStatus, Approvals, AuditHead, FileSummary, ManifestSummary,
-    Phase, PolicySummary, QuarantineSummary, ReleaseSummary, ReviewSummary,
+    AirlockRequest, AirlockRequestStatus, Approvals, AuditHead, Direction, FileSummary,
+    ManifestSummary, Phase, PolicySummary, QuarantineSummary, ReleaseSummary, ReviewSummary,
 };
 use crate::audit::Head;
 use crate::domain::commit::RevokedThrough;
@@ -318,9 +318,10 @@ impl Told {
             .and_then(|f| f.last.as_ref())
             .and_then(|l| l.failure.as_ref());
         let refusal = facts.and_then(refusal_of);
+        let inwards = subject.request.spec.direction == Direction::Ingress;
         let (word, message) = match self.phase {
             Phase::Draft => (reason::DRAFT, "upload the files, then set spec.submission to 1".to_owned()),
-            Phase::Submitted => (reason::WAITING_FOR_FILES, waiting_for(rest.missing.as_deref())),
+            Phase::Submitted => (reason::WAITING_FOR_FILES, waiting_for(inwards, rest.missing.as_deref())),
             Phase::InReview => {
                 let votes = status.approvals.as_ref().map_or_else(String::new, |a| a.summary.clone());
                 let digest = status.manifest.as_ref().map_or("", |m| m.digest.as_str());
@@ -368,6 +369,7 @@ impl Told {
                 };
                 (word, format!("{what}; upload the file again and set spec.submission to {next}, or withdraw"))
             }
+            Phase::Released if inwards => (reason::RELEASED, "GET release of the gateway signs a URL to each file".to_owned()),
             Phase::Released => (reason::RELEASED, "the URL is in the Secret status.release.secretName, and by GET release of the gateway".to_owned()),
             Phase::Rejected => (reason::REJECTED, "a checker rejected it; make a new request".to_owned()),
             Phase::Withdrawn => (reason::WITHDRAWN, "it was withdrawn".to_owned()),
@@ -489,8 +491,15 @@ fn revoked(facts: Option<&Facts>) -> String {
     )
 }
 
-fn waiting_for(missing: Option<&[String]>) -> String {
+fn waiting_for(inwards: bool, missing: Option<&[String]>) -> String {
+    let way = match inwards {
+        true => "by their plan (GET plan of the gateway)",
+        false => "through the gateway",
+    };
     match missing {
+        Some([]) if inwards => {
+            "all files have arrived, and are copied into quarantine and hashed".to_owned()
+        }
         Some([]) | None => "the files are being frozen".to_owned(),
         Some(paths) => {
             let shown: Vec<&str> = paths.iter().take(5).map(String::as_str).collect();
@@ -499,10 +508,7 @@ fn waiting_for(missing: Option<&[String]>) -> String {
             } else {
                 String::new()
             };
-            format!(
-                "waiting for {}{more}; upload them through the gateway",
-                shown.join(", ")
-            )
+            format!("waiting for {}{more}; upload them {way}", shown.join(", "))
         }
     }
 }

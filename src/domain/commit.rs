@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::canonical;
 use super::digest::Sha256Hex;
+use super::ingress::FilesFact;
 use super::manifest::{Frozen, Manifest, PolicyRef};
 use super::policy::Rules;
 use super::quorum::{Quorum, ReviewFact};
@@ -55,6 +56,8 @@ pub enum SealedBecause {
     Complete,
     /// They did not arrive in time.
     UploadExpired,
+    /// What arrived is not what was declared (ingress): each difference, for people.
+    Mismatch(Vec<String>),
     /// The submitter took the round back to change it.
     Recalled(Recall),
     /// The request was taken back for good.
@@ -276,6 +279,9 @@ pub struct Outcome {
     /// The verified package, when it crossed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub package: Option<PackageFact>,
+    /// The verified files, when they crossed inwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<FilesFact>,
     /// The reviews that stopped it, when it did not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reviews: Vec<ReviewFact>,

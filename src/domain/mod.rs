@@ -11,6 +11,7 @@ pub mod commit;
 pub mod declared;
 pub mod digest;
 pub mod epoch;
+pub mod ingress;
 pub mod manifest;
 pub mod media_type;
 pub mod names;

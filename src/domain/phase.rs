@@ -296,7 +296,7 @@ fn refuse(sealed: &Round, wish: Wish) -> Option<Ended> {
         Some(SealedBecause::Withdrawn) => Some(Ended::Withdrawn),
         Some(SealedBecause::Recalled(_)) => Some(Ended::Recalled),
         Some(SealedBecause::UploadExpired) => Some(Ended::UploadExpired),
-        Some(SealedBecause::Complete) | None => {
+        Some(SealedBecause::Complete | SealedBecause::Mismatch(_)) | None => {
             wish.recalls(sealed.round).then_some(Ended::Recalled)
         }
     }

@@ -309,6 +309,7 @@ impl World {
                     round,
                     kind,
                     package,
+                    files: None,
                     reviews: Vec::new(),
                     time: now,
                 });

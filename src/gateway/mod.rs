@@ -41,6 +41,7 @@ mod problem;
 mod range;
 mod reader;
 mod release;
+mod release_urls;
 mod request;
 mod routes;
 mod sending;

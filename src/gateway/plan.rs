@@ -1,26 +1,77 @@
 //! `GET plan`: where an outside submitter of an ingress request uploads to.
+//!
+//! The URLs are signed at the moment of the call. Where a file goes to is kept
+//! create-only (`work/plans/…`), so that two gateways, and two calls, agree; and
+//! only what is still missing is listed, so that a broken upload goes on.
 
-use axum::response::Response;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
+use axum::response::{IntoResponse as _, Response};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::ledger::Act;
 use super::permission::UPLOAD;
 use super::problem::Problem;
-use super::request::{submitted_by, unknown};
+use super::request::{self, open_for_plans, sealed, submitted_by, unknown};
 use super::state::{Call, Gateway};
-use crate::api::Direction;
+use crate::api::condition::second;
+use crate::api::{AirlockRequest, DeclaredFile, Direction};
+use crate::domain::digest::Sha256Hex;
+use crate::domain::ingress::{self, Planned};
+use crate::domain::names;
+use crate::storage::Staging;
+use crate::storage::commit::{commit, read};
+use crate::storage::keys::RequestKey;
+use crate::storage::staging::SignedPut;
 
-/// Says why there is no plan: staging is not built yet.
+/// Files planned at the same time.
+const AT_ONCE: usize = 16;
+/// Bytes of a signed URL in memory, with what belongs to it, about.
+const ENTRY: u64 = 2048;
+
+#[derive(Serialize)]
+struct Plan {
+    files: Vec<FilePlan>,
+}
+
+#[derive(Serialize)]
+struct FilePlan {
+    path: String,
+    size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+    parts: Vec<PartPlan>,
+    expires: Timestamp,
+}
+
+#[derive(Serialize)]
+struct PartPlan {
+    number: i32,
+    offset: u64,
+    size: u64,
+    method: &'static str,
+    url: String,
+    headers: BTreeMap<String, String>,
+}
+
+/// Plans what is still to come of the open round.
 ///
 /// # Errors
 /// CONTRACT "Gateway, on the wire".
 pub async fn plan(gateway: &Gateway, call: &Call) -> Result<Response, Problem> {
     gateway.require(call, UPLOAD, "plan").await?;
-    let request = gateway
+    let found = gateway
         .requests
         .find(&call.namespace, &call.name)
         .await?
         .ok_or_else(unknown)?;
-    if !submitted_by(&request, &call.caller.user) {
-        let uid = request.metadata.uid.as_deref().unwrap_or_default();
+    if !submitted_by(&found, &call.caller.user) {
+        let uid = found.metadata.uid.as_deref().unwrap_or_default();
         return Err(gateway.refuse(
             call,
             uid,
@@ -28,14 +79,193 @@ pub async fn plan(gateway: &Gateway, call: &Call) -> Result<Response, Problem> {
             "only the submitter gets the plan of a request".to_owned(),
         ));
     }
-    Err(match request.spec.direction {
-        Direction::Egress => Problem::conflict(
+    if found.spec.direction == Direction::Egress {
+        return Err(Problem::conflict(
             "EgressUsesFiles",
             "files of an egress request are uploaded here (PUT files/{path})",
-        ),
-        Direction::Ingress => Problem::conflict(
-            "IngressNotConfigured",
-            "ingress is not configured on this cluster",
-        ),
-    })
+        ));
+    }
+    let staging = gateway.zones.staging.as_ref().ok_or_else(not_configured)?;
+    let request = gateway
+        .requests
+        .taken_up(&call.namespace, &call.name)
+        .await?;
+    let round = open_for_plans(&request)?;
+    let key = request::key(&request);
+    if gateway
+        .zones
+        .records
+        .bucket()
+        .exists(&key.seal(round))
+        .await?
+    {
+        return Err(sealed());
+    }
+    let planner = Planner {
+        gateway,
+        staging,
+        key: &key,
+        round,
+        ttl: gateway.config.storage.plan_ttl_seconds(),
+    };
+    let files = planner.plan(&request, &call.caller.user).await?;
+    let parts: usize = files.iter().map(|f| f.parts.len()).sum();
+    let act = Act {
+        kind: "PlanRead",
+        actor: &call.caller.user,
+        namespace: &key.namespace,
+        uid: &key.uid,
+        detail: json!({"round": round, "files": files.len(), "parts": parts}),
+    };
+    gateway.ledger.record(act).await?;
+    if parts == 0 {
+        // Perhaps all has arrived: the controller may look now.
+        gateway.hints.send(&call.namespace, &call.name);
+    }
+    Ok(axum::Json(Plan { files }).into_response())
+}
+
+fn not_configured() -> Problem {
+    Problem::conflict(
+        "IngressNotConfigured",
+        "ingress is off on this cluster; a cluster admin turns it on with storage.staging",
+    )
+}
+
+struct Planner<'a> {
+    gateway: &'a Gateway,
+    staging: &'a Staging,
+    key: &'a RequestKey,
+    round: i64,
+    ttl: i64,
+}
+
+impl Planner<'_> {
+    async fn plan(&self, request: &AirlockRequest, user: &str) -> Result<Vec<FilePlan>, Problem> {
+        let wanted = request.spec.files.as_deref().unwrap_or_default();
+        check_names(wanted)?;
+        let part_size = ingress::part_size(wanted.iter().map(ingress::size).sum());
+        let entry = self.gateway.index.fresh(self.key, self.round).await?;
+        let standing = entry.known().standing();
+        let outstanding = ingress::outstanding(wanted, &standing);
+        let parts: u64 = outstanding
+            .iter()
+            .map(|file| ingress::size(file).div_ceil(part_size).max(1))
+            .sum();
+        if parts > ingress::MOST_PARTS {
+            return Err(Problem::unprocessable(
+                "PlanTooLarge",
+                "the declared files are too large for one request; make several",
+            ));
+        }
+        let _share = self
+            .gateway
+            .shares
+            .reserve_at_most(user, parts * ENTRY)
+            .await?;
+        let plans: Vec<_> = outstanding
+            .into_iter()
+            .map(|file| self.file(file, part_size))
+            .collect();
+        stream::iter(plans).buffered(AT_ONCE).try_collect().await
+    }
+
+    async fn file(&self, file: &DeclaredFile, part_size: u64) -> Result<FilePlan, Problem> {
+        let planned = self.planned(file, part_size).await?;
+        let now = Timestamp::now();
+        let expires = second(now)
+            .checked_add(SignedDuration::from_secs(self.ttl))
+            .unwrap_or(Timestamp::MAX);
+        Ok(FilePlan {
+            path: file.path.clone(),
+            size: planned.size,
+            sha256: file.sha256.clone(),
+            parts: self.parts(file, &planned).await?,
+            expires,
+        })
+    }
+
+    /// Where the file goes to: as it was planned before, or as it is now.
+    async fn planned(&self, file: &DeclaredFile, part_size: u64) -> Result<Planned, Problem> {
+        let work = self.gateway.zones.quarantine.bucket();
+        let at = self.key.plan(self.round, &ingress::plan_name(file));
+        if let Some(standing) = read::<Planned>(work, &at).await? {
+            return Ok(standing);
+        }
+        let size = ingress::size(file);
+        let key = self
+            .key
+            .staged_file(self.round, &Uuid::new_v4().to_string());
+        let upload = match size > part_size {
+            true => Some(self.staging.intake().start_upload(&key).await?),
+            false => None,
+        };
+        let planned = Planned {
+            path: file.path.clone(),
+            size,
+            part_size,
+            key,
+            upload,
+        };
+        // Whoever loses leaves an empty upload, which goes with the round.
+        Ok(commit(work, &at, &planned).await?.into_inner())
+    }
+
+    /// The parts that are not there.
+    async fn parts(
+        &self,
+        file: &DeclaredFile,
+        planned: &Planned,
+    ) -> Result<Vec<PartPlan>, Problem> {
+        let intake = self.staging.intake();
+        let ttl = Duration::from_secs(u64::try_from(self.ttl).unwrap_or(1));
+        let Some(upload) = &planned.upload else {
+            let sha256 = digest(file);
+            let signed = intake
+                .sign_put(&planned.key, planned.size, sha256.as_ref(), ttl)
+                .await?;
+            let whole = ingress::parts(planned.size, planned.size.max(1));
+            return Ok(whole.map(|part| part_plan(part, &signed)).collect());
+        };
+        let Some(there) = intake.parts(&planned.key, upload).await? else {
+            // Complete, and being taken over.
+            return Ok(Vec::new());
+        };
+        let mut missing = Vec::new();
+        for part in ingress::parts(planned.size, planned.part_size) {
+            if there.get(&part.number).is_some_and(|p| p.size == part.size) {
+                continue;
+            }
+            let at = (planned.key.as_str(), upload.as_str());
+            let signed = intake.sign_part(at, part.number, part.size, ttl).await?;
+            missing.push(part_plan(part, &signed));
+        }
+        Ok(missing)
+    }
+}
+
+/// As declared; the schema lets nothing but a digest pass.
+fn digest(file: &DeclaredFile) -> Option<Sha256Hex> {
+    serde_json::from_value(json!(file.sha256.as_deref()?)).ok()
+}
+
+fn part_plan(part: ingress::Part, signed: &SignedPut) -> PartPlan {
+    PartPlan {
+        number: part.number,
+        offset: part.offset,
+        size: part.size,
+        method: "PUT",
+        url: signed.url.expose().to_owned(),
+        headers: signed.headers.clone(),
+    }
+}
+
+/// Names that the freeze would refuse are refused before anybody sends a byte.
+fn check_names(wanted: &[DeclaredFile]) -> Result<(), Problem> {
+    for file in wanted {
+        names::check_file(&file.path)
+            .map_err(|error| Problem::unprocessable("BadName", error.to_string()))?;
+    }
+    names::check_set(wanted.iter().map(|f| f.path.as_str()))
+        .map_err(|error| Problem::unprocessable("BadName", error.to_string()))
 }

@@ -11,9 +11,10 @@ use super::kubernetes::in_time;
 use super::ledger::Act;
 use super::permission::RELEASE;
 use super::problem::Problem;
+use super::release_urls::release_urls;
 use super::request::{self, submitted_by, unknown};
 use super::state::{Call, Gateway};
-use crate::api::{AirlockRequest, Phase, ReleasePhase, ReleaseRecord};
+use crate::api::{AirlockRequest, Direction, Phase, ReleasePhase, ReleaseRecord};
 use crate::domain::digest::Sha256Hex;
 use crate::storage::{UrlIssue, commit};
 
@@ -46,6 +47,9 @@ pub async fn release(gateway: &Gateway, call: &Call) -> Result<Response, Problem
             "release",
             "only the submitter gets the URL of a release".to_owned(),
         ));
+    }
+    if request.spec.direction == Direction::Ingress {
+        return release_urls(gateway, call, &request).await;
     }
     let issue = issue_in_force(gateway, call, &request).await?;
     let stored: Option<UrlIssue> =
@@ -114,18 +118,18 @@ async fn issue_in_force(
     }
 }
 
-fn not_released() -> Problem {
+pub(super) fn not_released() -> Problem {
     Problem::conflict(
         "NotReleased",
         "the request is not released, or its URL is not made yet",
     )
 }
 
-fn revoked() -> Problem {
+pub(super) fn revoked() -> Problem {
     Problem::new(StatusCode::GONE, "Revoked", "the release was revoked")
 }
 
-fn expired() -> Problem {
+pub(super) fn expired() -> Problem {
     Problem::new(
         StatusCode::GONE,
         "Expired",

@@ -123,6 +123,14 @@ pub fn open_for_uploads(request: &AirlockRequest) -> Result<i64, Problem> {
             "files of an ingress request are uploaded by its plan (GET plan), not here",
         ));
     }
+    open_for_plans(request)
+}
+
+/// The round that takes files, whichever way they come.
+///
+/// # Errors
+/// 409 with why there is none.
+pub fn open_for_plans(request: &AirlockRequest) -> Result<i64, Problem> {
     if request.spec.withdrawn || request.metadata.deletion_timestamp.is_some() {
         return Err(Problem::conflict(
             "Closed",

@@ -85,14 +85,18 @@ impl Bucket {
         &self.client
     }
 
-    fn sse(&self) -> ServerSideEncryption {
+    pub(super) fn sse(&self) -> ServerSideEncryption {
         match self.encryption {
             Encryption::Aes256 => ServerSideEncryption::Aes256,
             Encryption::Kms => ServerSideEncryption::AwsKms,
         }
     }
 
-    fn check_sse(
+    pub(super) fn kms_key_id(&self) -> Option<String> {
+        self.kms_key_id.clone()
+    }
+
+    pub(super) fn check_sse(
         &self,
         key: &str,
         stored: Option<&ServerSideEncryption>,

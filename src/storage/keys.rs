@@ -200,6 +200,32 @@ impl RequestKey {
     pub fn url(&self, issue: i64) -> String {
         format!("{}{issue}.json", self.urls())
     }
+    /// Prefix of the upload plans (ingress).
+    #[must_use]
+    pub fn plans(&self) -> String {
+        format!("work/plans/{}/", self.uid)
+    }
+    /// Where a declared file of a round is uploaded to; `name` follows from path,
+    /// size and digest.
+    #[must_use]
+    pub fn plan(&self, round: i64, name: &Sha256Hex) -> String {
+        format!("{}{round}/{name}.json", self.plans())
+    }
+    /// Prefix of what outsiders write, in staging.
+    #[must_use]
+    pub fn staged(&self) -> String {
+        format!("{}/", self.uid)
+    }
+    /// The same, of one round.
+    #[must_use]
+    pub fn staged_in(&self, round: i64) -> String {
+        format!("{}{round}/", self.staged())
+    }
+    /// Key of a file in staging; `nonce` is random.
+    #[must_use]
+    pub fn staged_file(&self, round: i64, nonce: &str) -> String {
+        format!("{}{nonce}", self.staged_in(round))
+    }
     /// A wake-up for the sweeper; `due` is `YYYY-MM-DDTHH:MM:SSZ`.
     #[must_use]
     pub fn ticket(&self, due: &str, what: &str) -> String {

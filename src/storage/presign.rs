@@ -121,20 +121,35 @@ impl Signer {
                 "the signing credentials have ended",
             ));
         }
-        let config = PresigningConfig::expires_in(whole)
-            .map_err(|e| unavailable(bucket, key, &e.to_string()))?;
         let with = self.client.config().to_builder();
-        let with = with.credentials_provider(credentials).build();
-        let signed = Client::from_conf(with)
-            .get_object()
-            .bucket(bucket)
-            .key(key)
-            .response_content_disposition(format!("attachment; filename=\"{file_name}\""))
-            .presigned(config)
-            .await
-            .map_err(|e| translate("presign", bucket, key, &e))?;
-        Ok((SecretUrl(signed.uri().to_owned()), whole))
+        let with = Client::from_conf(with.credentials_provider(credentials).build());
+        let url = presign_get(&with, bucket, key, whole, file_name).await?;
+        Ok((url, whole))
     }
+}
+
+/// Signs a GET of one object for `ttl` with a client's own credentials.
+///
+/// # Errors
+/// When there are none.
+pub async fn presign_get(
+    client: &Client,
+    bucket: &str,
+    key: &str,
+    ttl: Duration,
+    file_name: &str,
+) -> Result<SecretUrl, StorageError> {
+    let config =
+        PresigningConfig::expires_in(ttl).map_err(|e| unavailable(bucket, key, &e.to_string()))?;
+    let signed = client
+        .get_object()
+        .bucket(bucket)
+        .key(key)
+        .response_content_disposition(format!("attachment; filename=\"{file_name}\""))
+        .presigned(config)
+        .await
+        .map_err(|e| translate("presign", bucket, key, &e))?;
+    Ok(SecretUrl(signed.uri().to_owned()))
 }
 
 fn life(credentials: &Credentials) -> Option<Duration> {

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::bucket::{Bucket, Created};
 use super::error::{StorageError, translate};
+use super::staging_proof::prove_staging;
 use super::zones::{Release, Zones};
 use crate::domain::canonical;
 use crate::domain::digest::Sha256Hex;
@@ -53,6 +54,19 @@ pub enum ProofError {
         /// The key of the configuration.
         zone: &'static str,
     },
+    /// A header that nobody signed changes what a signed PUT does.
+    #[error(
+        "storage.staging: the server takes a signed PUT with an unsigned {header} header; whoever has an upload URL could do more than that upload, use a server that refuses it"
+    )]
+    TakesUnsigned {
+        /// The header.
+        header: &'static str,
+    },
+    /// A signed PUT does not work.
+    #[error(
+        "storage.staging: the server refuses a signed PUT; check the bucket, the endpoint and the permissions of the identity"
+    )]
+    RefusesSigned,
     /// The server does not do what is asked.
     #[error("storage.{zone}: {source}")]
     Storage {
@@ -75,10 +89,17 @@ pub async fn prove(zones: &Zones, release: &Release) -> Result<(), ProofError> {
             false => prove_bucket("records", zones.records.bucket()).await,
         }
     };
+    let staging = async {
+        match &zones.staging {
+            Some(staging) => prove_staging(staging).await,
+            None => Ok(()),
+        }
+    };
     tokio::try_join!(
         prove_bucket("quarantine", zones.quarantine.bucket()),
         prove_bucket("release", release.probe_bucket()),
         records,
+        staging,
     )?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The zones as types: what may be done in each, and by whom.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::CompletedPart;
@@ -10,8 +11,11 @@ use super::bucket::{Bucket, Created, Listed, Stored};
 use super::client::{Identity, connect};
 use super::download::{Bytestream, download_stretch};
 use super::error::StorageError;
+use super::presign::{SecretUrl, presign_get};
+use super::staging::Staging;
 use crate::config;
 use crate::domain::commit::{Attempt, PackageFact};
+use crate::domain::ingress::ReleasedFile;
 use crate::domain::manifest::Frozen;
 use crate::domain::quorum::Approved;
 
@@ -35,6 +39,8 @@ pub struct Zones {
     pub quarantine: Quarantine,
     /// Facts.
     pub records: Records,
+    /// Where outsiders write, if ingress is on.
+    pub staging: Option<Staging>,
 }
 
 impl Zones {
@@ -51,6 +57,7 @@ impl Zones {
         Self {
             quarantine: Quarantine(quarantine),
             records: Records(records),
+            staging: Staging::connect(storage).await,
         }
     }
 }
@@ -60,6 +67,31 @@ impl Quarantine {
     #[must_use]
     pub fn bucket(&self) -> &Bucket {
         &self.0
+    }
+
+    /// Signs a GET of a file that crossed inwards, for the endpoint inside.
+    ///
+    /// # Errors
+    /// When there are no credentials to sign with.
+    pub async fn sign_released(
+        &self,
+        file: ReleasedFile<'_>,
+        ttl: Duration,
+    ) -> Result<SecretUrl, StorageError> {
+        let file = file.get();
+        let name = file.path.rsplit('/').next().unwrap_or("file");
+        let plain: String = name
+            .chars()
+            .map(|c| {
+                if c.is_ascii_graphic() || c == ' ' {
+                    c
+                } else {
+                    '_'
+                }
+            })
+            .filter(|c| !matches!(c, '"' | '\\'))
+            .collect();
+        presign_get(self.0.client(), self.0.name(), &file.key, ttl, &plain).await
     }
 }
 

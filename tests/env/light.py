@@ -23,7 +23,7 @@ def up(folder, tools, with_operator, step, static_admission=False):
     inside = storage.Server(folder, "s3-quarantine", tools, ports, [buckets["quarantine"], buckets["staging"]])
     outside = storage.Server(folder, "s3-release", tools, ports, [buckets["release"]])
     addresses = {name: f"127.0.0.1:{ports.new()}" for name in ("controller", "gateway", "gateway_metrics")}
-    settings = trevor.storage_settings(buckets["quarantine"], buckets["release"])
+    settings = trevor.storage_settings(buckets["quarantine"], buckets["release"], buckets["staging"])
     gateway_url = f"http://{addresses['gateway']}"
 
     with ThreadPoolExecutor() as pool:

@@ -73,6 +73,8 @@ def staging():
         statement("gateway-staging", ["AbortMultipartUpload"], arn(name, "*"), effect="Deny"),  # else it comes with PutObject
         statement("controller-staging", [*READ, *WRITE, *DELETE], arn(name, "*")),
         statement("controller-staging", LOOK, arn(name)),
+        statement("controller", ["GetObject"], arn(name, "*")),  # so that the server copies into quarantine by itself
+        statement("controller", LOOK, arn(name)),
     ])
 
 

@@ -45,7 +45,8 @@ def storage_settings(quarantine, release, staging=None):
         # What a reader uses has another name than what the operator uses, as in life.
         "release": place(release, public_endpoint=release.endpoint.replace("127.0.0.1", "localhost")),
         "records": None,
-        "staging": place(staging) if staging else None,
+        # Outsiders upload by that other name, too.
+        "staging": place(staging, public_endpoint=staging.endpoint.replace("127.0.0.1", "localhost")) if staging else None,
         "allow_http": True,
     }
 

@@ -15,6 +15,7 @@ mod actions;
 mod examples;
 mod faults;
 mod hostile;
+mod ingress;
 mod integrity;
 mod look_back;
 mod main_job;

@@ -29,11 +29,13 @@ pub async fn deliver(
     let until = spec.delete_after_time.0;
     let url = first(ctx, &crossed, facts, until).await?;
     let made = record::make(ctx, &crossed, &spec).await;
-    if crossed.tolerate_going(made)?.is_some()
-        && let Some(url) = url
-    {
-        crossed.tolerate_going(url::make_secret(ctx, &crossed, &url).await)?;
-        record::show_available(ctx, &crossed, &url).await?;
+    if crossed.tolerate_going(made)?.is_some() {
+        if let Some(url) = &url {
+            crossed.tolerate_going(url::make_secret(ctx, &crossed, url).await)?;
+        }
+        if url.is_some() || spec.package.is_none() {
+            record::show_available(ctx, &crossed, url.as_ref()).await?;
+        }
     }
     // Whatever renews or delivers looks here last, and a revocation sweeps after it.
     facts.revoked = read(ctx.zones.records.bucket(), &subject.key.revoked()).await?;

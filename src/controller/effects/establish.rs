@@ -13,7 +13,7 @@ use super::super::context::Context;
 use super::super::error::EffectError;
 use super::super::reconcile::{Subject, has_finalizer};
 use crate::api::condition::reason;
-use crate::api::{AirlockRequest, Direction, FINALIZER};
+use crate::api::{AirlockRequest, DeliveryType, Direction, FINALIZER};
 use crate::domain::commit::Owner;
 use crate::domain::phase::Facts;
 use crate::storage::commit::commit;
@@ -58,11 +58,20 @@ pub async fn ensure(
             submitter,
             created: created.map_or(Timestamp::UNIX_EPOCH, |Time(t)| *t),
         };
+        if spec.direction == Direction::Ingress {
+            super::confirm::promise(ctx, subject, owner.created).await?;
+        }
         let standing = commit(ctx.zones.records.bucket(), &subject.key.owner(), &owner).await?;
         facts.owner = Some(standing.into_inner());
     }
     if !has_finalizer(&subject.request) && !subject.deleting() {
         subject.request = set_finalizer(ctx, subject, true).await?;
+    }
+    if into_a_volume(&subject.request) && !subject.wish().stop {
+        return Ok(Some((
+            reason::DELIVERY_NOT_SUPPORTED,
+            "this version does not deliver into volumes; make a new request without spec.delivery, and get the files by GET release of the gateway".into(),
+        )));
     }
     if spec_has_sources(&subject.request) && !subject.wish().stop {
         return Ok(Some((
@@ -102,6 +111,11 @@ fn too_many_open(ctx: &Context, subject: &Subject) -> Option<(&'static str, Stri
             format!("{open} requests of this namespace are open, and the policy allows {most}; it goes on by itself when one of them closes"),
         )
     })
+}
+
+fn into_a_volume(request: &AirlockRequest) -> bool {
+    let delivery = request.spec.delivery.as_ref();
+    delivery.is_some_and(|d| d.r#type == DeliveryType::PersistentVolumeClaim)
 }
 
 fn spec_has_sources(request: &AirlockRequest) -> bool {

@@ -7,7 +7,8 @@
 use super::super::context::Context;
 use super::super::error::EffectError;
 use super::super::reconcile::{Subject, seal_of};
-use super::gather;
+use super::{confirm, gather};
+use crate::api::Direction;
 use crate::api::condition::reason;
 use crate::domain::commit::{Freeze, Refusal, SealedBecause};
 use crate::domain::manifest::{Manifest, ManifestFile};
@@ -24,6 +25,9 @@ pub async fn freeze(
     round: i64,
     refuse: Option<Ended>,
 ) -> Result<(), EffectError> {
+    if subject.request.spec.direction == Direction::Ingress {
+        confirm::empty(ctx, subject, round).await?;
+    }
     let mut standing = gather::standing(ctx, subject, facts, round).await?;
     let wanted = subject.request.spec.files.as_deref().unwrap_or_default();
     // What an earlier round listed and the request no longer declares stays behind.
@@ -96,6 +100,9 @@ fn taken_back(
 }
 
 fn problems(subject: &Subject, facts: &Facts, standing: &[Receipt]) -> Vec<String> {
+    if let Some(SealedBecause::Mismatch(problems)) = seal_of(facts).map(|seal| &seal.because) {
+        return problems.clone();
+    }
     if standing.is_empty() {
         return vec!["nothing was uploaded".to_owned()];
     }

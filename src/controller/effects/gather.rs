@@ -10,6 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::context::Context;
 use super::super::error::EffectError;
 use super::super::reconcile::{Rest, Subject};
+use super::confirm::{Confirmed, confirm};
+use crate::api::Direction;
 use crate::domain::commit::{Freeze, Seal, SealedBecause, Submitted};
 use crate::domain::declared;
 use crate::domain::digest::Sha256Hex;
@@ -37,11 +39,16 @@ pub async fn gather(
             ..Rest::default()
         }));
     }
-    let wanted = subject.request.spec.files.as_deref().unwrap_or_default();
-    if !wanted.is_empty() {
-        let standing = standing(ctx, subject, facts, round).await?;
-        let missing = declared::missing(wanted, &standing);
-        if !missing.is_empty() {
+    let because = match arrived(ctx, subject, facts, round).await? {
+        Confirmed::All => SealedBecause::Complete,
+        Confirmed::Mismatch(problems) => SealedBecause::Mismatch(problems),
+        Confirmed::Busy => {
+            return Ok(Some(Rest {
+                missing: Some(Vec::new()),
+                ..Rest::default()
+            }));
+        }
+        Confirmed::Missing(missing) => {
             let left = time_left(ctx, subject, round).await?;
             if left.is_positive() {
                 let left = Duration::try_from(left).unwrap_or_default();
@@ -52,12 +59,34 @@ pub async fn gather(
                     ..Rest::default()
                 }));
             }
-            seal(ctx, subject, facts, round, SealedBecause::UploadExpired).await?;
-            return Ok(None);
+            SealedBecause::UploadExpired
         }
-    }
-    seal(ctx, subject, facts, round, SealedBecause::Complete).await?;
+    };
+    seal(ctx, subject, facts, round, because).await?;
     Ok(None)
+}
+
+/// Whether every declared file is there, whichever way it comes.
+async fn arrived(
+    ctx: &Context,
+    subject: &Subject,
+    facts: &Facts,
+    round: i64,
+) -> Result<Confirmed, EffectError> {
+    if subject.request.spec.direction == Direction::Ingress {
+        return confirm(ctx, subject, facts, round).await;
+    }
+    let wanted = subject.request.spec.files.as_deref().unwrap_or_default();
+    if wanted.is_empty() {
+        return Ok(Confirmed::All);
+    }
+    let standing = standing(ctx, subject, facts, round).await?;
+    let missing = declared::missing(wanted, &standing);
+    Ok(if missing.is_empty() {
+        Confirmed::All
+    } else {
+        Confirmed::Missing(missing)
+    })
 }
 
 /// How long the round still waits for its files.

@@ -2,10 +2,12 @@
 //! finds its own work when it is repeated.
 
 pub mod close;
+pub mod confirm;
 pub mod deliver;
 pub mod establish;
 pub mod freeze;
 pub mod gather;
+pub mod ingress_release;
 pub mod look_back;
 pub mod package;
 pub mod progress;

@@ -6,9 +6,12 @@ use std::time::{Duration, Instant};
 /// Silence that is worth telling.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// On which server a task waits, and since when nothing has moved.
+/// What a task does, on which server it waits, and since when nothing has moved.
 #[derive(Debug)]
-pub struct Progress(Mutex<(Server, Instant)>);
+pub struct Progress {
+    doing: &'static str,
+    waits: Mutex<(Server, Instant)>,
+}
 
 /// A server that a task waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,13 +22,15 @@ pub enum Server {
     Release,
 }
 
-impl Default for Progress {
-    fn default() -> Self {
-        Self(Mutex::new((Server::Release, Instant::now())))
-    }
-}
-
 impl Progress {
+    /// Of a task that says of itself what it does.
+    pub fn of(doing: &'static str) -> Self {
+        Self {
+            doing,
+            waits: Mutex::new((Server::Release, Instant::now())),
+        }
+    }
+
     /// Something moved; from here on it waits for a server.
     pub fn waits_for(&self, server: Server) {
         *self.slot() = (server, Instant::now());
@@ -41,19 +46,20 @@ impl Progress {
         let (server, since) = *self.slot();
         let silent = since.elapsed();
         if silent < SILENCE {
-            return "the package is being made".to_owned();
+            return self.doing.to_owned();
         }
         let (server, zone) = match server {
             Server::Quarantine => ("quarantine", "storage.quarantine"),
             Server::Release => ("release", "storage.release"),
         };
         format!(
-            "the package is being made, and the {server} server has not answered for {} s; it goes on when the server does, look at {zone}",
+            "{}, and the {server} server has not answered for {} s; it goes on when the server does, look at {zone}",
+            self.doing,
             silent.as_secs()
         )
     }
 
     fn slot(&self) -> std::sync::MutexGuard<'_, (Server, Instant)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -14,10 +14,10 @@ use super::super::error::EffectError;
 use super::super::reconcile::Subject;
 use crate::api::condition::{self, reason};
 use crate::api::{
-    Approval, PolicySummary, ReleasePhase, ReleaseRecord, ReleaseRecordSpec, ReleaseRecordStatus,
-    ReleaseType, RequestRef, ReviewDecision, UrlSummary,
+    Approval, Contents, PolicySummary, ReleasePhase, ReleaseRecord, ReleaseRecordSpec,
+    ReleaseRecordStatus, ReleaseType, RequestRef, ReviewDecision, UrlSummary,
 };
-use crate::domain::commit::{Decision, PackageFact, Revoked};
+use crate::domain::commit::{Decision, Outcome, OutcomeKind, Revoked};
 use crate::domain::digest::Sha256Hex;
 use crate::domain::phase::Facts;
 use crate::storage::UrlIssue;
@@ -93,17 +93,11 @@ pub async fn keep(
     else {
         return Ok(None);
     };
-    let Some(package) = &outcome.package else {
+    if outcome.kind != OutcomeKind::Released {
         return Ok(None);
-    };
-    let spec = spec(
-        subject,
-        decision,
-        package,
-        frozen.digest.as_str(),
-        last.round,
-        outcome.time,
-    );
+    }
+    let digest = frozen.digest.as_str();
+    let spec = spec(subject, decision, outcome, digest);
     let records = ctx.zones.records.bucket();
     let spec = commit(records, &subject.key.record(), &spec).await?;
     Ok(Some(spec.into_inner()))
@@ -128,18 +122,19 @@ pub async fn make(
     }
 }
 
-/// Its status: available, and until when. What is revoked stays so.
+/// Its status: available, and until when. What is revoked stays so. Without a URL of
+/// ours the gateway signs one to each file.
 pub async fn show_available(
     ctx: &Context,
     crossed: &Crossed,
-    url: &UrlIssue,
+    url: Option<&UrlIssue>,
 ) -> Result<(), EffectError> {
     show(ctx, crossed, |status, generation| {
         if status.phase == Some(ReleasePhase::Revoked) {
             return;
         }
         status.phase = Some(status.phase.unwrap_or(ReleasePhase::Available));
-        status.url = Some(UrlSummary {
+        status.url = url.map(|url| UrlSummary {
             secret_name: url.secret_name.clone(),
             issue: url.issue,
             expires_time: Time(url.expires),
@@ -149,7 +144,11 @@ pub async fn show_available(
             condition::READY,
             true,
             reason::RELEASED,
-            "the package can be downloaded by the URL in the Secret status.url.secretName",
+            if url.is_some() {
+                "the package can be downloaded by the URL in the Secret status.url.secretName"
+            } else {
+                "GET release of the gateway signs a URL to each file"
+            },
             generation,
             Timestamp::now(),
         );
@@ -229,31 +228,44 @@ async fn show(
 fn spec(
     subject: &Subject,
     decision: &Decision,
-    package: &PackageFact,
+    outcome: &Outcome,
     digest: &str,
-    round: i64,
-    released: Timestamp,
 ) -> ReleaseRecordSpec {
+    let int = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let approvals = decision
         .reviews
         .iter()
         .filter(|r| r.decision == ReviewDecision::Approve);
+    // What crosses inwards stays in quarantine, and is kept as long as that is.
+    let kept = if outcome.package.is_some() {
+        decision.terms.release_retention_seconds
+    } else {
+        decision.terms.quarantine_retention_seconds
+    };
     ReleaseRecordSpec {
         request_ref: RequestRef {
             name: subject.name.clone(),
             uid: subject.key.uid.clone(),
         },
         direction: subject.request.spec.direction,
-        r#type: ReleaseType::Package,
-        package: Some(crate::api::Package {
+        r#type: if outcome.package.is_some() {
+            ReleaseType::Package
+        } else {
+            ReleaseType::Url
+        },
+        package: outcome.package.as_ref().map(|package| crate::api::Package {
             bucket: package.bucket.clone(),
             key: package.key.clone(),
             sha256: package.sha256.to_string(),
-            size: i64::try_from(package.size).unwrap_or(i64::MAX),
-            files: i64::try_from(package.files).unwrap_or(i64::MAX),
+            size: int(package.size),
+            files: int(package.files),
+        }),
+        contents: outcome.files.as_ref().map(|files| Contents {
+            files: int(files.files()),
+            size: int(files.bytes()),
         }),
         manifest_digest: digest.to_owned(),
-        round,
+        round: outcome.round,
         policy: PolicySummary {
             name: decision.policy.name.clone(),
             digest: decision.policy.digest.to_string(),
@@ -266,10 +278,7 @@ fn spec(
                 time: Time(r.time),
             })
             .collect(),
-        released_time: Time(released),
-        delete_after_time: Time(super::close::due(
-            released,
-            decision.terms.release_retention_seconds,
-        )),
+        released_time: Time(outcome.time),
+        delete_after_time: Time(super::close::due(outcome.time, kept)),
     }
 }

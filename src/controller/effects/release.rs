@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use kube::Api;
 use kube::runtime::reflector::ObjectRef;
@@ -19,18 +21,27 @@ use super::super::context::Context;
 use super::super::error::EffectError;
 use super::super::reconcile::{Rest, Subject};
 use super::super::{evidence, reviews};
-use super::package;
 use super::progress::Progress;
-use crate::api::AirlockRequest;
+use super::{ingress_release, package};
+use crate::api::{AirlockRequest, Direction};
 use crate::domain::commit::{
     Attempt, AttemptFailure, Move, Outcome, OutcomeKind, PackageFact, Verdict,
 };
+use crate::domain::ingress::FilesFact;
 use crate::domain::phase::{Facts, Round};
 use crate::domain::quorum::{Question, ReviewFact, approve, judge};
 use crate::storage::commit::{commit, read};
 
+/// What a task verified.
+pub enum Crossed {
+    /// A package in the release bucket.
+    Package(PackageFact),
+    /// Quarantined files, inwards.
+    Files(FilesFact),
+}
+
 /// How a task ended.
-pub type Finished = Result<PackageFact, package::PackagingError>;
+pub type Finished = Result<Crossed, package::PackagingError>;
 
 /// A release under way.
 pub struct Task {
@@ -61,8 +72,8 @@ pub async fn release(
         return Ok(None);
     }
     match finished {
-        Some(Ok(package)) => {
-            let outcome = outcome(round, OutcomeKind::Released, Some(package), Vec::new());
+        Some(Ok(crossed)) => {
+            let outcome = outcome(round, OutcomeKind::Released, Some(crossed), Vec::new());
             conclude(ctx, subject, facts, outcome).await?;
             Ok(None)
         }
@@ -74,13 +85,19 @@ pub async fn release(
 fn outcome(
     round: i64,
     kind: OutcomeKind,
-    package: Option<PackageFact>,
+    crossed: Option<Crossed>,
     reviews: Vec<ReviewFact>,
 ) -> Outcome {
+    let (package, files) = match crossed {
+        Some(Crossed::Package(package)) => (Some(package), None),
+        Some(Crossed::Files(files)) => (None, Some(files)),
+        None => (None, None),
+    };
     Outcome {
         round,
         kind,
         package,
+        files,
         reviews,
         time: crate::api::condition::second(Timestamp::now()),
     }
@@ -218,10 +235,12 @@ async fn start(
         }
     };
     let claim = ctx.claim()?;
+    let inwards = approved.get().manifest.direction == Direction::Ingress;
     let attempt = new_attempt(
         ctx,
         subject,
         last,
+        inwards,
         &decision.terms,
         decision.time,
         claim.term,
@@ -235,22 +254,33 @@ async fn start(
         .filter(|a| superseded(a, &attempt))
         .cloned()
         .collect();
-    let progress = Arc::<Progress>::default();
-    let job = package::Job {
-        quarantine: ctx.zones.quarantine.clone(),
-        release: ctx.release.clone(),
-        packaging: ctx.config.controller.packaging.clone(),
-        key: subject.key.clone(),
-        approved,
-        decision,
-        attempt,
-        earlier,
-        progress: Arc::clone(&progress),
+    let progress = Arc::new(Progress::of(doing(subject)));
+    let quarantine = ctx.zones.quarantine.clone();
+    let work: BoxFuture<'static, Finished> = if inwards {
+        let job = ingress_release::Job {
+            quarantine,
+            approved,
+            progress: Arc::clone(&progress),
+        };
+        async move { ingress_release::run(job).await.map(Crossed::Files) }.boxed()
+    } else {
+        let job = package::Job {
+            quarantine,
+            release: ctx.release.clone(),
+            packaging: ctx.config.controller.packaging.clone(),
+            key: subject.key.clone(),
+            approved,
+            decision,
+            attempt,
+            earlier,
+            progress: Arc::clone(&progress),
+        };
+        async move { package::run(job).await.map(Crossed::Package) }.boxed()
     };
     let wake = ctx.wake.clone();
     let target = ObjectRef::<AirlockRequest>::new(&subject.name).within(&subject.key.namespace);
     let handle = tokio::spawn(async move {
-        let result = package::run(job).await;
+        let result = work.await;
         // The receiver is gone when the process stops: the next one starts anew.
         drop(wake.send(target));
         result
@@ -265,10 +295,17 @@ async fn start(
     );
     ctx.look_often(&subject.key.uid);
     Ok(Rest {
-        releasing: Some("the package is being made".into()),
+        releasing: Some(doing(subject).into()),
         after: Some(Duration::from_secs(11)),
         ..Rest::default()
     })
+}
+
+fn doing(subject: &Subject) -> &'static str {
+    match subject.request.spec.direction {
+        Direction::Egress => "the package is being made",
+        Direction::Ingress => "the files are being hashed again",
+    }
 }
 
 /// Attempts whose uploads may be aborted: of earlier terms, or of this process.
@@ -282,12 +319,13 @@ async fn new_attempt(
     ctx: &Context,
     subject: &Subject,
     last: &Round,
+    inwards: bool,
     terms: &crate::domain::commit::Terms,
     decided: Timestamp,
     term: i64,
 ) -> Result<Attempt, EffectError> {
     let records = ctx.zones.records.bucket();
-    if last.attempts.is_empty() {
+    if last.attempts.is_empty() && !inwards {
         let due = super::close::due(decided, terms.release_retention_seconds);
         super::close::ticket(ctx, subject, "release", due).await?;
     }
@@ -297,7 +335,11 @@ async fn new_attempt(
         let nonce = uuid::Uuid::new_v4().simple().to_string();
         let attempt = Attempt {
             attempt: number,
-            key: subject.key.release(&nonce, &file),
+            // Nothing is written to the release bucket for what goes inwards.
+            key: match inwards {
+                true => String::new(),
+                false => subject.key.release(&nonce, &file),
+            },
             term,
             holder: ctx.leadership.holder.to_string(),
             packager: env!("CARGO_PKG_VERSION").to_owned(),
@@ -392,7 +434,7 @@ async fn clean(
     if facts
         .last
         .as_ref()
-        .is_none_or(|last| last.attempts.is_empty())
+        .is_none_or(|last| last.attempts.iter().all(|a| a.key.is_empty()))
     {
         return Ok(());
     }

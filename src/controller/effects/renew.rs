@@ -68,7 +68,7 @@ pub async fn renew(
     if all.iter().all(|issue| issue.issue <= made.issue) {
         let created = url::make_secret(ctx, crossed, &made).await;
         if crossed.tolerate_going(created)?.is_some() {
-            record::show_available(ctx, crossed, &made).await?;
+            record::show_available(ctx, crossed, Some(&made)).await?;
         }
     }
     for earlier in all.iter().filter(|issue| issue.issue < made.issue) {

@@ -119,6 +119,11 @@ impl Env {
         self.store("quarantine")
     }
 
+    /// The staging bucket, with the server's root credentials.
+    pub fn staging(&self) -> Store {
+        self.store("staging")
+    }
+
     /// The release bucket, with the server's root credentials.
     pub fn release(&self) -> Store {
         self.store("release")

@@ -20,6 +20,9 @@ pub enum Mode {
     AsItIs,
     /// A create-only write of a key that is there is answered as if it had worked.
     IgnoresCreateOnly,
+    /// Headers of this name have no effect and no part in signatures: as if the
+    /// server took them without asking who signed them.
+    Takes(&'static str),
     /// Every call is answered with a status and an S3 error code.
     Refuses(u16, &'static str),
 }
@@ -143,6 +146,9 @@ async fn pass(State(shared): State<Arc<Shared>>, mut request: Request) -> Respon
             .header("content-type", "application/xml")
             .body(Body::from(body))
             .unwrap();
+    }
+    if let Mode::Takes(header) = mode {
+        request.headers_mut().remove(header);
     }
     let path = request.uri().path_and_query().map_or("/", |p| p.as_str());
     *request.uri_mut() = format!("{}{path}", shared.behind).parse().unwrap();

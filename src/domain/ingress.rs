@@ -1,0 +1,284 @@
+//! Ingress: which declared files are still to come, and in which parts.
+//!
+//! Gateway and controller both use this, so that they never differ.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::commit::{Outcome, OutcomeKind};
+use super::declared;
+use super::digest::Sha256Hex;
+use super::manifest::{Frozen, ManifestFile};
+use super::names;
+use super::quorum::Approved;
+use super::receipt::Receipt;
+use crate::api::DeclaredFile;
+
+/// A file up to this goes in one PUT, whatever else is declared.
+pub const SMALLEST_PART: u64 = 64 << 20;
+/// The largest part of S3.
+pub const LARGEST_PART: u64 = 5 << 30;
+/// Parts of a whole plan, about: they grow with what is declared.
+const PARTS: u64 = 1000;
+/// Parts of a plan that is too large to be made: 50 TiB in the largest parts.
+pub const MOST_PARTS: u64 = 10_000;
+
+/// `work/plans/<uid>/<round>/<file>.json`: where a declared file is uploaded to.
+/// Create-only, so that two gateways agree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Planned {
+    /// The path as declared.
+    pub path: String,
+    /// Bytes as declared.
+    pub size: u64,
+    /// Bytes of a part.
+    pub part_size: u64,
+    /// Key in the staging bucket.
+    pub key: String,
+    /// The multipart upload; none: one PUT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload: Option<String>,
+}
+
+/// A stretch of a file that one PUT carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// From 1.
+    pub number: i32,
+    /// First byte.
+    pub offset: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// Bytes of a part, so that a plan of so many bytes stays small.
+#[must_use]
+pub fn part_size(total: u64) -> u64 {
+    total
+        .div_ceil(PARTS)
+        .next_multiple_of(1 << 20)
+        .clamp(SMALLEST_PART, LARGEST_PART)
+}
+
+/// The parts of a file; an empty one has one part.
+pub fn parts(size: u64, part_size: u64) -> impl Iterator<Item = Part> {
+    let part_size = part_size.max(1);
+    let count = size.div_ceil(part_size).max(1);
+    (0..count).filter_map(move |index| {
+        let offset = index * part_size;
+        Some(Part {
+            number: i32::try_from(index + 1).ok()?,
+            offset,
+            size: (size - offset).min(part_size),
+        })
+    })
+}
+
+/// Bytes that a file declares.
+#[must_use]
+pub fn size(file: &DeclaredFile) -> u64 {
+    file.size.and_then(|s| u64::try_from(s).ok()).unwrap_or(0)
+}
+
+/// Names the plan of a file: another size or digest is another upload.
+#[must_use]
+pub fn plan_name(file: &DeclaredFile) -> Sha256Hex {
+    let sha256 = file.sha256.as_deref().unwrap_or_default();
+    let text = format!("{}\n{}\n{sha256}", names::folded(&file.path), size(file));
+    Sha256Hex::of(text.as_bytes())
+}
+
+/// Declared files that do not stand as they are declared.
+#[must_use]
+pub fn outstanding<'a>(wanted: &'a [DeclaredFile], standing: &[Receipt]) -> Vec<&'a DeclaredFile> {
+    let by_path: BTreeMap<&str, &Receipt> = standing.iter().map(|r| (r.path.as_str(), r)).collect();
+    let stands = |file: &DeclaredFile| {
+        let content = by_path
+            .get(file.path.as_str())
+            .and_then(|r| r.content.as_ref());
+        content.is_some_and(|c| {
+            declared::check(wanted, &file.path, Some(c.size), Some(c.sha256.as_str())).is_ok()
+        })
+    };
+    wanted.iter().filter(|file| !stands(file)).collect()
+}
+
+/// Files that crossed inwards. Made of an approved manifest only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FilesFact {
+    manifest_digest: Sha256Hex,
+    files: u64,
+    bytes: u64,
+}
+
+impl FilesFact {
+    /// The files of a manifest that the quorum approved.
+    #[must_use]
+    pub fn of(approved: &Approved<Frozen>) -> Self {
+        let frozen = approved.get();
+        Self {
+            manifest_digest: frozen.digest.clone(),
+            files: frozen.manifest.files.len() as u64,
+            bytes: frozen.manifest.total_bytes(),
+        }
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn files(&self) -> u64 {
+        self.files
+    }
+
+    /// Their bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// Quarantined files that an outcome released. There is no other way to make
+/// one, and nothing else is signed for.
+#[derive(Clone, Copy, Debug)]
+pub struct ReleasedFiles<'a>(&'a Frozen);
+
+impl<'a> ReleasedFiles<'a> {
+    /// The files of a manifest, if the outcome released exactly these.
+    #[must_use]
+    pub fn of(outcome: &Outcome, frozen: &'a Frozen) -> Option<Self> {
+        let released = outcome.kind == OutcomeKind::Released
+            && outcome.round == frozen.manifest.round
+            && outcome
+                .files
+                .as_ref()
+                .is_some_and(|f| f.manifest_digest == frozen.digest);
+        released.then_some(Self(frozen))
+    }
+
+    /// Each.
+    pub fn iter(self) -> impl Iterator<Item = ReleasedFile<'a>> {
+        self.0.manifest.files.iter().map(ReleasedFile)
+    }
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug)]
+pub struct ReleasedFile<'a>(&'a ManifestFile);
+
+impl<'a> ReleasedFile<'a> {
+    /// As the manifest has it.
+    #[must_use]
+    pub fn get(self) -> &'a ManifestFile {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::digest::Crc32;
+    use crate::domain::receipt::{Content, version};
+
+    fn file(path: &str, size: i64, sha256: Option<&str>) -> DeclaredFile {
+        serde_json::from_value(
+            serde_json::json!({"path": path, "size": size, "sha256": sha256.map(|s| Sha256Hex::of(s.as_bytes()))}),
+        )
+        .unwrap()
+    }
+
+    fn receipt(path: &str, bytes: &str) -> Receipt {
+        Receipt {
+            path: path.into(),
+            version: version(1),
+            round: 1,
+            by: "alice".into(),
+            time: Timestamp::UNIX_EPOCH,
+            content: Some(Content {
+                key: "k".into(),
+                size: bytes.len() as u64,
+                sha256: Sha256Hex::of(bytes.as_bytes()),
+                crc32: Crc32(0),
+                media_type: "text/plain".into(),
+                sniffed: None,
+            }),
+        }
+    }
+
+    #[test]
+    fn only_what_does_not_stand_as_declared_is_still_to_come() {
+        let wanted = [
+            file("same.csv", 1, Some("x")),
+            file("no-digest.csv", 1, None),
+            file("other-digest.csv", 1, Some("y")),
+            file("other-size.csv", 2, None),
+            file("new.csv", 1, None),
+            file("Spelled.csv", 1, None),
+        ];
+        let standing: Vec<Receipt> = [
+            "same.csv",
+            "no-digest.csv",
+            "other-digest.csv",
+            "other-size.csv",
+            "spelled.csv",
+        ]
+        .into_iter()
+        .map(|path| receipt(path, "x"))
+        .collect();
+        let left: Vec<&str> = outstanding(&wanted, &standing)
+            .into_iter()
+            .map(|f| f.path.as_str())
+            .collect();
+        assert_eq!(
+            left,
+            [
+                "other-digest.csv",
+                "other-size.csv",
+                "new.csv",
+                "Spelled.csv"
+            ]
+        );
+    }
+
+    #[test]
+    fn another_size_or_digest_is_another_upload_and_another_spelling_is_not() {
+        let plain = plan_name(&file("a.csv", 1, None));
+        assert_eq!(plain, plan_name(&file("A.csv", 1, None)));
+        assert_ne!(plain, plan_name(&file("a.csv", 2, None)));
+        assert_ne!(plain, plan_name(&file("a.csv", 1, Some("x"))));
+    }
+
+    #[test]
+    fn a_plan_of_the_largest_request_has_about_a_thousand_parts() {
+        const TIB: u64 = 1 << 40;
+        for (total, most) in [
+            (1, 1),
+            (SMALLEST_PART, 1),
+            (100 << 30, 1000),
+            (5 * TIB, 1024),
+        ] {
+            let count = parts(total, part_size(total)).count();
+            assert!(count <= most, "{total}: {count}");
+        }
+        assert_eq!(part_size(u64::MAX / 2), LARGEST_PART);
+        assert_eq!(parts(0, SMALLEST_PART).count(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn parts_cover_a_file_once_and_in_order(size in 0u64..10_000, part in 1u64..3_000) {
+            let mut at = 0;
+            for (index, piece) in parts(size, part).enumerate() {
+                prop_assert_eq!(piece.number as usize, index + 1);
+                prop_assert_eq!(piece.offset, at);
+                prop_assert!(piece.size <= part && (piece.size > 0 || size == 0));
+                at += piece.size;
+            }
+            prop_assert_eq!(at, size);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! `GET release` of an ingress request: URLs to the quarantined files, signed at
+//! the moment of the call, for the endpoint inside.
+//!
+//! They are signed only for the files of an outcome that released them, and never
+//! beyond the time at which they are deleted.
+
+use std::time::Duration;
+
+use axum::response::{IntoResponse as _, Response};
+use jiff::{SignedDuration, Timestamp};
+use kube::api::Api;
+use serde::Serialize;
+use serde_json::json;
+
+use super::kubernetes::in_time;
+use super::ledger::Act;
+use super::problem::Problem;
+use super::release::{expired, not_released, revoked};
+use super::request;
+use super::state::{Call, Gateway};
+use crate::api::condition::second;
+use crate::api::{AirlockRequest, Phase, ReleasePhase, ReleaseRecord};
+use crate::domain::commit::{Outcome, Seal};
+use crate::domain::digest::Sha256Hex;
+use crate::domain::ingress::ReleasedFiles;
+use crate::storage::commit::read;
+
+/// The life of a URL where the policy of the round says nothing (CONTRACT).
+const TTL: i64 = 3600;
+
+#[derive(Serialize)]
+struct Released<'a> {
+    r#type: &'static str,
+    files: Vec<FileUrl<'a>>,
+}
+
+#[derive(Serialize)]
+struct FileUrl<'a> {
+    path: &'a str,
+    url: String,
+    sha256: &'a Sha256Hex,
+    size: u64,
+    expires: Timestamp,
+}
+
+/// Signs a URL to each file.
+///
+/// # Errors
+/// CONTRACT "Gateway, on the wire".
+pub async fn release_urls(
+    gateway: &Gateway,
+    call: &Call,
+    request: &AirlockRequest,
+) -> Result<Response, Problem> {
+    match request::phase(request) {
+        Phase::Released => {}
+        Phase::Revoked => return Err(revoked()),
+        _ => return Err(not_released()),
+    }
+    let key = request::key(request);
+    let round = request::round(request);
+    let window = window(gateway, request).await?;
+    let records = gateway.zones.records.bucket();
+    let outcome: Option<Outcome> = read(records, &key.outcome(round)).await?;
+    let seal: Option<Seal> = read(records, &key.seal(round)).await?;
+    let frozen = gateway.freezes.get(&key, round).await?;
+    let frozen = frozen.and_then(|f| f.freeze.frozen());
+    let (Some(outcome), Some(frozen)) = (outcome, frozen) else {
+        return Err(not_released());
+    };
+    let files = ReleasedFiles::of(&outcome, &frozen).ok_or_else(not_released)?;
+    let now = Timestamp::now();
+    let ttl = seal.and_then(|s| s.rules.url_ttl_seconds).unwrap_or(TTL);
+    let ttl = ttl.min(window.as_second() - now.as_second());
+    let Some(life) = u64::try_from(ttl).ok().filter(|ttl| *ttl > 0) else {
+        return Err(expired());
+    };
+    let expires = second(now)
+        .checked_add(SignedDuration::from_secs(ttl))
+        .unwrap_or(Timestamp::MAX);
+    let detail = json!({"round": round, "files": frozen.manifest.files.len(), "expires": expires});
+    let act = Act {
+        kind: "UrlRead",
+        actor: &call.caller.user,
+        namespace: &key.namespace,
+        uid: &key.uid,
+        detail,
+    };
+    gateway.ledger.record(act).await?;
+    let mut urls = Vec::new();
+    for file in files.iter() {
+        let quarantine = &gateway.zones.quarantine;
+        let url = quarantine
+            .sign_released(file, Duration::from_secs(life))
+            .await?;
+        let file = file.get();
+        urls.push(FileUrl {
+            path: &file.path,
+            url: url.expose().to_owned(),
+            sha256: &file.sha256,
+            size: file.size,
+            expires,
+        });
+    }
+    let released = Released {
+        r#type: "Url",
+        files: urls,
+    };
+    Ok(axum::Json(released).into_response())
+}
+
+/// Until when the files are kept, if they are.
+async fn window(gateway: &Gateway, request: &AirlockRequest) -> Result<Timestamp, Problem> {
+    let status = request.status.as_ref().and_then(|s| s.release.as_ref());
+    let name = status
+        .map(|r| r.record_name.clone())
+        .ok_or_else(not_released)?;
+    let namespace = request.metadata.namespace.as_deref().unwrap_or_default();
+    let records: Api<ReleaseRecord> = Api::namespaced(gateway.client.clone(), namespace);
+    let record = in_time("release record", records.get_opt(&name))
+        .await?
+        .filter(|r| Some(&r.spec.request_ref.uid) == request.metadata.uid.as_ref())
+        .ok_or_else(not_released)?;
+    match record.status.and_then(|s| s.phase) {
+        Some(ReleasePhase::Revoked) => Err(revoked()),
+        Some(ReleasePhase::Deleted) => Err(expired()),
+        Some(ReleasePhase::Available) | None => Ok(record.spec.delete_after_time.0),
+    }
+}
