@@ -475,7 +475,7 @@ fn in_every_order_of_events_what_is_revoked_stays_so_and_nothing_of_it_outside()
     while world.phase() != Phase::Releasing && world.phase() != Phase::Approved {
         world = world.observe(0).act(0).unwrap();
     }
-    assert!(explore(world, 8, &["Released", "Revoked"]) > 1_000);
+    assert!(explore(world, 5, &["Released", "Revoked"]) > 1_000);
 }
 
 const ENDS: [&str; 4] = ["Released", "Rejected", "Withdrawn", "ChangesRequested"];
