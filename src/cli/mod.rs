@@ -74,11 +74,16 @@ struct ControllerArgs {
     leader_elect: bool,
 }
 
+/// Stack of a worker. A build without optimisation keeps every future of a call on it;
+/// what is not used costs no memory.
+const STACK: usize = 8 << 20;
+
 /// Parses the arguments and runs; errors are one line on standard error.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .thread_stack_size(STACK)
         .enable_all()
         .build()
     {

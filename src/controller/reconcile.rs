@@ -104,7 +104,7 @@ pub async fn reconcile(
         reviews::tell_closed(&ctx, &cached).await?;
         return Ok(Action::await_change());
     }
-    match tokio::time::timeout(LIMIT, look(&cached, &ctx)).await {
+    match tokio::time::timeout(LIMIT, Box::pin(look(&cached, &ctx))).await {
         Ok(result) => result,
         Err(_) => Err(EffectError::Timeout),
     }
@@ -170,7 +170,7 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
         Ok(taken) => taken,
         Err(error) => return report(ctx, &subject, None, Err(error), None).await,
     };
-    let mut advanced = advance(ctx, &mut subject, &mut facts, &mut events).await;
+    let mut advanced = Box::pin(advance(ctx, &mut subject, &mut facts, &mut events)).await;
     if advanced.is_ok()
         && let Err(error) = actions::tell(
             ctx,
@@ -263,7 +263,7 @@ async fn advance(
             ..Rest::default()
         });
     }
-    if let Some(stalled) = establish::ensure(ctx, subject, facts).await? {
+    if let Some(stalled) = Box::pin(establish::ensure(ctx, subject, facts)).await? {
         // What else is missing comes by a watch; a place among the open ones does not.
         let waits = stalled.0 == reason::TOO_MANY_OPEN_REQUESTS;
         return Ok(Rest {
@@ -272,13 +272,15 @@ async fn advance(
             ..Rest::default()
         });
     }
+    // Each effect has its own place on the heap: together they would be a future of
+    // many KiB, which the stack of a worker does not bear in every build.
     loop {
         ctx.claim()?;
         events.extend(ledger::events(&subject.key, facts));
         match phase::next(facts, subject.wish()) {
             Next::Rest => return Ok(Rest::default()),
             Next::Gather { round } => {
-                if let Some(rest) = gather::gather(ctx, subject, facts, round).await? {
+                if let Some(rest) = Box::pin(gather::gather(ctx, subject, facts, round)).await? {
                     return Ok(rest);
                 }
             }
@@ -287,54 +289,56 @@ async fn advance(
                     (Ended::Recalled, Some(recall)) => SealedBecause::Recalled(recall.clone()),
                     _ => SealedBecause::Withdrawn,
                 };
-                gather::seal(ctx, subject, facts, round, because).await?;
+                Box::pin(gather::seal(ctx, subject, facts, round, because)).await?;
             }
             Next::Freeze { round, refuse } => {
-                freeze::freeze(ctx, subject, facts, round, refuse).await?;
+                Box::pin(freeze::freeze(ctx, subject, facts, round, refuse)).await?;
             }
-            Next::Recall { round } => review::recall(ctx, subject, facts, round).await?,
-            Next::Withdraw { round } => review::withdraw(ctx, subject, facts, round).await?,
+            Next::Recall { round } => Box::pin(review::recall(ctx, subject, facts, round)).await?,
+            Next::Withdraw { round } => {
+                Box::pin(review::withdraw(ctx, subject, facts, round)).await?
+            }
             Next::Review { round } => {
-                if let Some(rest) = review::review(ctx, subject, facts, round).await? {
+                if let Some(rest) = Box::pin(review::review(ctx, subject, facts, round)).await? {
                     return Ok(rest);
                 }
             }
             Next::Release { round } => {
-                if let Some(rest) = release::release(ctx, subject, facts, round).await? {
+                if let Some(rest) = Box::pin(release::release(ctx, subject, facts, round)).await? {
                     return Ok(rest);
                 }
             }
             Next::Deliver { .. } => {
-                release::retire(ctx, subject, facts).await?;
-                deliver::deliver(ctx, subject, facts).await?;
-                confirm::retire(ctx, subject, facts).await?;
+                Box::pin(release::retire(ctx, subject, facts)).await?;
+                Box::pin(deliver::deliver(ctx, subject, facts)).await?;
+                Box::pin(confirm::retire(ctx, subject, facts)).await?;
                 if facts.revoked.is_none() {
-                    close::close(ctx, subject, facts, ClosedAs::Released).await?;
+                    Box::pin(close::close(ctx, subject, facts, ClosedAs::Released)).await?;
                     renew_all(ctx, subject, facts).await?;
                 }
                 if facts.revoked.is_some() {
                     continue;
                 }
-                reviews::settle(ctx, subject, facts).await?;
+                Box::pin(reviews::settle(ctx, subject, facts)).await?;
                 return Ok(Rest {
                     closed: true,
                     ..Rest::default()
                 });
             }
             Next::Revoke { .. } => {
-                revoke::revoke(ctx, subject, facts).await?;
-                close::close(ctx, subject, facts, ClosedAs::Released).await?;
-                reviews::settle(ctx, subject, facts).await?;
+                Box::pin(revoke::revoke(ctx, subject, facts)).await?;
+                Box::pin(close::close(ctx, subject, facts, ClosedAs::Released)).await?;
+                Box::pin(reviews::settle(ctx, subject, facts)).await?;
                 return Ok(Rest {
                     closed: true,
                     ..Rest::default()
                 });
             }
             Next::Close { closed_as, .. } => {
-                release::retire(ctx, subject, facts).await?;
-                confirm::retire(ctx, subject, facts).await?;
-                close::close(ctx, subject, facts, closed_as).await?;
-                reviews::settle(ctx, subject, facts).await?;
+                Box::pin(release::retire(ctx, subject, facts)).await?;
+                Box::pin(confirm::retire(ctx, subject, facts)).await?;
+                Box::pin(close::close(ctx, subject, facts, closed_as)).await?;
+                Box::pin(reviews::settle(ctx, subject, facts)).await?;
                 return Ok(Rest {
                     closed: true,
                     ..Rest::default()
