@@ -99,10 +99,15 @@ impl Trouble {
         }
     }
 
-    /// Whether the URL itself is refused: ended, revoked, or not ours.
+    /// Whether the URL itself is refused: ended, revoked, or not whole.
     #[must_use]
     pub fn refused(&self) -> bool {
-        matches!(self, Self::Status { status: 403, .. })
+        match self {
+            Self::Status { status, code, .. } => {
+                *status == 403 || code.as_deref() == Some("AuthorizationQueryParametersError")
+            }
+            _ => false,
+        }
     }
 }
 
