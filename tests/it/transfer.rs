@@ -670,3 +670,34 @@ async fn a_download_goes_on_over_a_connection_that_breaks() {
         sha256(&package)
     );
 }
+
+#[tokio::test]
+async fn a_server_is_trusted_by_the_given_authorities_alone() {
+    let env = Env::shared();
+    let folder = tempfile::tempdir().unwrap();
+    let file = kube::config::Kubeconfig::read_from(env.folder().join("kubeconfig")).unwrap();
+    let cluster = file.clusters[0].cluster.clone().unwrap();
+    let url = format!("{}/?X-Amz-Signature=1", cluster.server.unwrap());
+    assert!(
+        url.starts_with("https://"),
+        "the API server is one with TLS"
+    );
+    let pem = match (
+        cluster.certificate_authority_data,
+        cluster.certificate_authority,
+    ) {
+        (Some(data), _) => base64::engine::general_purpose::STANDARD
+            .decode(data)
+            .unwrap(),
+        (None, Some(path)) => std::fs::read(path).unwrap(),
+        (None, None) => panic!("no authority in the kubeconfig"),
+    };
+    std::fs::write(folder.path().join("ca.pem"), pem).unwrap();
+    // It knows nobody who comes without a token, and says so, over TLS.
+    let known = run(&["fetch", "-", "--ca", "ca.pem"], folder.path(), &url).await;
+    fails(&known, "the server answers 40");
+    fails(
+        &run(&["fetch", "-"], folder.path(), &url).await,
+        "not trusted",
+    );
+}
