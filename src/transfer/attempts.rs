@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use super::progress::note;
 use super::web::Trouble;
+
+/// Whoever waits so long wants to know why.
+const WORTH_SAYING: Duration = Duration::from_secs(2);
 
 /// How often, and how patiently, something is tried again.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +73,12 @@ impl Attempts {
         let pause = self
             .patience
             .pause(self.failed, trouble.asked(), rand::random());
+        if pause >= WORTH_SAYING {
+            note(&format!(
+                "{trouble}; trying again in {} s",
+                pause.as_secs_f64().round()
+            ));
+        }
         tokio::time::sleep(pause).await;
         Ok(())
     }

@@ -81,7 +81,7 @@ fn advice(trouble: &Trouble) -> &'static str {
         Trouble::Status {
             status: 300..=399, ..
         } => ": it points elsewhere, which is not followed",
-        t if t.passes() => "; what was downloaded is kept, so the same command goes on from there",
+        t if t.passes() => "; try again later: the same command goes on from what is there",
         _ => "",
     }
 }

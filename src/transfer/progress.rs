@@ -107,6 +107,13 @@ impl Drop for Shown {
     }
 }
 
+/// One line for whoever waits.
+pub(super) fn note(line: &str) {
+    let mut err = std::io::stderr();
+    let clear = if err.is_terminal() { "\r\x1b[K" } else { "" };
+    let _ = writeln!(err, "{clear}{line}");
+}
+
 #[allow(clippy::cast_precision_loss, reason = "for people to read")]
 fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)

@@ -44,6 +44,9 @@ pub enum Trouble {
     /// The connection broke, or there was none.
     #[error("no connection, or it broke: {0}")]
     Broken(String),
+    /// Whoever answers is not known to be the server.
+    #[error("the server's certificate is not trusted: {0}; --ca names a file of authorities")]
+    Untrusted(String),
     /// Nothing moved for too long.
     #[error("the server does not answer")]
     Stalled,
@@ -87,7 +90,7 @@ impl Trouble {
                 // S3 has a 400 for a body that came too slowly.
                 matches!(status, 408 | 429 | 500..=599) || code.as_deref() == Some("RequestTimeout")
             }
-            Self::Here(_) => false,
+            Self::Here(_) | Self::Untrusted(_) => false,
         }
     }
 
@@ -99,10 +102,15 @@ impl Trouble {
         }
     }
 
-    /// Whether the URL itself is refused: ended, revoked, or not ours.
+    /// Whether the URL itself is refused: ended, revoked, or not whole.
     #[must_use]
     pub fn refused(&self) -> bool {
-        matches!(self, Self::Status { status: 403, .. })
+        match self {
+            Self::Status { status, code, .. } => {
+                *status == 403 || code.as_deref() == Some("AuthorizationQueryParametersError")
+            }
+            _ => false,
+        }
     }
 }
 
@@ -174,7 +182,7 @@ impl Web {
         let mut seen = pulse.count();
         let response = loop {
             match tokio::time::timeout(self.stall, &mut answer).await {
-                Ok(result) => break result.map_err(|e| Trouble::Broken(causes(&e)))?,
+                Ok(result) => break result.map_err(|e| broken(&e))?,
                 Err(_) if pulse.count() == seen => return Err(Trouble::Stalled),
                 Err(_) => seen = pulse.count(),
             }
@@ -235,6 +243,24 @@ fn code(xml: &str) -> Option<String> {
     let plain =
         !code.is_empty() && code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric());
     plain.then(|| code.to_owned())
+}
+
+fn broken(error: &(dyn std::error::Error + 'static)) -> Trouble {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(rustls::Error::InvalidCertificate(problem)) = cause.downcast_ref() {
+            return Trouble::Untrusted(problem.to_string());
+        }
+        // What an I/O error wraps is not its source.
+        let wrapped = cause
+            .downcast_ref::<std::io::Error>()
+            .and_then(|e| e.get_ref());
+        next = match wrapped {
+            Some(wrapped) => Some(wrapped),
+            None => cause.source(),
+        };
+    }
+    Trouble::Broken(causes(error))
 }
 
 /// An error with what caused it, which says more than "client error".

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::RequestChecksumCalculation;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use base64::Engine as _;
@@ -194,6 +196,16 @@ fn at(env: &Env, url: &str) -> Store {
     Store::new(url, &env.variable("TREVOR_QUARANTINE_BUCKET"), keys)
 }
 
+/// Signs as the gateway does: without the checksums that the SDK adds by itself.
+fn signer(store: &Store) -> Client {
+    let plain = store.client.config().to_builder();
+    Client::from_conf(
+        plain
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .build(),
+    )
+}
+
 fn for_an_hour() -> PresigningConfig {
     PresigningConfig::expires_in(Duration::from_secs(3600)).unwrap()
 }
@@ -216,8 +228,7 @@ fn entry(path: &str, bytes: &[u8], parts: Vec<Value>) -> Value {
 async fn single(store: &Store, key: &str, path: &str, bytes: &[u8]) -> Value {
     let checksum =
         base64::engine::general_purpose::STANDARD.encode(hex::decode(sha256(bytes)).unwrap());
-    let put = store
-        .client
+    let put = signer(store)
         .put_object()
         .bucket(&store.bucket)
         .key(key)
@@ -269,8 +280,7 @@ async fn multipart(
         if there.iter().any(|p| p.part_number() == Some(number)) {
             continue;
         }
-        let part = store
-            .client
+        let part = signer(store)
             .upload_part()
             .bucket(&store.bucket)
             .key(key)
@@ -419,7 +429,7 @@ async fn nothing_is_sent_while_any_file_is_not_the_plans() {
     let folder = tempfile::tempdir().unwrap();
     let store = env.quarantine();
     let key = unique("transfer");
-    let (good, other) = (noise(1000, 14), noise(1000, 15));
+    let (good, other) = (noise(1000, 15), noise(1000, 21));
     let plan = json!({"files": [
         single(&store, &format!("{key}/a"), "a.csv", &good).await,
         single(&store, &format!("{key}/b"), "t/b.csv", &good).await,
@@ -658,5 +668,36 @@ async fn a_download_goes_on_over_a_connection_that_breaks() {
     assert_eq!(
         sha256(&std::fs::read(folder.path().join("a.zip")).unwrap()),
         sha256(&package)
+    );
+}
+
+#[tokio::test]
+async fn a_server_is_trusted_by_the_given_authorities_alone() {
+    let env = Env::shared();
+    let folder = tempfile::tempdir().unwrap();
+    let file = kube::config::Kubeconfig::read_from(env.folder().join("kubeconfig")).unwrap();
+    let cluster = file.clusters[0].cluster.clone().unwrap();
+    let url = format!("{}/?X-Amz-Signature=1", cluster.server.unwrap());
+    assert!(
+        url.starts_with("https://"),
+        "the API server is one with TLS"
+    );
+    let pem = match (
+        cluster.certificate_authority_data,
+        cluster.certificate_authority,
+    ) {
+        (Some(data), _) => base64::engine::general_purpose::STANDARD
+            .decode(data)
+            .unwrap(),
+        (None, Some(path)) => std::fs::read(path).unwrap(),
+        (None, None) => panic!("no authority in the kubeconfig"),
+    };
+    std::fs::write(folder.path().join("ca.pem"), pem).unwrap();
+    // It knows nobody who comes without a token, and says so, over TLS.
+    let known = run(&["fetch", "-", "--ca", "ca.pem"], folder.path(), &url).await;
+    fails(&known, "the server answers 40");
+    fails(
+        &run(&["fetch", "-"], folder.path(), &url).await,
+        "not trusted",
     );
 }
