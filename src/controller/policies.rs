@@ -106,7 +106,7 @@ async fn show(
         Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => return Ok(()),
         Err(error) => return Err(error.into()),
     }
-    if !live && !message_before(&before.conditions).is_some_and(|said| said == message) {
+    if !live && message_before(&before.conditions).is_none_or(|said| said != message) {
         warn(ctx, policy, message).await;
     }
     Ok(())
