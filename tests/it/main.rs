@@ -11,6 +11,7 @@
 )]
 mod harness;
 
+mod access;
 mod actions;
 mod examples;
 mod faults;
@@ -25,5 +26,7 @@ mod reviews;
 mod rounds;
 mod rules;
 mod schema;
+mod slow;
 mod startup;
 mod uploads;
+mod views;
