@@ -65,6 +65,7 @@ pub async fn put(
     body: &mut Body,
 ) -> Result<Response, Problem> {
     let announced = announced(headers, body)?;
+    gateway.shares.has_place(&call.caller.user)?;
     let request = open_request(&gateway, &call, "upload").await?;
     check_declared(&request, &path, announced.length, announced.sha256.as_ref())?;
     let open = Open::of(&gateway, &request).await?;
