@@ -1,7 +1,9 @@
-//! A hint to the controller that the last declared file is there. Best effort:
-//! nothing depends on it (DESIGN §4 "Gateway").
+//! Hints to the controller: the last declared file is there, a file was read whole.
+//! Best effort: nothing depends on them (DESIGN §4 "Gateway").
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Request;
@@ -12,17 +14,37 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tracing::debug;
 
-use super::cache::Cache;
-
-/// At most one hint for a request in this time.
+/// Hints for one request are so far apart.
 const APART: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// A request, by namespace and name.
+type Target = (String, String);
+
 /// Sends hints.
+#[derive(Clone)]
 pub struct Hints {
     client: Client<HttpConnector, Full<Bytes>>,
     url: Option<http::Uri>,
-    sent: Cache<(String, String), ()>,
+    last: Arc<Mutex<Last>>,
+}
+
+/// When the last hint for a request goes, or went.
+#[derive(Debug, Default)]
+struct Last(HashMap<Target, Instant>);
+
+impl Last {
+    /// How long a hint of now waits; nothing if one that still waits says it too.
+    fn wait(&mut self, target: &Target, now: Instant) -> Option<Duration> {
+        self.0.retain(|_, at| now < *at + APART);
+        let at = match self.0.get(target) {
+            Some(last) if now < *last => return None,
+            Some(last) => *last + APART,
+            None => now,
+        };
+        self.0.insert(target.clone(), at);
+        Some(at.saturating_duration_since(now))
+    }
 }
 
 impl Hints {
@@ -41,29 +63,54 @@ impl Hints {
         Self {
             client,
             url: url.filter(|u| u.scheme_str() == Some("http")),
-            sent: Cache::new(4096),
+            last: Arc::default(),
         }
     }
 
-    /// Sends one, without waiting for it.
+    /// Sends one, without waiting for it. What happens soon after another hint is
+    /// told a little later, so that the last thing is told too.
     pub fn send(&self, namespace: &str, name: &str) {
-        let key = (namespace.to_owned(), name.to_owned());
-        let Some(url) = self.url.clone().filter(|_| self.sent.get(&key).is_none()) else {
-            return;
+        let target = (namespace.to_owned(), name.to_owned());
+        let Some(url) = self.url.clone() else { return };
+        let wait = {
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            last.wait(&target, Instant::now())
         };
-        self.sent.put(key, (), APART);
+        let Some(wait) = wait else { return };
         let body = serde_json::json!({"namespace": namespace, "name": name}).to_string();
         let request = Request::post(url)
             .header(CONTENT_TYPE, "application/json")
             .body(Full::from(body));
         let Ok(request) = request else { return };
-        let answer = self.client.request(request);
+        let client = self.client.clone();
         tokio::spawn(async move {
-            let answered = tokio::time::timeout(PATIENCE, answer).await;
+            tokio::time::sleep(wait).await;
+            let answered = tokio::time::timeout(PATIENCE, client.request(request)).await;
             debug!(
                 reached = matches!(answered, Ok(Ok(_))),
                 "hinted to the controller"
             );
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_are_apart_and_the_last_thing_that_happened_is_told() {
+        let target = |name: &str| ("a".to_owned(), name.to_owned());
+        let (mut last, start) = (Last::default(), Instant::now());
+        let mut wait = |name: &str, ms: u64| {
+            let now = start + Duration::from_millis(ms);
+            last.wait(&target(name), now).map(|d| d.as_millis())
+        };
+        assert_eq!(wait("r", 0), Some(0));
+        assert_eq!(wait("r", 300), Some(700));
+        assert_eq!(wait("r", 600), None, "the one at 1000 tells it");
+        assert_eq!(wait("other", 600), Some(0));
+        assert_eq!(wait("r", 1200), Some(800));
+        assert_eq!(wait("r", 4000), Some(0));
     }
 }

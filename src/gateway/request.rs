@@ -38,18 +38,22 @@ impl Requests {
         in_time("request", requests.get_opt(name)).await
     }
 
-    /// The request, once the controller has stored whose prefix it is: the
-    /// finalizer says so.
+    /// A request, once the controller has stored whose prefix it is: the finalizer
+    /// says so.
     ///
     /// # Errors
-    /// 404 when there is none, 503 when the controller does not take it up.
-    pub async fn taken_up(&self, namespace: &str, name: &str) -> Result<AirlockRequest, Problem> {
+    /// 404 when it is gone, 503 when the controller does not take it up.
+    pub async fn taken_up(
+        &self,
+        (namespace, name): (&str, &str),
+        mut request: AirlockRequest,
+    ) -> Result<AirlockRequest, Problem> {
         for pause in PAUSES_MS {
-            let request = self.find(namespace, name).await?.ok_or_else(unknown)?;
             if is_taken_up(&request) || request.metadata.deletion_timestamp.is_some() {
                 return Ok(request);
             }
             tokio::time::sleep(Duration::from_millis(pause)).await;
+            request = self.find(namespace, name).await?.ok_or_else(unknown)?;
         }
         Err(Problem::unavailable(
             "NotTakenUp",
@@ -171,6 +175,14 @@ mod tests {
             ..Default::default()
         });
         request
+    }
+
+    #[test]
+    fn who_created_a_request_for_another_is_not_its_submitter() {
+        let mut request = request(Direction::Egress, None, false);
+        request.spec.created_by = Some("pipeline".into());
+        assert!(submitted_by(&request, "alice"));
+        assert!(!submitted_by(&request, "pipeline"));
     }
 
     #[test]

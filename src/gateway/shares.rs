@@ -112,6 +112,20 @@ impl Shares {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Refuses a user whose own calls that wait are too many already, before
+    /// anything is asked for them.
+    ///
+    /// # Errors
+    /// 429.
+    pub fn has_place(&self, user: &str) -> Result<(), Problem> {
+        let full = self
+            .lock()
+            .users
+            .get(user)
+            .is_some_and(|mine| mine.waiting >= WAITERS);
+        if full { Err(too_many()) } else { Ok(()) }
+    }
+
     fn reserved(self: &Arc<Self>, user: &str, bytes: u64) -> Reserved {
         Reserved {
             shares: Arc::clone(self),

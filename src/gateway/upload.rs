@@ -25,7 +25,7 @@ use super::reader::Reader;
 use super::request::{self, sealed, submitted_by};
 use super::settle::{Claim, Open, settle, write_receipt};
 use super::state::{Call, Gateway};
-use crate::api::{AirlockRequest, Phase};
+use crate::api::{AirlockRequest, Direction, Phase};
 use crate::domain::declared::{self, Mismatch};
 use crate::domain::digest::{Crc32, Sha256Hex};
 use crate::domain::policy::Rules;
@@ -65,6 +65,7 @@ pub async fn put(
     body: &mut Body,
 ) -> Result<Response, Problem> {
     let announced = announced(headers, body)?;
+    gateway.shares.has_place(&call.caller.user)?;
     let request = open_request(&gateway, &call, "upload").await?;
     check_declared(&request, &path, announced.length, announced.sha256.as_ref())?;
     let open = Open::of(&gateway, &request).await?;
@@ -144,10 +145,8 @@ async fn open_request(
     action: &'static str,
 ) -> Result<AirlockRequest, Problem> {
     gateway.require(call, UPLOAD, action).await?;
-    let request = gateway
-        .requests
-        .taken_up(&call.namespace, &call.name)
-        .await?;
+    let request = gateway.requests.find(&call.namespace, &call.name).await?;
+    let request = request.ok_or_else(request::unknown)?;
     if !submitted_by(&request, &call.caller.user) {
         let uid = request.metadata.uid.as_deref().unwrap_or_default();
         return Err(gateway.refuse(
@@ -157,7 +156,11 @@ async fn open_request(
             "only the submitter of a request changes its files".to_owned(),
         ));
     }
-    Ok(request)
+    if request.spec.direction == Direction::Ingress {
+        request::open_for_uploads(&request)?;
+    }
+    let at = (call.namespace.as_str(), call.name.as_str());
+    gateway.requests.taken_up(at, request).await
 }
 
 fn announced(headers: &HeaderMap, body: &Body) -> Result<Announced, Problem> {

@@ -36,6 +36,7 @@ pub struct ViewFact {
 #[derive(Clone, Debug)]
 pub struct View {
     key: RequestKey,
+    request: String,
     round: i64,
     fact: ViewFact,
 }
@@ -60,6 +61,7 @@ impl View {
         };
         Self {
             key: key.clone(),
+            request: call.name.clone(),
             round,
             fact,
         }
@@ -101,13 +103,15 @@ pub async fn record_opened(gateway: &Gateway, view: &View) -> Result<(), Problem
     Ok(())
 }
 
-/// After the last byte. One that cannot be recorded does not count.
+/// After the last byte. One that cannot be recorded does not count. It may be what
+/// an approval waits for, so that the controller is told.
 pub async fn record_viewed(gateway: &Gateway, view: &View) {
     let recorded = async {
         gateway.ledger.record(view.act("ContentViewed")).await?;
         store(gateway, view, "viewed").await
     };
-    if recorded.await.is_err() {
-        warn!("a view could not be recorded, and does not count");
+    match recorded.await {
+        Ok(()) => gateway.hints.send(&view.key.namespace, &view.request),
+        Err(_) => warn!("a view could not be recorded, and does not count"),
     }
 }

@@ -11,6 +11,7 @@
 )]
 mod harness;
 
+mod access;
 mod actions;
 mod examples;
 mod faults;
@@ -27,6 +28,8 @@ mod revoke;
 mod rounds;
 mod rules;
 mod schema;
+mod slow;
 mod startup;
 mod transfer;
 mod uploads;
+mod views;

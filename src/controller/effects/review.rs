@@ -65,7 +65,10 @@ pub async fn review(
         .filter(|v| waits.is_none() || *v != Verdict::Approved)
     else {
         reviews::show(ctx, subject, &found, Some((&judgement, &question)), None).await?;
+        // A view writes no resource, and the gateway's hint may be lost.
+        let reading = quorum.require_viewed && !found.is_empty();
         return Ok(Some(Rest {
+            after: reading.then(|| ctx.patience(&subject.key.uid)),
             judgement: Some(judgement),
             reviews: found,
             files: question.files,

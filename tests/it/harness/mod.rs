@@ -21,7 +21,7 @@ pub use http::{Answer, Http};
 pub use people::Person;
 pub use private::{Private, private};
 pub use process::{Controller, Gateway, Spawned, command, read_config};
-pub use project::Project;
+pub use project::{Project, bind};
 pub use proxy::{Call, Keep, Mode, Proxy};
 pub use request::{Request, ready};
 pub use store::Store;
