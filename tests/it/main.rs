@@ -12,6 +12,7 @@
 mod harness;
 
 mod actions;
+mod confirmation;
 mod examples;
 mod faults;
 mod hostile;
