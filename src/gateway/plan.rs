@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::gate;
 use super::ledger::Act;
 use super::permission::UPLOAD;
 use super::problem::Problem;
@@ -144,7 +145,9 @@ impl Planner<'_> {
     async fn plan(&self, request: &AirlockRequest, user: &str) -> Result<Vec<FilePlan>, Problem> {
         let wanted = request.spec.files.as_deref().unwrap_or_default();
         check_names(wanted)?;
-        let part_size = ingress::part_size(wanted.iter().map(ingress::size).sum());
+        let total = wanted.iter().map(ingress::size).sum();
+        self.check_policy(wanted, total).await?;
+        let part_size = ingress::part_size(total);
         let entry = self.gateway.index.fresh(self.key, self.round).await?;
         let standing = entry.known().standing();
         let outstanding = ingress::outstanding(wanted, &standing);
@@ -168,6 +171,26 @@ impl Planner<'_> {
             .map(|file| self.file(file, part_size))
             .collect();
         stream::iter(plans).buffered(AT_ONCE).try_collect().await
+    }
+
+    /// What the freeze would refuse is refused before anybody sends a byte.
+    async fn check_policy(&self, wanted: &[DeclaredFile], total: u64) -> Result<(), Problem> {
+        let namespace = &self.key.namespace;
+        let rules = self
+            .gateway
+            .policies
+            .rules(namespace, Direction::Ingress)
+            .await?;
+        for file in wanted {
+            gate::check(&file.path, Some(ingress::size(file)), &rules)?;
+        }
+        if i64::try_from(total).unwrap_or(i64::MAX) > rules.max_total_bytes {
+            let most = rules.max_total_bytes;
+            return Err(gate::refused(format!(
+                "{total} bytes are declared, and the policy allows {most} in all"
+            )));
+        }
+        Ok(())
     }
 
     async fn file(&self, file: &DeclaredFile, part_size: u64) -> Result<FilePlan, Problem> {

@@ -13,6 +13,7 @@ mod harness;
 
 mod access;
 mod actions;
+mod confirmation;
 mod examples;
 mod faults;
 mod hostile;

@@ -28,6 +28,7 @@ pub struct Controller<'a> {
     pub release: Option<&'a str>,
     /// How long packages can be downloaded.
     pub window_seconds: Option<i64>,
+    pub staging: Option<&'a str>,
 }
 
 /// How to start a gateway.
@@ -47,6 +48,7 @@ impl<'a> Controller<'a> {
             quarantine: None,
             release: None,
             window_seconds: None,
+            staging: None,
         }
     }
 
@@ -54,7 +56,11 @@ impl<'a> Controller<'a> {
     pub fn config(&self, listen: &str) -> Value {
         let mut config = read_config(self.env, "controller");
         config["controller"]["listen"] = json!(listen);
-        for (zone, endpoint) in [("quarantine", self.quarantine), ("release", self.release)] {
+        for (zone, endpoint) in [
+            ("quarantine", self.quarantine),
+            ("release", self.release),
+            ("staging", self.staging),
+        ] {
             if let Some(endpoint) = endpoint {
                 config["storage"][zone]["endpoint"] = json!(endpoint);
             }
