@@ -89,7 +89,7 @@ pub async fn plan(gateway: &Gateway, call: &Call) -> Result<Response, Problem> {
     let staging = gateway.zones.staging.as_ref().ok_or_else(not_configured)?;
     let request = gateway
         .requests
-        .taken_up(&call.namespace, &call.name)
+        .taken_up((&call.namespace, &call.name), found)
         .await?;
     let round = open_for_plans(&request)?;
     let key = request::key(&request);
