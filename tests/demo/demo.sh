@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Two requests through the airlock, step by step, as their people would make them: one
-# is released, one is returned, changed and rejected. Every command is shown before it
+# Three requests through the airlock, step by step, as their people would make them: one
+# is released, one is returned, changed and rejected, one brings files in. Every command is shown before it
 # runs. Needs the tools and a build of trevor: `make demo` makes both.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -51,7 +51,7 @@ refused() {
 finish() {
     local code=$? name
     trap - EXIT INT TERM
-    rm -f "$work"/*.header "$work/release.json" # tokens and a URL
+    rm -f "$work"/*.header "$work/release.json" "$work/plan.json" "$work/inside.json" # tokens and a URL
     if [ "$code" -ne 0 ]; then
         printf '\n%sThe demo failed (exit %s).%s\n' "$red" "$code" "$plain"
         for name in controller gateway; do
@@ -244,6 +244,54 @@ refused NotReleased <<'X'
 curl -sS --fail-with-body -H @alice.header $url/admissions-by-site/release
 X
 
+chapter "7. The other way: files come in, by curl alone"
+say "Alice declares what a colleague outside will send. The gateway signs a URL to each file:
+good for one PUT of exactly these bytes. The plan is a secret, and goes to the colleague."
+run <<'X'
+kubectl --context alice apply -f examples/first-ingress-request.yaml
+curl -fsS -H @alice.header $url/reference-rates/plan -o plan.json
+python3 -c 'import json; print(json.dumps([{**f, "parts": [{**p, "url": "…"} for p in f["parts"]]} for f in json.load(open("plan.json"))["files"]], indent=1, ensure_ascii=False))'
+X
+say "The colleague needs curl, and nothing of ours (\`trevor send plan.json --dir reference-rates\` does the same,
+in parts, with progress, and goes on where it was broken off). A URL takes no other file:"
+run <<'X'
+one() { # one FILE: the plan's line for it, as curl takes it
+  python3 -c '
+import json, sys
+part, = next(f for f in json.load(open("plan.json"))["files"] if f["path"] == sys.argv[1])["parts"]
+print("url =", json.dumps(part["url"]), *(f"\nheader = {json.dumps(name + chr(58) + value)}" for name, value in part["headers"].items()))' $1
+}
+X
+refused "error: 4" <<'X'
+one rates.csv | curl -fsS -K - -T reference-rates/notes.txt
+X
+run <<'X'
+for file in rates.csv notes.txt; do one $file | curl -fsS -K - -T reference-rates/$file; done
+kubectl --context alice wait alr/reference-rates --for=jsonpath='{.status.phase}'=InReview --timeout=60s
+X
+say "All has arrived, so trevor copied it into quarantine and hashed it there. Whatever the
+colleague sends from here on is seen by nobody:"
+run <<'X'
+one rates.csv | curl -fsS -K - -T reference-rates/rates.csv
+curl -fsS -H @bob.header $url/reference-rates/content/rates.csv
+X
+say "One approval suffices on the way in. No package is made: the gateway signs links to the
+reviewed files, for the endpoint inside, after they were hashed once more."
+run <<'X'
+digest=$(kubectl --context bob get alr reference-rates -o jsonpath='{.status.manifest.digest}')
+kubectl patch --local -f examples/review-approve.yaml --type merge -o yaml \
+  -p '{"metadata": {"generateName": "reference-rates-"}, "spec": {"requestName": "reference-rates", "manifestDigest": "'$digest'"}}' |
+  kubectl --context bob create -f -
+kubectl --context alice wait alr/reference-rates --for=condition=Released --timeout=60s
+curl -fsS -H @alice.header $url/reference-rates/release -o inside.json
+python3 -c '
+import json
+for file in json.load(open("inside.json"))["files"]:
+    print("url =", json.dumps(file["url"]), "\noutput =", json.dumps("inside/" + file["path"]))' |
+  curl -fsS --create-dirs -K -
+diff -r reference-rates inside && echo "the files are those that were sent"
+X
+
 say "Sessions end by themselves; these two end now."
 run <<'X'
 for who in alice bob; do sed 's/.*Bearer //' $who.header | trevor logout --context $who; done
@@ -257,6 +305,7 @@ printf '\n%s' "$bold"
 printf '%-44s %s\n' \
     "request frailty-by-age" "Released; package of 3 files, equal to the originals" \
     "request admissions-by-site" "Rejected in round 2, nothing left" \
+    "request reference-rates" "Released; 2 files came in, equal to what was sent" \
     "attempts that had to be refused" "$refusals, all refused" \
     "from the running environment to here" "$((SECONDS - began)) s"
 printf '%s\nThe package lies in %s.\n' "$plain" "${work#"$root"/}/package"

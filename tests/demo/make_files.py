@@ -27,6 +27,10 @@ def main(folder):
           csv(header, [("north", 96, 94, 6, 88, 284), ("south", 101, 97, 99, 94, 391)]))
     write(folder / "admissions-by-site-round-2/tables/by-month.csv",
           csv(header, [("north", 96, 94, "<10", 88, 284), ("south", 101, 97, 99, 94, 391)]))
+    # Their sizes and digests stand in examples/first-ingress-request.yaml.
+    write(folder / "reference-rates/rates.csv",
+          csv(("age_band", "rate"), [("50-59", 3.1), ("60-69", 8.4), ("70-79", 16.9), ("80-89", 31.2), ("90+", 44.0)]))
+    write(folder / "reference-rates/notes.txt", b"Rates per 1,000 person years, from the national registry, 2025.\n")
 
 
 def frailty_table(chance):
