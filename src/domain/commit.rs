@@ -422,3 +422,63 @@ pub struct Ticket {
     /// Not before.
     pub due: Timestamp,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frozen() -> Freeze {
+        let manifest = serde_json::from_value(serde_json::json!({
+            "namespace": "a", "name": "r", "uid": "u", "round": 2, "direction": "Egress",
+            "submitter": "alice", "policy": {"name": "p", "digest": Sha256Hex::of(b"p")},
+            "title": "t", "files": [{"path": "t.csv", "size": 3, "sha256": Sha256Hex::of(b"a,b"),
+                "crc32": "00000007", "mediaType": "text/csv", "version": "00000004", "key": "k"}],
+        }));
+        Freeze::Manifest(manifest.unwrap())
+    }
+
+    #[test]
+    fn the_next_round_starts_from_what_was_frozen() {
+        let listing = frozen().listing();
+        let content = Content {
+            key: "k".into(),
+            size: 3,
+            sha256: Sha256Hex::of(b"a,b"),
+            crc32: super::super::digest::Crc32(7),
+            media_type: "text/csv".into(),
+            sniffed: None,
+        };
+        let receipt = Receipt {
+            path: "t.csv".into(),
+            version: "00000004".into(),
+            round: 2,
+            by: "alice".into(),
+            time: Timestamp::UNIX_EPOCH,
+            content: Some(content),
+        };
+        assert_eq!(listing, [receipt]);
+    }
+
+    #[test]
+    fn a_refused_round_has_no_digest_and_keeps_its_uploads_for_the_next() {
+        let listing = frozen().listing();
+        let refused = Freeze::Refusal(Refusal {
+            round: 2,
+            reason: "SubmissionRefused".into(),
+            message: String::new(),
+            listing: listing.clone(),
+            recalled: None,
+            previous: None,
+        });
+        assert_eq!(refused.listing(), listing);
+        assert_eq!(refused.frozen(), None);
+    }
+
+    #[test]
+    fn the_digest_of_a_manifest_is_that_of_its_canonical_bytes() {
+        let freeze = frozen();
+        let digest = Sha256Hex::of(&canonical::to_vec(&freeze).unwrap());
+        let found = freeze.frozen().unwrap();
+        assert_eq!((found.digest, found.manifest.round), (digest, 2));
+    }
+}

@@ -1,5 +1,7 @@
 //! What a request declares against what was uploaded.
 
+use std::collections::BTreeSet;
+
 use super::names;
 use super::receipt::Receipt;
 use crate::api::DeclaredFile;
@@ -69,32 +71,14 @@ pub fn check(
 /// with nothing beneath.
 #[must_use]
 pub fn missing(declared: &[DeclaredFile], standing: &[Receipt]) -> Vec<String> {
-    let there = |d: &&DeclaredFile| {
-        !standing
-            .iter()
-            .any(|r| r.path == d.path || (d.path.ends_with('/') && r.path.starts_with(&d.path)))
+    let paths: BTreeSet<&str> = standing.iter().map(|r| r.path.as_str()).collect();
+    // What lies beneath a folder sorts right after its path.
+    let there = |path: &str| {
+        let next = paths.range(path..).next();
+        next.is_some_and(|next| *next == path || (path.ends_with('/') && next.starts_with(path)))
     };
-    if declared.len() > 50 {
-        // Large declarations are exact paths for the most part: look them up.
-        let paths: std::collections::BTreeSet<&str> =
-            standing.iter().map(|r| r.path.as_str()).collect();
-        return declared
-            .iter()
-            .filter(|d| {
-                if d.path.ends_with('/') {
-                    there(d)
-                } else {
-                    !paths.contains(d.path.as_str())
-                }
-            })
-            .map(|d| d.path.clone())
-            .collect();
-    }
-    declared
-        .iter()
-        .filter(there)
-        .map(|d| d.path.clone())
-        .collect()
+    let paths = declared.iter().map(|d| d.path.as_str());
+    paths.filter(|p| !there(p)).map(str::to_owned).collect()
 }
 
 /// What in a set of uploads is not as declared (the declaration may have changed
@@ -128,6 +112,7 @@ pub fn breaches(declared: &[DeclaredFile], standing: &[Receipt]) -> Vec<String> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::examples::receipt;
 
     fn file(path: &str) -> DeclaredFile {
         DeclaredFile {
@@ -178,5 +163,51 @@ mod tests {
             check(&declared, "t.csv", Some(3), Some(&"0".repeat(64))),
             Ok(())
         );
+    }
+
+    #[test]
+    fn a_declared_file_is_missing_until_it_is_there_and_a_folder_until_something_is_beneath() {
+        for (declared, there, absent) in [
+            (&["a.csv"][..], &[][..], &["a.csv"][..]),
+            (&["a.csv"], &["a.csv"], &[]),
+            (&["a.csv"], &["a.csv.gz"], &["a.csv"]),
+            (&["a.csv"], &["Z", "b.csv"], &["a.csv"]),
+            (&["a"], &["a/x"], &["a"]),
+            (&["a/"], &["a"], &["a/"]),
+            (&["a/"], &["a/b/c"], &[]),
+            (&["a/"], &["ab"], &["a/"]),
+            (&["b", "a/", "c"], &["c", "a/x"], &["b"]),
+            (&["b", "a/"], &[], &["b", "a/"]),
+            (&[], &["a"], &[]),
+        ] {
+            let declared: Vec<_> = declared.iter().copied().map(file).collect();
+            let standing: Vec<_> = there.iter().map(|p| receipt(p, Some("x"))).collect();
+            assert_eq!(
+                missing(&declared, &standing),
+                absent,
+                "{declared:?} {there:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_stands_and_is_not_as_declared_is_told_by_path_and_of_many_the_first_five() {
+        let mut declared = file("t.csv");
+        declared.size = Some(3);
+        let declared = [declared, file("t/")];
+        let told = |standing: &[Receipt]| breaches(&declared, standing);
+        assert!(told(&[receipt("t.csv", Some("a,b")), receipt("t/x", Some("x"))]).is_empty());
+        assert!(told(&[receipt("u.csv", None)]).is_empty(), "a tombstone");
+        assert_eq!(
+            told(&[receipt("t.csv", Some("a"))]),
+            ["t.csv: 1 bytes arrived, and 3 are declared"]
+        );
+        assert_eq!(told(&[receipt("t/con", Some("a"))]).len(), 1, "its name");
+        let twins = [receipt("t/A", Some("a")), receipt("t/a", Some("a"))];
+        assert_eq!(told(&twins).len(), 1, "two that meet");
+        let many: Vec<_> = (0..9)
+            .map(|n| receipt(&format!("{n}.csv"), Some("x")))
+            .collect();
+        assert_eq!(told(&many).len(), 5);
     }
 }

@@ -126,4 +126,25 @@ mod tests {
             assert_eq!(Sha256Hex::try_from(bad.to_owned()), Err(NotADigest));
         }
     }
+
+    #[test]
+    fn a_digest_is_the_same_as_text_as_bytes_and_in_short() {
+        let digest = Sha256Hex::of(b"");
+        let raw: [u8; 32] = digest.raw().try_into().unwrap();
+        assert_eq!(raw[..3], [0xe3, 0xb0, 0xc4]);
+        assert_eq!(Sha256Hex::from_raw(&raw), digest);
+        assert_eq!(digest.as_str().parse(), Ok(digest.clone()));
+        assert_eq!(digest.short(6), "e3b0c4");
+        assert_eq!(digest.short(65), digest.as_str());
+        assert_eq!(String::from(digest.clone()), digest.as_str());
+    }
+
+    #[test]
+    fn a_crc_is_8_digits_and_reads_back() {
+        let crc = Crc32(0xab_cdef);
+        assert_eq!(crc.to_string(), "00abcdef");
+        assert_eq!(String::from(crc), "00abcdef");
+        assert_eq!(Crc32::try_from("00abcdef".to_owned()), Ok(crc));
+        assert!(Crc32::try_from("none".to_owned()).is_err());
+    }
 }

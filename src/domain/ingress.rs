@@ -281,4 +281,80 @@ mod tests {
             prop_assert_eq!(at, size);
         }
     }
+
+    #[test]
+    fn parts_are_64_mib_at_least_and_5_gib_at_most_in_whole_mib() {
+        const MIB: u64 = 1_048_576;
+        assert_eq!((SMALLEST_PART, LARGEST_PART), (64 * MIB, 5120 * MIB));
+        for (total, part) in [
+            (0, 64),
+            (64_000 * MIB, 64),
+            (64_000 * MIB + 1, 65),
+            (100_000 * MIB, 100),
+            (100_000 * MIB + 1, 101),
+            (u64::MAX / 2, 5120),
+        ] {
+            assert_eq!(part_size(total), part * MIB, "{total}");
+        }
+    }
+
+    #[test]
+    fn a_declared_size_is_taken_and_none_is_nothing() {
+        assert_eq!(size(&file("a", 7, None)), 7);
+        assert_eq!(size(&file("a", -7, None)), 0);
+        let unsized_file: DeclaredFile =
+            serde_json::from_value(serde_json::json!({"path": "a"})).unwrap();
+        assert_eq!(size(&unsized_file), 0);
+    }
+
+    #[test]
+    fn files_are_signed_for_when_this_round_and_this_manifest_were_released_and_only_then() {
+        use crate::domain::examples;
+        use crate::domain::quorum::approve;
+
+        let frozen = examples::frozen(1);
+        let yes = [examples::review("bob", "Approve", &frozen)];
+        let decision = examples::decision("Approved", &frozen, &yes);
+        let fact = FilesFact::of(&approve(frozen.clone(), &decision).unwrap());
+        assert_eq!((fact.files(), fact.bytes()), (2, 3));
+        let released = Outcome {
+            files: Some(fact.clone()),
+            ..examples::outcome("Released", 1, &[])
+        };
+        let paths = |outcome: &Outcome, frozen| {
+            let files = ReleasedFiles::of(outcome, frozen)?;
+            Some(
+                files
+                    .iter()
+                    .map(|f| f.get().path.clone())
+                    .collect::<Vec<_>>(),
+            )
+        };
+        assert_eq!(
+            paths(&released, &frozen),
+            Some(vec!["a.csv".into(), "b.csv".into()])
+        );
+        for (why, outcome) in [
+            ("nothing crossed", examples::outcome("Released", 1, &[])),
+            (
+                "another round",
+                Outcome {
+                    round: 2,
+                    ..released.clone()
+                },
+            ),
+            (
+                "returned",
+                Outcome {
+                    kind: OutcomeKind::Returned,
+                    ..released.clone()
+                },
+            ),
+        ] {
+            assert_eq!(paths(&outcome, &frozen), None, "{why}");
+        }
+        let mut other = frozen.clone();
+        other.digest = Sha256Hex::of(b"another manifest");
+        assert_eq!(paths(&released, &other), None);
+    }
 }

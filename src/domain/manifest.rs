@@ -115,3 +115,21 @@ impl Manifest {
         self.files.iter().map(|f| f.size).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::examples;
+
+    #[test]
+    fn the_bytes_of_a_manifest_are_those_of_all_its_files() {
+        let files = [
+            examples::file("a", "abc"),
+            examples::file("b", &"x".repeat(40)),
+        ];
+        let mut manifest: Manifest = serde_json::from_value(examples::manifest(1, &files)).unwrap();
+        assert_eq!(manifest.total_bytes(), 43);
+        manifest.files.clear();
+        assert_eq!(manifest.total_bytes(), 0);
+    }
+}

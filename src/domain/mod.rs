@@ -11,6 +11,8 @@ pub mod commit;
 pub mod declared;
 pub mod digest;
 pub mod epoch;
+#[cfg(test)]
+mod examples;
 pub mod ingress;
 pub mod manifest;
 pub mod media_type;

@@ -316,3 +316,7 @@ pub fn open_round(phase: Option<Phase>, round: i64, submission: i64) -> Option<i
 #[cfg(test)]
 #[path = "phase_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "phase_tables.rs"]
+mod tables;

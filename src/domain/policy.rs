@@ -525,3 +525,7 @@ mod tests {
         assert!(found[0].starts_with("t.csv is a program (elf)") && found[1].starts_with("u.csv"));
     }
 }
+
+#[cfg(test)]
+#[path = "policy_tests.rs"]
+mod tables;

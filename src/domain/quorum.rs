@@ -583,4 +583,58 @@ mod tests {
             prop_assert_eq!(judge(&question, &shuffled), found);
         }
     }
+
+    #[test]
+    fn every_reason_is_its_own_word_and_says_what_to_do() {
+        let (d, quorum) = (Sha256Hex::of(b"manifest"), two());
+        let (question, review) = (question(&d, &quorum), review("bob", Approve, &d, 1));
+        for (why, hint) in [
+            (NotCounted::OtherDigest, "names this digest"),
+            (NotCounted::Submitter, "somebody else"),
+            (NotCounted::NotAmongReviewers, "ask one of those"),
+            (NotCounted::Superseded, "later review"),
+            (NotCounted::NotViewed, "3 of 3"),
+            (NotCounted::OutsideEpoch, "create it again"),
+            (NotCounted::NoReviewer, "create it again"),
+        ] {
+            assert_eq!(why.reason(), format!("{why:?}"));
+            let said = why.message(&question, &review);
+            assert!(said.contains(hint), "{said}");
+        }
+    }
+
+    #[test]
+    fn an_approval_is_derived_from_the_decision_on_this_manifest_and_its_reviews() {
+        use crate::domain::examples;
+        let frozen = examples::frozen(1);
+        let yes = |who| examples::review(who, "Approve", &frozen);
+        let decision = examples::decision("Approved", &frozen, &[yes("bob")]);
+        let of = |decision: &Decision| approve(frozen.clone(), decision).map(|a| a.get().clone());
+        assert_eq!(of(&decision), Ok(frozen.clone()));
+        let other = |change: fn(&mut Decision)| {
+            let mut other = decision.clone();
+            change(&mut other);
+            of(&other)
+        };
+        let digest = NotApproved::OtherManifest;
+        assert_eq!(other(|d| d.manifest_digest = None), Err(digest));
+        assert_eq!(other(|d| d.round = 2), Err(digest));
+        assert_eq!(
+            other(|d| d.manifest_digest = Some(Sha256Hex::of(b"other"))),
+            Err(digest)
+        );
+        let verdict = Err(NotApproved::OtherVerdict);
+        assert_eq!(other(|d| d.verdict = Verdict::Returned), verdict);
+        let none = Err(NotApproved::NoQuorum);
+        assert_eq!(other(|d| d.reviews.clear()), none);
+        assert_eq!(other(|d| d.quorum.required = 2), none);
+        assert_eq!(other(|d| d.reviews[0].reviewer = "alice".into()), none);
+        // The manifest has two files.
+        assert_eq!(other(|d| d.quorum.require_viewed = true), none);
+        let read = other(|d| {
+            d.quorum.require_viewed = true;
+            d.reviews[0].viewed = 2;
+        });
+        assert_eq!(read, Ok(frozen.clone()));
+    }
 }

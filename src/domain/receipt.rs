@@ -177,4 +177,14 @@ mod tests {
     fn versions_sort_as_numbers() {
         assert!(version(9) < version(10) && version(99) < version(100));
     }
+
+    #[test]
+    fn what_the_last_freeze_listed_gives_way_to_a_higher_version_only() {
+        let listed = receipt("a", 1, 1, Some("x"));
+        let same = receipt("A", 1, 2, Some("y"));
+        let higher = receipt("A", 2, 2, Some("z"));
+        let carried = std::slice::from_ref(&listed);
+        assert_eq!(keys(&standing(carried, &[same], 2)), ["a-1"]);
+        assert_eq!(keys(&standing(carried, &[higher], 2)), ["A-2"]);
+    }
 }

@@ -100,3 +100,7 @@ fn request_texts(before: &Frozen, is: &Manifest) -> Vec<&'static str> {
         .map(|row| row.0)
         .collect()
 }
+
+#[cfg(test)]
+#[path = "rounds_tests.rs"]
+mod tests;

@@ -301,4 +301,82 @@ mod tests {
         );
         assert_eq!(seen.shown("a", 1).len(), 1);
     }
+
+    #[test]
+    fn a_sighting_names_where_its_file_was() {
+        let frozen = crate::domain::examples::frozen(3);
+        let expected = Sighting {
+            namespace: "a".into(),
+            name: "r".into(),
+            uid: "u".into(),
+            round: 3,
+            path: "b.csv".into(),
+            sha256: Sha256Hex::of(b"yz"),
+        };
+        assert_eq!(Sighting::of(&frozen, &frozen.manifest.files[1]), expected);
+    }
+
+    #[test]
+    fn the_heavier_the_refusal_the_earlier_it_is_shown() {
+        use PriorDecision::*;
+        let order = [
+            Rejected, Revoked, Withdrawn, Returned, InReview, Approved, Released,
+        ];
+        let prior = |(n, decision): (usize, &PriorDecision)| Prior {
+            path: "a".into(),
+            same: Same::Content,
+            sighting: sighting("a", &n.to_string(), 1, "a", "x"),
+            decision: *decision,
+            by: Vec::new(),
+        };
+        let found = order.iter().rev().enumerate().map(prior).collect();
+        let seen = Seen::new(1, found, Timestamp::UNIX_EPOCH);
+        let shown: Vec<_> = seen.shown("a", 10).iter().map(|s| s.decision).collect();
+        assert_eq!(shown, order);
+    }
+
+    #[test]
+    fn what_became_of_a_round_is_told_with_who_said_so() {
+        use crate::domain::examples::{decision, frozen, outcome, review, sealed};
+        let of = frozen(1);
+        let reviews = ["Approve", "RequestChanges", "Reject"].map(|d| review(d, d, &of));
+        let plain = || sealed(1, &serde_json::json!("Complete"));
+        let decided = |verdict| Round {
+            decision: Some(decision(verdict, &of, &reviews)),
+            ..plain()
+        };
+        let ended = |kind| Round {
+            outcome: Some(outcome(kind, 1, &reviews)),
+            ..decided("Approved")
+        };
+        let mut recalled = decided("Returned");
+        let recall = serde_json::json!({"action": "a", "uid": "u", "actor": "dave", "round": 1,
+            "time": "1970-01-01T00:00:00Z"});
+        recalled.decision.as_mut().unwrap().recalled = serde_json::from_value(recall).unwrap();
+        for (round, decision, by) in [
+            (plain(), PriorDecision::InReview, &[][..]),
+            (decided("Approved"), PriorDecision::Approved, &["Approve"]),
+            (decided("Rejected"), PriorDecision::Rejected, &["Reject"]),
+            (
+                decided("Returned"),
+                PriorDecision::Returned,
+                &["RequestChanges"],
+            ),
+            (decided("Withdrawn"), PriorDecision::Withdrawn, &["alice"]),
+            (recalled, PriorDecision::Returned, &["dave"]),
+            (ended("Released"), PriorDecision::Released, &["Approve"]),
+            (ended("Rejected"), PriorDecision::Rejected, &["Reject"]),
+            (
+                ended("Returned"),
+                PriorDecision::Returned,
+                &["RequestChanges"],
+            ),
+            (ended("Withdrawn"), PriorDecision::Withdrawn, &["alice"]),
+        ] {
+            let by: Vec<String> = by.iter().map(|&who| who.into()).collect();
+            assert_eq!(became(&round, "alice", None), (decision, by), "{round:?}");
+            let revoked = (PriorDecision::Revoked, vec!["olga".to_owned()]);
+            assert_eq!(became(&round, "alice", Some("olga")), revoked);
+        }
+    }
 }

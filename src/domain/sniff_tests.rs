@@ -255,3 +255,163 @@ proptest! {
         let _ = (sniffed.disguised(&path), sniffed.contradicts(&path));
     }
 }
+
+/// A head for Windows with its second header at an offset, and nothing else.
+fn second_header(at: usize, length: usize, magic: &[u8]) -> Vec<u8> {
+    let mut head = vec![0; length];
+    head[..2].copy_from_slice(b"MZ");
+    head[0x3c..0x40].copy_from_slice(&u32::try_from(at).unwrap().to_le_bytes());
+    if let Some(there) = head.get_mut(at..at + magic.len()) {
+        there.copy_from_slice(magic);
+    }
+    head
+}
+
+#[test]
+fn a_second_header_is_looked_for_where_the_first_says() {
+    for (at, length, magic, word) in [
+        (0x80, 0x100, &b"PE\0\0"[..], "pe"),
+        (0x180, 0x200, b"NE", "pe"),
+        (0x80, 0x100, b"LE", "pe"),
+        (0x80, 0x100, b"LX", "pe"),
+        (0x80, 0x100, b"XX", BINARY),
+        // Beyond what is looked at, where there is more.
+        (HEAD, HEAD, b"", "pe"),
+        (HEAD - 1, HEAD, b"", BINARY),
+        (0x1_0040, HEAD, b"", "pe"),
+        ((16 << 20) - 1, HEAD, b"", "pe"),
+        (16 << 20, HEAD, b"", BINARY),
+        (HEAD, HEAD - 1, b"", BINARY),
+        (0x80, 0x3f, b"", BINARY),
+    ] {
+        let found = sniff(&second_header(at, length.max(0x40), magic));
+        assert_eq!(found.word(), word, "{at:#x} {length:#x}");
+    }
+    assert_eq!(sniff(b"MZ\0\0").word(), BINARY);
+}
+
+#[test]
+fn a_dos_program_is_one_whose_first_header_adds_up() {
+    let of = |last: u16, pages: u16, header: u16| {
+        let mut head = vec![0x90; 0x80];
+        head[..2].copy_from_slice(b"MZ");
+        for (at, word) in [(2, last), (4, pages), (8, header)] {
+            head[at..at + 2].copy_from_slice(&word.to_le_bytes());
+        }
+        sniff(&head).word().to_owned()
+    };
+    for (last, pages, header) in [(511, 1, 2), (0, 3, 0xfff), (0, 0x100, 2)] {
+        assert_eq!(of(last, pages, header), "pe", "{last} {pages} {header}");
+    }
+    for (last, pages, header) in [
+        (512, 1, 2),
+        (600, 1, 2),
+        (0, 0, 2),
+        (0, 1, 1),
+        (0, 1, 0x1000),
+    ] {
+        assert_eq!(of(last, pages, header), BINARY, "{last} {pages} {header}");
+    }
+}
+
+#[test]
+fn python_bytecode_has_a_version_and_flags() {
+    for (head, is) in [
+        (&b"\xa7\x0d\r\n\x03\0\0\0"[..], true),
+        (b"\xb8\x0b\r\n\0\0\0\0", true),
+        (b"\xa7\x0d\r\n\x04\0\0\0", false),
+        (b"\xb7\x0b\r\n\0\0\0\0", false),
+        (b"\xa0\x0f\r\n\0\0\0\0", false),
+    ] {
+        assert_eq!(is_python_bytecode(head), is, "{head:?}");
+    }
+}
+
+#[test]
+fn wide_text_is_text_in_every_width_and_order() {
+    let utf32 = |units: &[u32], big: bool| -> Vec<u8> {
+        let mark = std::iter::once(0xfeff);
+        let units = mark.chain(units.iter().copied());
+        units
+            .flat_map(|u| {
+                if big {
+                    u.to_be_bytes()
+                } else {
+                    u.to_le_bytes()
+                }
+            })
+            .collect()
+    };
+    let utf16 = |units: &[u16], big: bool| -> Vec<u8> {
+        let mark = std::iter::once(0xfeff);
+        let units = mark.chain(units.iter().copied());
+        units
+            .flat_map(|u| {
+                if big {
+                    u.to_be_bytes()
+                } else {
+                    u.to_le_bytes()
+                }
+            })
+            .collect()
+    };
+    for big in [false, true] {
+        for (units, is) in [
+            (&[0x61, 0x62, 0x1f600][..], true),
+            (&[0x61, 0x0], false),
+            (&[0x61, 0x1], false),
+            (&[0xd800], false),
+            (&[0x11_0000], false),
+            (&[0xfffe], false),
+            (&[0xffff], false),
+            (&[0x1_fffe], false),
+        ] {
+            assert_eq!(is_wide_text(&utf32(units, big)), is, "{units:x?} {big}");
+        }
+        for (units, is) in [
+            (&[0x61, 0x62, 0x1234][..], true),
+            (&[0xd83d, 0xde00], true),
+            (&[0xd83d], false),
+            (&[0xde00, 0x61], false),
+            (&[0x61, 0x0], false),
+            (&[0xffff], false),
+        ] {
+            assert_eq!(is_wide_text(&utf16(units, big)), is, "{units:x?} {big}");
+        }
+    }
+    // One byte too many.
+    for mut odd in [utf16(&[0x61], false), utf32(&[0x61], false)] {
+        odd.push(0x61);
+        assert!(!is_wide_text(&odd), "{odd:?}");
+    }
+}
+
+#[test]
+fn a_character_cut_off_at_the_end_of_the_head_says_nothing() {
+    let cut = |at: usize, length: usize| {
+        let mut head = b"a\0".repeat(length / 2);
+        head[..2].copy_from_slice(b"\xff\xfe");
+        head[at..at + 2].copy_from_slice(b"\x3d\xd8");
+        is_wide_text(&head)
+    };
+    assert!(cut(HEAD - 2, HEAD));
+    assert!(!cut(HEAD - 4, HEAD));
+    assert!(!cut(HEAD - 4, HEAD - 2));
+}
+
+#[test]
+fn eight_kilobytes_are_looked_at() {
+    assert_eq!(HEAD, 8192);
+}
+
+#[test]
+fn whoever_sends_text_in_an_unknown_code_is_told_which_codes_are_known() {
+    let told = |head: &[u8], path| sniff(head).contradicts(path).unwrap();
+    assert!(told(&[0; 300], "a.csv").contains("UTF-16"));
+    assert!(!told(&[0; 300], "a.png").contains("UTF-16"));
+    assert!(!told(b"PK\x03\x04", "a.csv").contains("UTF-16"));
+    assert_eq!(
+        told(b"a,b", "a.PNG"),
+        "a.PNG looks like text, and a file named .png is png"
+    );
+}
