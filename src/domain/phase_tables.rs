@@ -340,3 +340,10 @@ fn a_package_is_told_with_its_terms_and_the_time_of_a_release_only() {
         assert_eq!(other.released_time(), None);
     }
 }
+
+#[test]
+fn a_round_has_a_manifest_once_it_is_frozen_and_none_when_refused() {
+    assert_eq!(in_review().frozen(), Some(frozen(1)));
+    assert_eq!(sealed().frozen(), None);
+    assert_eq!(refused(reason::SUBMISSION_REFUSED).frozen(), None);
+}

@@ -147,20 +147,15 @@ fn every_text_that_the_policy_asks_for_must_be_said_and_blanks_say_nothing() {
         ("outputType", "Table"),
         ("statbarn", "frequencies"),
     ] {
-        let expected = format!(
+        let expected = [format!(
             "a.csv has no {field}, which the policy asks for; declare the file in spec.files with it"
-        );
-        assert_eq!(missing(field, json!([])), [expected.clone()]);
-        assert_eq!(
-            missing(field, json!([{"path": "a.csv"}])),
-            [expected.clone()]
-        );
+        )];
+        assert_eq!(missing(field, json!([])), expected);
+        assert_eq!(missing(field, json!([{"path": "a.csv"}])), expected);
         assert!(missing(field, json!([{"path": "a.csv", field: said}])).is_empty());
         if field != "outputType" {
-            assert_eq!(
-                missing(field, json!([{"path": "a.csv", field: " "}])),
-                [expected]
-            );
+            let blank = json!([{"path": "a.csv", field: " "}]);
+            assert_eq!(missing(field, blank), expected);
         }
     }
     let many: Vec<_> = (0..9).map(|n| receipt(&n.to_string(), Some("x"))).collect();
