@@ -283,8 +283,8 @@ async fn a_signed_put_takes_exactly_what_was_declared_and_no_other_header() {
     // What is not declared has no URL, and no other way in.
     let other_way = alice.puts(&request, "a.txt", bytes).await.expect(409);
     assert_eq!(other_way.reason(), "IngressUsesPlan");
-    let undeclared = alice.puts(&request, "b.txt", "x").await.expect(422);
-    assert_eq!(undeclared.reason(), "Undeclared");
+    let undeclared = alice.puts(&request, "b.txt", "x").await.expect(409);
+    assert_eq!(undeclared.reason(), "IngressUsesPlan");
 }
 
 #[tokio::test]
