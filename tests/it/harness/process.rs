@@ -91,10 +91,18 @@ impl<'a> Controller<'a> {
         }
     }
 
-    /// Starts it and waits until it is ready.
+    /// Starts it and waits until it is ready, and leads: a leader that was killed
+    /// before holds the Lease for a while.
     pub async fn start(&self) -> Spawned {
         let mut spawned = self.launch();
         spawned.is_ready(self.env, self.name).await;
+        let (http, url) = (Http::default(), format!("{}/metrics", spawned.url));
+        ready(format!("{} leads", self.name), PATIENCE, || async {
+            let metrics = http.get(&url).await;
+            let text = String::from_utf8_lossy(&metrics.body).into_owned();
+            text.contains("\ntrevor_leader 1\n").then_some(())
+        })
+        .await;
         spawned
     }
 }
