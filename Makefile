@@ -54,7 +54,7 @@ forge-oldest: ## those on the policies, on the oldest Kubernetes (builds it: 7 m
 demo: ## one request from upload to release, as its people would do it
 	@tests/run.sh demo
 
-mutants: ## mutation testing of the pure core (an hour; not in CI)
+mutants: ## mutation testing of the pure core (long; not in CI)
 	@python3 tests/mutants.py
 
 bench: ## the benchmarks

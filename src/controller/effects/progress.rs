@@ -1,5 +1,6 @@
 //! How far a package under way is, so that one that hangs can say on whom it waits.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 pub struct Progress {
     doing: &'static str,
     waits: Mutex<(Server, Instant)>,
+    over: AtomicBool,
 }
 
 /// A server that a task waits for.
@@ -28,7 +30,18 @@ impl Progress {
         Self {
             doing,
             waits: Mutex::new((Server::Release, Instant::now())),
+            over: AtomicBool::new(false),
         }
+    }
+
+    /// The task has its result; said before its end wakes anybody.
+    pub fn ends(&self) {
+        self.over.store(true, Ordering::Release);
+    }
+
+    /// Whether it has.
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
     }
 
     /// Something moved; from here on it waits for a server.

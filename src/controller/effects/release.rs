@@ -107,7 +107,7 @@ fn outcome(
 async fn take_finished(ctx: &Context, uid: &str, round: i64) -> Option<Finished> {
     let mut tasks = ctx.releases.lock().await;
     let task = tasks.get(uid)?;
-    if task.round != round || task.handle.is_finished() {
+    if task.round != round || task.progress.is_over() || task.handle.is_finished() {
         let task = tasks.remove(uid)?;
         if task.round != round {
             task.handle.abort();
@@ -279,8 +279,11 @@ async fn start(
     };
     let wake = ctx.wake.clone();
     let target = ObjectRef::<AirlockRequest>::new(&subject.name).within(&subject.key.namespace);
+    let ended = Arc::clone(&progress);
     let handle = tokio::spawn(async move {
         let result = work.await;
+        // A look that comes at once must not take the task for one that runs.
+        ended.ends();
         // The receiver is gone when the process stops: the next one starts anew.
         drop(wake.send(target));
         result
