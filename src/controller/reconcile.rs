@@ -171,7 +171,17 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
         Err(error) => return report(ctx, &subject, None, Err(error), None).await,
     };
     let mut advanced = Box::pin(advance(ctx, &mut subject, &mut facts, &mut events)).await;
-    if advanced.is_ok()
+    events.extend(ledger::of_actions(&subject.key, &taken));
+    if advanced.as_ref().is_ok_and(|rest| rest.judgement.is_none())
+        && let Err(error) = reviews::answer(ctx, &subject, &facts).await
+    {
+        advanced = Err(error);
+    }
+    events.extend(ledger::events(&subject.key, &facts));
+    let head = ledger::append(ctx, &subject.key, &facts, events).await;
+    // An action that has its word is not looked at again: the ledger has it before.
+    if head.is_ok()
+        && advanced.is_ok()
         && let Err(error) = actions::tell(
             ctx,
             &subject.key.namespace,
@@ -183,14 +193,6 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
     {
         advanced = Err(error);
     }
-    events.extend(ledger::of_actions(&subject.key, &taken));
-    if advanced.as_ref().is_ok_and(|rest| rest.judgement.is_none())
-        && let Err(error) = reviews::answer(ctx, &subject, &facts).await
-    {
-        advanced = Err(error);
-    }
-    events.extend(ledger::events(&subject.key, &facts));
-    let head = ledger::append(ctx, &subject.key, &facts, events).await;
     match head {
         // Revoked is shown when it is done, not while URLs may still work.
         Ok(_) if facts.revoked.is_some() && advanced.is_err() => {
