@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use trevor::api::{AirlockPolicy, Phase, ReviewState};
 
 use crate::faults::desk;
-use crate::harness::{Controller, Env, PATIENCE, PROJECT, Private, private, ready, unique};
+use crate::harness::{
+    Controller, Env, PATIENCE, PROJECT, Private, Project, private, ready, unique,
+};
 
 struct Policy {
     api: Api<AirlockPolicy>,
@@ -96,18 +98,20 @@ async fn an_impossible_or_conflicting_policy_makes_reviews_wait_and_says_so() {
 async fn required_words_recipients_and_the_number_of_open_requests_are_kept() {
     let env = private().await;
     let (_controller, desk) = started(&env, "words").await;
-    let policy = Policy::of_the_project(
-        &env,
-        json!({"requiredContext": ["justification", "statbarn"], "recipientDomains": ["uni.example"]}),
-    )
-    .await;
+    // Nobody else opens or closes requests here while they are counted.
+    let project = Project::new(&env, "words").await;
+    let alice = desk.alice.moves_to(&project.name).await;
+    let egress = json!({
+        "requiredContext": ["justification", "statbarn"], "recipientDomains": ["uni.example"],
+    });
+    project.policy(egress).await;
     let spec = json!({
         "direction": "Egress", "title": "Words", "recipients": ["a@elsewhere.example"],
         "files": [{"path": "a.csv", "justification": "for the paper"}],
     });
-    let request = desk.alice.creates("words", spec).await;
-    desk.alice.uploads(&request, "a.csv", "1").await;
-    desk.alice.submits(&request, 1).await;
+    let request = alice.creates("words", spec).await;
+    alice.uploads(&request, "a.csv", "1").await;
+    alice.submits(&request, 1).await;
     let refused = request.says("Stalled", "SubmissionRefused").await;
     let stalled = refused
         .conditions
@@ -126,34 +130,21 @@ async fn required_words_recipients_and_the_number_of_open_requests_are_kept() {
         "recipients": ["a@uni.example"], "submission": 2,
         "files": [{"path": "a.csv", "justification": "for the paper", "statbarn": "frequencies"}],
     });
-    desk.alice.edits(&request, mended).await.unwrap();
+    alice.edits(&request, mended).await.unwrap();
     request.round_reaches(2, Phase::InReview).await;
-    policy.goes().await;
+    project.policy_goes().await;
 
-    // As many as are open now, this one among them.
-    let all = desk
-        .alice
-        .requests()
-        .list(&kube::api::ListParams::default())
-        .await
-        .unwrap();
-    let closed = |r: &trevor::api::AirlockRequest| {
-        r.status.as_ref().is_some_and(|s| s.closed_time.is_some())
-    };
-    let egress =
-        |r: &trevor::api::AirlockRequest| r.spec.direction == trevor::api::Direction::Egress;
-    let open = all.items.iter().filter(|r| egress(r) && !closed(r)).count();
-    let policy = Policy::of_the_project(&env, json!({"maxOpenRequests": open})).await;
+    project.policy(json!({"maxOpenRequests": 1})).await;
     let spec = json!({"direction": "Egress", "title": "One too many"});
-    let second = desk.alice.creates("second", spec).await;
+    let second = alice.creates("second", spec).await;
     second.says("Stalled", "TooManyOpenRequests").await;
-    desk.alice.withdraws(&request).await;
+    alice.withdraws(&request).await;
     request.reaches(Phase::Withdrawn).await;
     second.reaches(Phase::Draft).await;
     second.says("Ready", "Draft").await;
-    policy.goes().await;
-    desk.alice.withdraws(&second).await;
+    alice.withdraws(&second).await;
     second.reaches(Phase::Withdrawn).await;
+    project.policy_goes().await;
 }
 
 #[tokio::test]

@@ -4,8 +4,12 @@
 use std::ops::Deref;
 use std::path::PathBuf;
 
+use kube::api::{DeleteParams, ListParams};
+use kube::{Api, ResourceExt as _};
 use tokio::process::Command;
 use tokio::sync::{Mutex, MutexGuard};
+
+use trevor::api::AirlockPolicy;
 
 use super::Env;
 
@@ -42,8 +46,19 @@ pub async fn private() -> Private {
         "{}",
         String::from_utf8_lossy(&up.stderr)
     );
-    Private {
-        env: Env::of(&folder),
-        _turn: turn,
+    let env = Env::of(&folder);
+    no_policy_is_left(&env).await;
+    Private { env, _turn: turn }
+}
+
+/// A test that failed leaves its policies behind, and they would fail the next one.
+async fn no_policy_is_left(env: &Env) {
+    let policies: Api<AirlockPolicy> = Api::all(env.kube("admin").await);
+    for policy in policies.list(&ListParams::default()).await.unwrap() {
+        if policy.spec.namespaces.is_some() {
+            let name = policy.name_any();
+            let gone = policies.delete(&name, &DeleteParams::default()).await;
+            gone.unwrap();
+        }
     }
 }
