@@ -25,3 +25,4 @@ pub mod rounds;
 pub mod seen;
 pub mod sniff;
 pub mod texts;
+pub mod volume;

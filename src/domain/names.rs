@@ -10,7 +10,20 @@ use std::collections::HashMap;
 
 use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 
+use super::digest::Sha256Hex;
 use super::texts;
+
+/// Name of what belongs to a request: its own, cut to 40, and 8 digits of a hash of
+/// its uid (CONTRACT "Derived names").
+#[must_use]
+pub fn derived(name: &str, uid: &str) -> String {
+    let cut: String = name.chars().take(40).collect();
+    format!(
+        "{}-{}",
+        cut.trim_end_matches(['-', '.']),
+        Sha256Hex::of(uid.as_bytes()).short(8)
+    )
+}
 
 /// Bytes that a path may have.
 pub const MAX_BYTES: usize = 512;

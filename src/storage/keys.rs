@@ -3,6 +3,7 @@
 
 use crate::domain::digest::Sha256Hex;
 use crate::domain::names;
+use crate::domain::volume::Errand;
 
 /// A request, as the buckets know it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -210,6 +211,35 @@ impl RequestKey {
     #[must_use]
     pub fn plan(&self, round: i64, name: &Sha256Hex) -> String {
         format!("{}{round}/{name}.json", self.plans())
+    }
+    /// Prefix of what is stored of the request's Jobs.
+    #[must_use]
+    pub fn jobs(&self) -> String {
+        format!("work/jobs/{}/", self.uid)
+    }
+    /// A Job that is about to be made.
+    #[must_use]
+    pub fn job(&self, errand: Errand) -> String {
+        format!("{}{}.json", self.jobs(), errand.slug())
+    }
+    /// The Job that was made.
+    #[must_use]
+    pub fn job_made(&self, errand: Errand) -> String {
+        format!("{}{}.uid.json", self.jobs(), errand.slug())
+    }
+    /// What a round's sources hold.
+    #[must_use]
+    pub fn collection(&self, round: i64) -> String {
+        format!(
+            "{}{}.list.json",
+            self.jobs(),
+            Errand::Collect { round }.slug()
+        )
+    }
+    /// What was written into the volume.
+    #[must_use]
+    pub fn delivered(&self) -> String {
+        format!("{}{}.receipt.json", self.jobs(), Errand::Deliver.slug())
     }
     /// Prefix of what outsiders write, in staging.
     #[must_use]

@@ -18,7 +18,7 @@ use crate::api::{
     ReleaseRecordStatus, ReleaseType, RequestRef, ReviewDecision, UrlSummary,
 };
 use crate::domain::commit::{Decision, Outcome, OutcomeKind, Revoked};
-use crate::domain::digest::Sha256Hex;
+use crate::domain::names;
 use crate::domain::phase::Facts;
 use crate::storage::UrlIssue;
 use crate::storage::commit::commit;
@@ -68,15 +68,10 @@ impl Crossed {
     }
 }
 
-/// Name of the ReleaseRecord of a request (CONTRACT "Derived names").
+/// Name of the ReleaseRecord of a request.
 #[must_use]
 pub fn record_name(name: &str, uid: &str) -> String {
-    let cut: String = name.chars().take(40).collect();
-    format!(
-        "{}-{}",
-        cut.trim_end_matches(['-', '.']),
-        Sha256Hex::of(uid.as_bytes()).short(8)
-    )
+    names::derived(name, uid)
 }
 
 /// Keeps the record of the outcome; none where nothing was released.
