@@ -1,17 +1,18 @@
-//! `trevor check`: whether what trevor relies on is there, as a table or as JSON.
+//! `trevor check`: the preflight, as a table or as JSON. It ends with 1 when something
+//! must be mended first; what somebody should know is a warning.
 
 use std::collections::BTreeSet;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
-use serde::Serialize;
 
 use crate::api::AirlockPolicy;
 use crate::config::Config;
 use crate::rules::shipped::{Id, Rules};
 use crate::rules::{live, probe};
-use crate::storage::{Release, Zones, proof};
+use crate::storage::preflight::{self, Row, State};
+use crate::storage::{self, Release, Zones};
 
 /// Looks at storage, admission rules and policies.
 #[derive(Args)]
@@ -22,74 +23,74 @@ pub struct CheckArgs {
     /// Prints JSON.
     #[arg(long)]
     json: bool,
+    /// Whose credentials the environment has. Of the gateway only the permissions in
+    /// storage are looked at.
+    #[arg(long = "as", value_enum, default_value_t = Process::Controller)]
+    process: Process,
     /// Namespace in which a request and a review in another's name are tried, as dry runs.
     #[arg(long, env = "POD_NAMESPACE", default_value = "trevor-system")]
     namespace: String,
 }
 
-/// How a check ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-enum State {
-    Ok,
-    Failed,
-}
-
-#[derive(Debug, Serialize)]
-struct Row {
-    check: &'static str,
-    state: State,
-    detail: String,
-}
-
-fn row(check: &'static str, result: Result<String, String>) -> Row {
-    match result {
-        Ok(detail) => Row {
-            check,
-            state: State::Ok,
-            detail,
-        },
-        Err(detail) => Row {
-            check,
-            state: State::Failed,
-            detail,
-        },
-    }
+/// A process of trevor.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Process {
+    Controller,
+    Gateway,
 }
 
 /// Checks, prints, and says whether all is well.
 pub async fn check(args: &CheckArgs) -> Result<bool, Box<dyn std::error::Error>> {
     let config = Config::load(&args.config)?;
-    let client = Client::try_default().await?;
-    let rows = [
-        row("storage", storage(&config).await),
-        row(
-            "admission rules",
-            rules(&config, &client, &args.namespace).await,
-        ),
-        row("policies", policies(&client).await),
-    ];
+    let rows = match args.process {
+        Process::Controller => controller(&config, &args.namespace).await?,
+        Process::Gateway => {
+            preflight::look_as_gateway(&Zones::connect(&config.storage).await).await
+        }
+    };
     if args.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
     } else {
-        for row in &rows {
-            println!(
-                "{:<16} {:<7} {}",
-                row.check,
-                format!("{:?}", row.state),
-                row.detail
-            );
-        }
+        print(&rows);
     }
-    Ok(rows.iter().all(|row| row.state == State::Ok))
+    Ok(rows.iter().all(|row| row.state != State::Failed))
 }
 
-async fn storage(config: &Config) -> Result<String, String> {
+async fn controller(
+    config: &Config,
+    namespace: &str,
+) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
     let zones = Zones::connect(&config.storage).await;
     let release = Release::connect(&config.storage).await;
-    proof::prove(&zones, &release)
-        .await
-        .map_err(|e| e.to_string())?;
-    Ok("both zones are reached, keep what is written once, and encrypt".to_owned())
+    let signer = storage::signer(&config.storage.release).await;
+    let mut rows = preflight::look(&config.storage, &zones, &release, signer.as_ref()).await;
+    let client = Client::try_default().await?;
+    rows.push(Row::of(
+        "admission rules",
+        "",
+        rules(config, &client, namespace).await,
+    ));
+    rows.push(Row::of("policies", "", policies(&client).await));
+    Ok(rows)
+}
+
+fn print(rows: &[Row]) {
+    for row in rows {
+        println!(
+            "{:<8} {:<10} {:<16} {}",
+            format!("{:?}", row.state),
+            row.at,
+            row.check,
+            row.detail
+        );
+    }
+    let of = |state| rows.iter().filter(|row| row.state == state).count();
+    println!(
+        "{} ok, {} warnings, {} failed",
+        of(State::Ok),
+        of(State::Warning),
+        of(State::Failed)
+    );
 }
 
 async fn rules(config: &Config, client: &Client, namespace: &str) -> Result<String, String> {

@@ -13,6 +13,8 @@ mod download;
 mod error;
 mod hashed;
 pub mod keys;
+mod plain;
+pub mod preflight;
 mod presign;
 pub mod proof;
 mod read_back;

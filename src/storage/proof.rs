@@ -138,7 +138,11 @@ async fn prove_bucket(zone: &'static str, bucket: &Bucket) -> Result<(), ProofEr
     }
 }
 
-async fn race(zone: &'static str, bucket: &Bucket) -> Result<(), ProofError> {
+/// Races writers for keys, however often that was proved before.
+///
+/// # Errors
+/// With the key of the configuration and what to do.
+pub(super) async fn race(zone: &'static str, bucket: &Bucket) -> Result<(), ProofError> {
     let storage = |source| ProofError::Storage { zone, source };
     let prefix = format!("work/probe/{}/", Uuid::new_v4());
     let races = (0..RACES).map(|race| one_race(zone, bucket, format!("{prefix}{race}")));

@@ -7,16 +7,13 @@
 //! refused; the same PUT without the header must work, or the refusals would show
 //! nothing.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
-use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::primitives::ByteStream;
 use uuid::Uuid;
 
 use super::error::{StorageError, translate};
+use super::plain::Plain;
 use super::proof::ProofError;
 use super::staging::{SignedPut, Staging};
 
@@ -114,7 +111,7 @@ async fn sent(
     let mut headers = signed.headers.clone();
     headers.extend(unsigned.map(|(name, value)| (name.to_owned(), value.to_owned())));
     let plain = Plain {
-        url: signed.url.expose().to_owned(),
+        url: Some(signed.url.expose().to_owned()),
         headers,
     };
     let answer = bucket
@@ -143,47 +140,5 @@ async fn sent(
             }),
             _ => Ok(false),
         },
-    }
-}
-
-/// Makes the SDK's connection send a signed URL as it is, without the SDK's own
-/// signature and headers.
-struct Plain {
-    url: String,
-    headers: BTreeMap<String, String>,
-}
-
-impl std::fmt::Debug for Plain {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Plain(…)")
-    }
-}
-
-impl Intercept for Plain {
-    fn name(&self) -> &'static str {
-        "Plain"
-    }
-
-    fn modify_before_transmit(
-        &self,
-        context: &mut BeforeTransmitInterceptorContextMut<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let request = context.request_mut();
-        let own: Vec<String> = request
-            .headers()
-            .iter()
-            .map(|(name, _)| name.to_owned())
-            .filter(|name| name != "content-length" && name != "content-type")
-            .collect();
-        for name in own {
-            request.headers_mut().remove(name);
-        }
-        for (name, value) in &self.headers {
-            request.headers_mut().insert(name.clone(), value.clone());
-        }
-        request.set_uri(self.url.clone())?;
-        Ok(())
     }
 }

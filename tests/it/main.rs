@@ -13,6 +13,7 @@ mod harness;
 
 mod access;
 mod actions;
+mod check;
 mod confirmation;
 mod examples;
 mod faults;

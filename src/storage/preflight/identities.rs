@@ -1,0 +1,253 @@
+//! What the identities of this process must not be able to do (CONTRACT "Storage
+//! identities"). Deletions are tried on keys that are never there: a server looks
+//! at the permission first.
+
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use uuid::Uuid;
+
+use super::super::bucket::Bucket;
+use super::super::error::translate;
+use super::super::zones::{Release, Zones};
+use super::{Row, State};
+
+pub(super) async fn look(zones: &Zones, release: &Release) -> Vec<Row> {
+    let absent = Uuid::new_v4();
+    let records = zones.records.bucket();
+    let mut rows = Vec::new();
+    for key in [
+        format!("records/check/{absent}.json"),
+        format!("audit/requests/check/{absent}/1.json"),
+        format!("index/sha256/{absent}"),
+        format!("requests/check/{absent}/owner.json"),
+    ] {
+        rows.push(may_not_delete(records, &key).await);
+    }
+    rows.push(may_not_configure("quarantine", zones.quarantine.bucket()).await);
+    rows.push(may_not_configure("release", release.probe_bucket()).await);
+    rows.push(zones_are_apart(zones.quarantine.bucket(), release.probe_bucket()).await);
+    rows
+}
+
+async fn may_not_delete(bucket: &Bucket, key: &str) -> Row {
+    let what = key.split('/').next().unwrap_or_default();
+    let tried = bucket
+        .client()
+        .delete_object()
+        .bucket(bucket.name())
+        .key(key)
+        .send()
+        .await;
+    let refused = tried
+        .as_ref()
+        .err()
+        .map(|error| error.code() == Some("AccessDenied"));
+    match refused {
+        Some(true) => Row::new(
+            "no deletion",
+            "records",
+            State::Ok,
+            format!("nothing under {what}/ that is kept for ever can be deleted"),
+        ),
+        Some(false) => Row::new(
+            "no deletion",
+            "records",
+            State::Warning,
+            format!("unknown: a deletion under {what}/ was not answered as refused"),
+        ),
+        None => Row::new(
+            "no deletion",
+            "records",
+            State::Warning,
+            format!(
+                "this identity could delete under {what}/, which is kept for ever; take the permission away (the chart's bucket policies show how)"
+            ),
+        ),
+    }
+}
+
+/// Who may read the policy of a bucket can often set it; that a set is refused cannot
+/// be tried without the risk of setting it.
+async fn may_not_configure(zone: &'static str, bucket: &Bucket) -> Row {
+    let tried = bucket
+        .client()
+        .get_bucket_policy()
+        .bucket(bucket.name())
+        .send()
+        .await;
+    match tried {
+        Err(error) if error.code() == Some("AccessDenied") => Row::new(
+            "no configuration",
+            zone,
+            State::Ok,
+            "the bucket's policy is none of this identity's business",
+        ),
+        _ => Row::new(
+            "no configuration",
+            zone,
+            State::Warning,
+            "this identity may read the bucket's policy; it needs no permission on a bucket's settings but to read versioning, lifecycle, lock and public access",
+        ),
+    }
+}
+
+/// What the gateway's identity must not be able to do: it deletes nothing, sees only
+/// what lies under `requests/`, and decides nothing.
+pub(super) async fn look_at_gateway(quarantine: &Bucket, staging: Option<&Bucket>) -> Vec<Row> {
+    let absent = Uuid::new_v4();
+    let base = format!("requests/check/{absent}");
+    let mut rows = vec![listing(quarantine, "requests/", true).await];
+    for prefix in ["work/", "audit/", "records/"] {
+        rows.push(listing(quarantine, prefix, false).await);
+    }
+    for key in [
+        format!("{base}/files/absent"),
+        format!("{base}/receipts/absent/1.json"),
+        format!("work/plans/{absent}.json"),
+    ] {
+        rows.push(gateway_row(
+            "no deletion",
+            is_refused(
+                &quarantine
+                    .client()
+                    .delete_object()
+                    .bucket(quarantine.name())
+                    .key(&key)
+                    .send()
+                    .await,
+            ),
+            &format!("delete {key}"),
+        ));
+    }
+    for name in ["decision.json", "owner.json", "closed.json"] {
+        let key = format!("{base}/{name}");
+        let put = quarantine
+            .client()
+            .put_object()
+            .bucket(quarantine.name())
+            .key(&key)
+            .if_none_match("*")
+            .send()
+            .await;
+        rows.push(gateway_row(
+            "no decision",
+            is_refused(&put),
+            &format!("write {key}"),
+        ));
+        let get = quarantine
+            .client()
+            .get_object()
+            .bucket(quarantine.name())
+            .key(&key)
+            .send()
+            .await;
+        rows.push(gateway_row(
+            "no decision",
+            is_refused(&get),
+            &format!("read {key}"),
+        ));
+    }
+    if let Some(staging) = staging {
+        let get = staging
+            .client()
+            .get_object()
+            .bucket(staging.name())
+            .key(format!("{absent}/1/absent"))
+            .send()
+            .await;
+        rows.push(gateway_row(
+            "staging",
+            is_refused(&get),
+            "read what outsiders sent",
+        ));
+        let gone = staging
+            .client()
+            .delete_object()
+            .bucket(staging.name())
+            .key(format!("{absent}/1/absent"))
+            .send()
+            .await;
+        rows.push(gateway_row(
+            "staging",
+            is_refused(&gone),
+            "delete what outsiders sent",
+        ));
+    }
+    rows
+}
+
+fn is_refused<T, E>(answer: &Result<T, SdkError<E>>) -> bool
+where
+    E: ProvideErrorMetadata,
+{
+    matches!(answer, Err(error) if error.code() == Some("AccessDenied"))
+}
+
+fn gateway_row(check: &'static str, refused: bool, what: &str) -> Row {
+    match refused {
+        true => Row::new(
+            check,
+            "gateway",
+            State::Ok,
+            format!("the gateway cannot {what}"),
+        ),
+        false => Row::new(
+            check,
+            "gateway",
+            State::Failed,
+            format!(
+                "the gateway was not refused to {what}; take the permission away (the chart's bucket policies show how)"
+            ),
+        ),
+    }
+}
+
+async fn listing(bucket: &Bucket, prefix: &str, allowed: bool) -> Row {
+    let listed = bucket
+        .client()
+        .list_objects_v2()
+        .bucket(bucket.name())
+        .prefix(prefix)
+        .max_keys(1)
+        .send()
+        .await;
+    match (allowed, listed) {
+        (false, listed) => gateway_row("listing", is_refused(&listed), &format!("list {prefix}")),
+        (true, Ok(_)) => Row::new(
+            "reached",
+            "gateway",
+            State::Ok,
+            format!("it lists {prefix}"),
+        ),
+        (true, Err(error)) => Row::new(
+            "reached",
+            "gateway",
+            State::Failed,
+            translate("ListObjectsV2", bucket.name(), prefix, &error).to_string(),
+        ),
+    }
+}
+
+/// The credentials of one zone are no good in the other.
+async fn zones_are_apart(quarantine: &Bucket, release: &Bucket) -> Row {
+    let tried = quarantine
+        .client()
+        .list_objects_v2()
+        .bucket(release.name())
+        .max_keys(1)
+        .send()
+        .await;
+    match tried {
+        Err(_) => Row::new(
+            "zones apart",
+            "quarantine",
+            State::Ok,
+            "the quarantine identity reaches nothing of the release bucket",
+        ),
+        Ok(_) => Row::new(
+            "zones apart",
+            "quarantine",
+            State::Warning,
+            "the quarantine identity can list the release bucket; give each zone credentials of its own",
+        ),
+    }
+}

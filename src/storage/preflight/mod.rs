@@ -1,0 +1,96 @@
+//! The preflight of storage: whether what trevor relies on holds, tried with the
+//! identities of this process (`trevor check`).
+//!
+//! What is tried writes only under `work/probe/`, and takes it away again.
+//! Permissions that must be absent are tried on keys that are never there.
+
+mod identities;
+mod lifecycle;
+mod servers;
+mod urls;
+
+use serde::Serialize;
+
+use super::presign::Signer;
+use super::staging::Staging;
+use super::zones::{Release, Zones};
+use crate::config::Storage;
+
+/// How one look ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum State {
+    /// As it should be.
+    Ok,
+    /// Works, and somebody should know.
+    Warning,
+    /// Must be mended first.
+    Failed,
+}
+
+/// What was looked at, and what was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// What.
+    pub check: &'static str,
+    /// Where: a zone, or nothing.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub at: &'static str,
+    /// How it ended.
+    pub state: State,
+    /// For people: what was found, and what to do.
+    pub detail: String,
+}
+
+impl Row {
+    /// A row.
+    #[must_use]
+    pub fn new(
+        check: &'static str,
+        at: &'static str,
+        state: State,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            check,
+            at,
+            state,
+            detail: detail.into(),
+        }
+    }
+
+    /// From a look that finds or fails.
+    #[must_use]
+    pub fn of<E: std::fmt::Display>(
+        check: &'static str,
+        at: &'static str,
+        found: Result<String, E>,
+    ) -> Self {
+        match found {
+            Ok(detail) => Self::new(check, at, State::Ok, detail),
+            Err(error) => Self::new(check, at, State::Failed, error.to_string()),
+        }
+    }
+}
+
+/// Looks at what the gateway's identities can do, and must not.
+pub async fn look_as_gateway(zones: &Zones) -> Vec<Row> {
+    let staging = zones.staging.as_ref().map(Staging::probe_bucket);
+    identities::look_at_gateway(zones.quarantine.bucket(), staging).await
+}
+
+/// Looks at everything in storage, with the controller's identities.
+pub async fn look(
+    config: &Storage,
+    zones: &Zones,
+    release: &Release,
+    signer: Option<&Signer>,
+) -> Vec<Row> {
+    let (mut rows, urls, identities) = tokio::join!(
+        servers::look(config, zones, release),
+        urls::look(config, zones, release, signer),
+        identities::look(zones, release),
+    );
+    rows.extend(urls);
+    rows.extend(identities);
+    rows
+}

@@ -1,0 +1,156 @@
+//! `trevor check` says what it finds, and ends with 1 when something must be mended.
+
+use aws_sdk_s3::types::{
+    BucketLifecycleConfiguration, ExpirationStatus, LifecycleExpiration, LifecycleRule,
+    LifecycleRuleFilter,
+};
+use serde_json::{Value, json};
+
+use crate::harness::{Env, Store, command, private, read_config};
+
+/// Runs it with the credentials of a process and its configuration as changed; gives
+/// whether it is content, and its rows.
+async fn check(
+    env: &Env,
+    process: &str,
+    variables: &[(&str, String)],
+    change: impl FnOnce(&mut Value),
+) -> (bool, Vec<Value>) {
+    let mut config = read_config(env, process);
+    change(&mut config);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.yaml");
+    std::fs::write(&file, config.to_string()).unwrap();
+    let ended = command(env, process)
+        .args(["check", "--json", "--as", process, "--config"])
+        .arg(&file)
+        .envs(variables.iter().map(|(name, value)| (*name, value)))
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    let rows = serde_json::from_slice(&ended.stdout).unwrap_or_else(|e| panic!("{e}: {said}"));
+    (ended.status.success(), rows)
+}
+
+fn states<'a>(rows: &'a [Value], check: &str, at: &str) -> Vec<&'a str> {
+    let wanted = |row: &&Value| row["check"] == check && row["at"].as_str().unwrap_or("") == at;
+    let found = rows.iter().filter(wanted);
+    found.map(|row| row["state"].as_str().unwrap()).collect()
+}
+
+fn bad(rows: &[Value]) -> Vec<&Value> {
+    rows.iter().filter(|row| row["state"] == "Failed").collect()
+}
+
+#[tokio::test]
+async fn a_whole_environment_passes_with_either_identity() {
+    let env = Env::shared();
+    let (passes, rows) = check(&env, "controller", &[], |_| {}).await;
+    assert!(passes, "{:#?}", bad(&rows));
+    for (name, at) in [
+        ("create-only", "quarantine"),
+        ("create-only", "release"),
+        ("encryption", "quarantine"),
+        ("encryption", "release"),
+        ("encryption", "staging"),
+        ("strangers", "quarantine"),
+        ("strangers", "release"),
+        ("signed URLs", "release"),
+        ("unsigned headers", "staging"),
+        ("lifecycle", "quarantine"),
+        ("credentials", "release"),
+        ("zones apart", "quarantine"),
+        ("admission rules", ""),
+        ("policies", ""),
+    ] {
+        assert_eq!(states(&rows, name, at), ["Ok"], "{name} {at}");
+    }
+    // SeaweedFS does not say whether public access is blocked.
+    assert_eq!(states(&rows, "public access", "quarantine"), ["Warning"]);
+    assert_eq!(states(&rows, "records bucket", "quarantine"), ["Warning"]);
+
+    let (passes, rows) = check(&env, "gateway", &[], |_| {}).await;
+    assert!(passes, "{:#?}", bad(&rows));
+    assert_eq!(states(&rows, "reached", "gateway"), ["Ok"]);
+    assert!(states(&rows, "no deletion", "gateway").len() >= 3);
+}
+
+#[tokio::test]
+async fn identities_that_can_do_too_much_are_named() {
+    let env = Env::shared();
+    let root = |name: &str, part: &str| env.variable(&format!("TREVOR_{name}_{part}"));
+    let mut variables = Vec::new();
+    for part in ["ACCESS_KEY_ID", "SECRET_ACCESS_KEY"] {
+        let name: &'static str = match part {
+            "ACCESS_KEY_ID" => "TREVOR_S3_QUARANTINE_ACCESS_KEY_ID",
+            _ => "TREVOR_S3_QUARANTINE_SECRET_ACCESS_KEY",
+        };
+        variables.push((name, root("QUARANTINE", part)));
+    }
+    let (_, rows) = check(&env, "controller", &variables, |_| {}).await;
+    assert_eq!(states(&rows, "no deletion", "records"), ["Warning"; 4]);
+    let (passes, rows) = check(&env, "gateway", &variables, |_| {}).await;
+    assert!(!passes);
+    assert!(states(&rows, "no deletion", "gateway").contains(&"Failed"));
+    assert!(states(&rows, "no decision", "gateway").contains(&"Failed"));
+    // What the mistake let it write is ours to take away.
+    let quarantine = env.quarantine();
+    for key in quarantine.keys("requests/check/").await {
+        quarantine.delete(&key).await;
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_work_or_deletes_by_itself_is_named() {
+    let env = private().await;
+    let (passes, rows) = check(&env, "controller", &[], |config| {
+        config["storage"]["release"]["bucket"] = json!("not-there-at-all");
+    })
+    .await;
+    assert!(!passes);
+    assert_eq!(states(&rows, "reached", "release"), ["Failed"]);
+
+    let quarantine = env.quarantine();
+    expire(&quarantine, Some("requests/")).await;
+    let (passes, rows) = check(&env, "controller", &[], |_| {}).await;
+    expire(&quarantine, None).await;
+    assert!(!passes);
+    assert_eq!(states(&rows, "lifecycle", "quarantine"), ["Failed"]);
+    assert_eq!(states(&rows, "lifecycle", "release"), ["Ok"]);
+
+    // Nothing of it stays behind (here nobody else looks at the same time).
+    for store in [env.quarantine(), env.release(), env.staging()] {
+        let left = store.keys("work/probe/").await;
+        let left: Vec<_> = left.iter().filter(|k| !k.contains("/proved/")).collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+/// A rule that deletes what lies under a prefix, after ten years; or none.
+async fn expire(store: &Store, prefix: Option<&str>) {
+    let (client, bucket) = (&store.client, &store.bucket);
+    let Some(prefix) = prefix else {
+        let gone = client.delete_bucket_lifecycle().bucket(bucket).send().await;
+        gone.unwrap();
+        return;
+    };
+    let rule = LifecycleRule::builder()
+        .id("tidy")
+        .status(ExpirationStatus::Enabled)
+        .filter(LifecycleRuleFilter::builder().prefix(prefix).build())
+        .expiration(LifecycleExpiration::builder().days(3650).build())
+        .build()
+        .unwrap();
+    let rules = BucketLifecycleConfiguration::builder()
+        .rules(rule)
+        .build()
+        .unwrap();
+    client
+        .put_bucket_lifecycle_configuration()
+        .bucket(bucket)
+        .lifecycle_configuration(rules)
+        .send()
+        .await
+        .unwrap();
+}
