@@ -16,7 +16,7 @@ use super::effects::{close, confirm, deliver, establish, freeze, gather, release
 use super::error::EffectError;
 use super::{actions, ledger, observe, reviews, status};
 use crate::api::condition::{self, reason};
-use crate::api::{AirlockRequest, FINALIZER, Phase};
+use crate::api::{AirlockRequest, Direction, FINALIZER, Phase};
 use crate::audit;
 use crate::domain::commit::{
     ClosedAs, Recall, Refusal, Revoked, RevokedThrough, Seal, SealedBecause,
@@ -228,6 +228,7 @@ async fn take_up(
         phase,
         round,
         window_over: renew::window_end(facts).is_some_and(|end| end <= Timestamp::now()),
+        inwards: subject.request.spec.direction == Direction::Ingress,
     };
     let taken = actions::take_up(ctx, &target).await?;
     subject.recall = actions::recall(&taken);
