@@ -133,6 +133,16 @@ impl RequestKey {
             path.short(32)
         )
     }
+    /// That the gateway handed a URL of the release out.
+    #[must_use]
+    pub fn url_read(&self, round: i64, issue: i64) -> String {
+        format!("{}url-{issue}.json", self.views(round))
+    }
+    /// That a warning went out about a URL which ends unused.
+    #[must_use]
+    pub fn url_warned(&self, issue: i64) -> String {
+        format!("{}warnings/url-{issue}.json", self.prefix())
+    }
     /// The decision on a round.
     #[must_use]
     pub fn decision(&self, round: i64) -> String {

@@ -5,18 +5,24 @@ use std::collections::BTreeSet;
 use super::bucket::Bucket;
 use super::error::{StorageError, translate};
 
-/// A version, or a delete marker: key and id.
-type Version = (String, Option<String>);
+/// A version, or a delete marker.
+struct Version {
+    key: String,
+    id: Option<String>,
+    marker: bool,
+}
 
 impl Bucket {
-    /// Keys under a prefix of which anything is kept: an object, an old version, a
-    /// delete marker.
+    /// Keys under a prefix of which bytes are kept: an object, or a version of one. A
+    /// delete marker is none; some servers keep that of a bucket whose versioning is
+    /// suspended for ever.
     ///
     /// # Errors
     /// As the server says.
     pub async fn ever_stored(&self, prefix: &str) -> Result<BTreeSet<String>, StorageError> {
         let all = self.versions(prefix).await?;
-        Ok(all.into_iter().map(|(key, _)| key).collect())
+        let bytes = all.into_iter().filter(|version| !version.marker);
+        Ok(bytes.map(|version| version.key).collect())
     }
 
     /// Deletes one object with every version and delete marker that it ever had.
@@ -26,9 +32,9 @@ impl Bucket {
     pub async fn purge(&self, key: &str) -> Result<(), StorageError> {
         // Whoever reads it by a URL gets nothing from here on, whatever follows.
         self.delete(&[key.to_owned()]).await?;
-        for (found, version) in self.versions(key).await? {
+        for version in self.versions(key).await? {
             // A prefix finds longer keys too.
-            if found != key {
+            if version.key != key {
                 continue;
             }
             let deleted = self
@@ -36,7 +42,7 @@ impl Bucket {
                 .delete_object()
                 .bucket(self.name())
                 .key(key)
-                .set_version_id(version)
+                .set_version_id(version.id)
                 .send()
                 .await
                 .map_err(|e| translate("DeleteObject", self.name(), key, &e));
@@ -62,14 +68,17 @@ impl Bucket {
                 .send()
                 .await
                 .map_err(|e| translate("ListObjectVersions", self.name(), prefix, &e))?;
-            let versions = page.versions().iter().map(|v| (v.key(), v.version_id()));
-            let markers = page
-                .delete_markers()
-                .iter()
-                .map(|m| (m.key(), m.version_id()));
-            for (key, version) in versions.chain(markers) {
+            let versions = page.versions().iter();
+            let versions = versions.map(|v| (v.key(), v.version_id(), false));
+            let markers = page.delete_markers().iter();
+            let markers = markers.map(|m| (m.key(), m.version_id(), true));
+            for (key, id, marker) in versions.chain(markers) {
                 if let Some(key) = key.filter(|key| key.starts_with(prefix)) {
-                    found.push((key.to_owned(), version.map(str::to_owned)));
+                    found.push(Version {
+                        key: key.to_owned(),
+                        id: id.map(str::to_owned),
+                        marker,
+                    });
                 }
             }
             if page.is_truncated() != Some(true) || page.next_key_marker().is_none() {

@@ -41,11 +41,15 @@ pub async fn set_files_aside(
     ctx.in_background(&format!("aside-{}", key.uid), async move {
         let files = &frozen.manifest.files;
         let done = set_aside::set_aside(quarantine.bucket(), &at, files).await;
-        if let Err(Err(error)) = tell.send(done) {
-            tracing::warn!(uid = at.uid, %error, "the files of a revoked release were not moved; it is tried again");
+        // Whoever waited has gone: the next look finds it done, or begins anew.
+        if let Err(done) = tell.send(done) {
+            if let Err(error) = done {
+                tracing::warn!(uid = at.uid, %error, "the files of a revoked release were not moved; it is tried again");
+                return;
+            }
+            drop(wake.send(target));
+            strays.notify_one();
         }
-        drop(wake.send(target));
-        strays.notify_one();
     });
     match tokio::time::timeout(PATIENCE, told).await {
         Ok(Ok(done)) => Ok(done?),

@@ -19,3 +19,4 @@ pub mod review;
 pub mod revoke;
 pub mod room;
 pub mod url;
+pub mod url_ending;
