@@ -12,6 +12,7 @@ Parts, by letter or name:
     e many      10,000 files of one kilobyte in one request
     f calls     S3 calls and API writes for one small release
     g big       a release of four times the size: speed and memory
+    h inwards   trevor send against boto3; confirmation, copied by the server and streamed
 
 a, b and c run in turns on the same quarantined objects, each time another one first.
 
@@ -36,6 +37,7 @@ import urllib.request
 from pathlib import Path
 
 import counting
+import inwards
 import people
 import s3
 
@@ -43,7 +45,8 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 DRIVER = CHECKOUT / "tests/env/env.py"
 ENVIRONMENT = CHECKOUT / "target/bench-env"
 OUT = CHECKOUT / "target/bench"
-PARTS = {"a": "ceiling", "b": "release", "c": "python", "d": "upload", "e": "many", "f": "calls", "g": "big"}
+PARTS = {"a": "ceiling", "b": "release", "c": "python", "d": "upload", "e": "many", "f": "calls", "g": "big",
+         "h": "inwards"}
 FILE_MIB = 64
 MIB = 1 << 20
 LOOK_EVERY = 0.02
@@ -208,7 +211,7 @@ class Bench:
         if {"ceiling", "release", "python"} & set(wanted):
             self.packages("random", "stored", self.samples.random())
             self.packages("csv", "deflated", self.samples.csv())
-        for part in ("upload", "many", "big", "calls"):
+        for part in ("upload", "inwards", "many", "big", "calls"):
             if part in wanted:
                 getattr(self, part)()
 
@@ -344,6 +347,21 @@ class Bench:
         self.results["big"] = {"mib": mib, **figures}
         self.forget(request)
 
+    # h
+
+    def inwards(self):
+        say("one file comes in: sent, and confirmed")
+        self.results["inwards"] = inwards.measure(self, ENVIRONMENT, self.pairs(3), say, self.configured)
+
+    def configured(self, change):
+        """Starts the operator anew with a changed configuration of the controller."""
+        path = ENVIRONMENT / "controller.yaml"
+        settings = json.loads(path.read_text())
+        change(settings)
+        path.write_text(json.dumps(settings, indent=2))
+        driver("restart")
+        self.load_state()
+
     # f
 
     def calls(self):
@@ -357,13 +375,12 @@ class Bench:
             self.through(None)
 
     def through(self, proxies):
-        path = ENVIRONMENT / "controller.yaml"
-        settings = json.loads(path.read_text())
-        for name in ("quarantine", "release"):
-            settings["storage"][name]["endpoint"] = proxies[name].endpoint if proxies else self.buckets[name]["endpoint"]
-        path.write_text(json.dumps(settings, indent=2))
-        driver("restart")
-        self.load_state()
+        def change(settings):
+            for name in ("quarantine", "release"):
+                place = proxies[name].endpoint if proxies else self.buckets[name]["endpoint"]
+                settings["storage"][name]["endpoint"] = place
+
+        self.configured(change)
 
     def counted(self, proxies):
         small = self.samples.folder / "small"
@@ -494,6 +511,8 @@ def tabled(bench):
         big_rows(table, results["big"], results.get("random", {}).get("release"))
     if "upload" in results:
         upload_rows(table, results["upload"])
+    if "inwards" in results:
+        inwards.rows(table, results["inwards"], spread)
     if "many" in results:
         many_rows(table, results["many"])
     if "calls" in results:

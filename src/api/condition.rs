@@ -40,6 +40,7 @@ pub mod reason {
     pub const WITHDRAWN: &str = "Withdrawn";
     pub const REVOKED: &str = "Revoked";
     pub const REVOKING: &str = "Revoking";
+    pub const URL_ENDING: &str = "URLEnding";
     pub const INTEGRITY_MISMATCH: &str = "IntegrityMismatch";
     pub const PACKAGE_IMPOSSIBLE: &str = "PackageImpossible";
     pub const NOT_APPROVED: &str = "NotApproved";

@@ -548,6 +548,9 @@ pub struct ReleaseSummary {
     /// When the URL ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_time: Option<Time>,
+    /// When a warning goes out if the gateway has not handed the URL out by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning_time: Option<Time>,
 }
 
 /// What becomes of the quarantined files.

@@ -12,7 +12,7 @@ use crate::controller::{ledger, observe};
 use crate::domain::commit::{Revoked, RevokedThrough};
 use crate::storage::commit::commit;
 use crate::storage::keys::RequestKey;
-use crate::storage::{Release, Zones, revocation};
+use crate::storage::{Release, Zones, revocation, set_aside};
 
 /// Acts on a release from the buckets alone.
 #[derive(Args)]
@@ -23,7 +23,8 @@ pub struct ReleaseArgs {
 
 #[derive(Subcommand)]
 enum ReleaseCommand {
-    /// Ends every URL of a release and deletes its package. It can be repeated.
+    /// Ends every URL of a release and deletes its package; files that crossed inwards
+    /// are kept out of reach until their due time. It can be repeated.
     Revoke(RevokeArgs),
 }
 
@@ -98,6 +99,10 @@ pub async fn release(args: &ReleaseArgs) -> Result<(), Box<dyn std::error::Error
         time: condition::second(Timestamp::now()),
     };
     let revoked = commit(records, &key.revoked(), &asked).await?.into_inner();
+    if let Some(frozen) = facts.within_reach(Timestamp::now()) {
+        let quarantine = zones.quarantine.bucket();
+        set_aside::set_aside(quarantine, key, &frozen.manifest.files).await?;
+    }
     let secrets = revocation::sweep(&zones, &release, key).await?;
     revocation::forget(&zones, key).await?;
     facts.revoked = Some(revoked.clone());

@@ -75,6 +75,8 @@ pub struct Target<'a> {
     pub round: i64,
     /// Whether the download window is over.
     pub window_over: bool,
+    /// Whether it crosses inwards.
+    pub inwards: bool,
 }
 
 /// Judges the actions that have no word yet, and stores what becomes of each.
@@ -96,6 +98,7 @@ pub async fn take_up(ctx: &Context, target: &Target<'_>) -> Result<Vec<ActionFac
             phase: target.phase,
             submitter: target.submitter,
             window_over: target.window_over,
+            inwards: target.inwards,
         };
         let verdict = if is_about(ctx, target, &action).await? {
             judge(spec.action, spec.r#as, &actor, standing)

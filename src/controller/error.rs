@@ -1,5 +1,6 @@
 //! What an effect can fail with, and what follows from it.
 
+use crate::api::condition::reason;
 use crate::rules::RulesError;
 use crate::storage::StorageError;
 
@@ -21,6 +22,9 @@ pub enum EffectError {
     /// Something of ours cannot be written as JSON.
     #[error("internal: {0}")]
     Json(#[from] serde_json::Error),
+    /// Files that crossed inwards are not out of reach yet.
+    #[error("its files are being moved to keys that no URL names")]
+    Moving,
     /// It took too long; it will be tried again.
     #[error("timed out; will be tried again")]
     Timeout,
@@ -48,6 +52,7 @@ impl EffectError {
             Self::Rules(_) => "RulesUnknown",
             Self::NotLeading => "NotLeading",
             Self::Json(_) => "Internal",
+            Self::Moving => reason::REVOKING,
             Self::Timeout => "Timeout",
         }
     }

@@ -13,6 +13,7 @@ use crate::audit::{Event, Head};
 use crate::domain::commit::{Decision, Freeze, Outcome};
 use crate::domain::phase::{Facts, Round};
 use crate::domain::quorum::ReviewFact;
+use crate::domain::url_ending::UrlWarning;
 use crate::storage::StorageError;
 use crate::storage::keys::RequestKey;
 
@@ -67,6 +68,18 @@ pub fn of_actions(key: &RequestKey, taken: &[ActionFact]) -> BTreeMap<String, Ev
         let id = format!("action-{}", fact.uid);
         log.add(&id, "Acted", Some(&fact.actor), fact.time, detail);
     }
+    log.events
+}
+
+/// The event of a warning that a URL ends unused, by id.
+pub fn of_warning(key: &RequestKey, fact: &UrlWarning) -> BTreeMap<String, Event> {
+    let mut log = Log {
+        key,
+        events: BTreeMap::new(),
+    };
+    let detail = json!({"issue": fact.issue, "expires": fact.expires});
+    let id = format!("url-ending-{}", fact.issue);
+    log.add(&id, "URLEnding", None, fact.time, detail);
     log.events
 }
 

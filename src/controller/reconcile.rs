@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::controller::Action;
 use kube::{Api, Resource as _, ResourceExt as _};
 
@@ -12,11 +13,13 @@ use super::actions::{ActionFact, Target};
 use super::context::Context;
 use super::effects::record::{Crossed, record_name};
 use super::effects::renew::{self, Renewed};
-use super::effects::{close, confirm, deliver, establish, freeze, gather, release, review, revoke};
+use super::effects::{
+    close, confirm, deliver, establish, freeze, gather, release, review, revoke, url_ending,
+};
 use super::error::EffectError;
 use super::{actions, ledger, observe, reviews, status};
 use crate::api::condition::{self, reason};
-use crate::api::{AirlockRequest, FINALIZER, Phase};
+use crate::api::{AirlockRequest, Direction, FINALIZER, Phase};
 use crate::audit;
 use crate::domain::commit::{
     ClosedAs, Recall, Refusal, Revoked, RevokedThrough, Seal, SealedBecause,
@@ -87,6 +90,8 @@ pub struct Rest {
     pub releasing: Option<String>,
     /// Look again after this long, beside watches.
     pub after: Option<Duration>,
+    /// When to warn that the URL ends, unless it is used by then.
+    pub url_warning: Option<Timestamp>,
     /// The closing facts and their tickets are stored.
     pub closed: bool,
 }
@@ -102,12 +107,23 @@ pub async fn reconcile(
         && !ctx.has_task(&cached.uid().unwrap_or_default()).await
     {
         reviews::tell_closed(&ctx, &cached).await?;
-        return Ok(Action::await_change());
+        return Ok(warning_of(&cached).map_or_else(Action::await_change, wakes_at));
     }
     match tokio::time::timeout(LIMIT, Box::pin(look(&cached, &ctx))).await {
         Ok(result) => result,
         Err(_) => Err(EffectError::Timeout),
     }
+}
+
+/// When something is to be done for a closed request, if anything is.
+fn warning_of(request: &AirlockRequest) -> Option<Timestamp> {
+    let release = request.status.as_ref()?.release.as_ref()?;
+    release.warning_time.as_ref().map(|Time(at)| *at)
+}
+
+fn wakes_at(time: Timestamp) -> Action {
+    let left = Duration::try_from(time.duration_since(Timestamp::now()));
+    Action::requeue(left.unwrap_or_default() + Duration::from_secs(1))
 }
 
 /// An idle closed request costs no call.
@@ -128,6 +144,7 @@ fn is_at_rest(request: &AirlockRequest) -> bool {
         && status.closed_time.is_some()
         && status.observed_generation == request.metadata.generation
         && request.metadata.deletion_timestamp.is_none()
+        && warning_of(request).is_none_or(|at| Timestamp::now() < at)
 }
 
 async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectError> {
@@ -228,6 +245,7 @@ async fn take_up(
         phase,
         round,
         window_over: renew::window_end(facts).is_some_and(|end| end <= Timestamp::now()),
+        inwards: subject.request.spec.direction == Direction::Ingress,
     };
     let taken = actions::take_up(ctx, &target).await?;
     subject.recall = actions::recall(&taken);
@@ -322,8 +340,10 @@ async fn advance(
                     continue;
                 }
                 Box::pin(reviews::settle(ctx, subject, facts)).await?;
+                let url_warning = Box::pin(url_ending::warn(ctx, subject, facts)).await?;
                 return Ok(Rest {
                     closed: true,
+                    url_warning,
                     ..Rest::default()
                 });
             }
@@ -416,6 +436,9 @@ async fn report(
         .and_then(|left| Duration::try_from(left).ok())
         .map(|left| left + Duration::from_secs(1));
     let after = rest.after.into_iter().chain(overdue).min();
+    if let (None, Some(at)) = (after, rest.url_warning) {
+        return Ok(wakes_at(at));
+    }
     Ok(after.map_or_else(Action::await_change, Action::requeue))
 }
 

@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::lease::Leadership;
 use crate::rules::{self, Verifier};
 use crate::shutdown;
-use crate::storage::{self, Release, Zones, proof};
+use crate::storage::{self, Links, Release, Zones, proof};
 
 /// How the process takes part.
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         .ok_or(RunError::NoCredentials)?;
     let ttl = Duration::from_secs(config.storage.presigned_url_ttl_seconds.unsigned_abs());
     let life = signer.life().await.map_err(RunError::Signing)?;
-    storage::check_life(life, ttl, config.storage.allow_shorter_ttl)?;
+    storage::check_life(Links::Release, life, ttl, config.storage.allow_shorter_ttl)?;
     let cluster = Api::<Namespace>::all(client.clone())
         .get("kube-system")
         .await?

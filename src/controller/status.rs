@@ -119,6 +119,7 @@ async fn derive(
             record_name: record_name(&subject.name, &subject.key.uid),
             secret_name: url.as_ref().map(|u| u.secret_name.clone()),
             expires_time: url.map(|u| Time(u.expires)),
+            warning_time: warning_time(rest, status),
         });
     }
     if phase == Phase::Revoked {
@@ -126,9 +127,18 @@ async fn derive(
             record_name: record_name(&subject.name, &subject.key.uid),
             secret_name: None,
             expires_time: None,
+            warning_time: None,
         });
     }
     Ok(())
+}
+
+/// As the look found it; one that failed leaves it as it was.
+fn warning_time(rest: Option<&Rest>, before: &AirlockRequestStatus) -> Option<Time> {
+    match rest {
+        Some(rest) => rest.url_warning.map(Time),
+        None => before.release.as_ref().and_then(|r| r.warning_time.clone()),
+    }
 }
 
 impl From<&crate::domain::manifest::PolicyRef> for PolicySummary {

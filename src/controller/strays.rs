@@ -21,7 +21,8 @@ use super::effects::{renew, revoke};
 use super::error::EffectError;
 use super::{ledger, observe};
 use crate::api::{
-    AirlockAction, AirlockRequest, ReleaseRecord, ReleaseRecordSpec, TargetKind, condition,
+    AirlockAction, AirlockRequest, Direction, ReleaseRecord, ReleaseRecordSpec, TargetKind,
+    condition,
 };
 use crate::domain::commit::Revoked;
 use crate::domain::phase::{self, Wish};
@@ -137,6 +138,7 @@ async fn act_alone(
         phase,
         round,
         window_over: renew::window_end(&facts).is_some_and(|end| end <= Timestamp::now()),
+        inwards: owner.direction == Direction::Ingress,
     };
     let taken = actions::take_up(ctx, &target).await?;
     let mut renewed = BTreeMap::new();
@@ -149,7 +151,7 @@ async fn act_alone(
     let asked = actions::revocation(&taken);
     let before = facts.revoked.is_some();
     if let Some(revoked) = revoke::fix(ctx, &key, &mut facts, asked.as_ref()).await? {
-        revoke::clear(ctx, &crossed).await?;
+        revoke::clear(ctx, &crossed, &facts).await?;
         revoke::show(ctx, &crossed, &revoked).await?;
         if !before {
             publish(ctx, record, &revoked).await;
@@ -211,12 +213,12 @@ async fn sweep(ctx: &Context, record: &ReleaseRecord) -> Result<Option<Duration>
         record: record.name_any(),
         going: false,
     };
-    let revoked: Option<Revoked> = read(ctx.zones.records.bucket(), &crossed.key.revoked()).await?;
-    let Some(revoked) = revoked else {
+    let facts = observe::facts(ctx.zones.records.bucket(), &crossed.key).await?;
+    let Some(revoked) = facts.revoked.clone() else {
         return Ok(None);
     };
     let settled = revoke::settled(&revoked);
-    revoke::clear(ctx, &crossed).await?;
+    revoke::clear(ctx, &crossed, &facts).await?;
     if settled {
         record::show_revoked(ctx, &crossed, &revoked, true).await?;
         return Ok(None);

@@ -16,6 +16,8 @@ pub struct Standing<'a> {
     pub submitter: &'a str,
     /// Whether the time is over in which what was released can be downloaded.
     pub window_over: bool,
+    /// Whether it crossed inwards.
+    pub inwards: bool,
 }
 
 /// Why an action is not carried out.
@@ -35,6 +37,8 @@ pub enum Refused {
     AlreadyRevoked,
     /// The package is past its time.
     WindowOver,
+    /// What crossed inwards has no URL that could be renewed.
+    NothingToRenew,
     /// No object of that name and uid is there.
     UnknownTarget,
 }
@@ -51,6 +55,7 @@ impl Refused {
             Self::NotReleased => "NotReleased",
             Self::AlreadyRevoked => "AlreadyRevoked",
             Self::WindowOver => "WindowOver",
+            Self::NothingToRenew => "NothingToRenew",
             Self::UnknownTarget => "UnknownTarget",
         }
     }
@@ -75,6 +80,9 @@ impl Refused {
             Self::AlreadyRevoked => "the release is revoked already, and no URL of it works",
             Self::WindowOver => {
                 "the time for downloads is over (spec.deleteAfterTime of the ReleaseRecord); make a new request"
+            }
+            Self::NothingToRenew => {
+                "an ingress request has no URL to renew: GET release of the gateway signs fresh ones at any time until spec.deleteAfterTime of the ReleaseRecord"
             }
             Self::UnknownTarget => {
                 "no object of this kind, name and uid is here; compare spec.target with kubectl get -o yaml"
@@ -106,6 +114,9 @@ pub fn judge(
             }
         },
         ActionKind::Renew | ActionKind::Revoke => match standing.phase {
+            Phase::Released if action == ActionKind::Renew && standing.inwards => {
+                Err(Refused::NothingToRenew)
+            }
             Phase::Released if action == ActionKind::Renew && standing.window_over => {
                 Err(Refused::WindowOver)
             }
@@ -180,6 +191,7 @@ mod tests {
                         phase,
                         submitter: "alice",
                         window_over: false,
+                        inwards: false,
                     },
                 )
             };
@@ -205,21 +217,31 @@ mod tests {
     }
 
     #[test]
-    fn after_the_window_a_release_is_revoked_and_not_renewed() {
-        let of = |action| {
-            judge(
-                action,
-                Checker,
-                "bob",
-                Standing {
-                    phase: Phase::Released,
-                    submitter: "alice",
-                    window_over: true,
-                },
-            )
+    fn what_was_released_is_always_revoked_and_renewed_where_there_is_a_url_in_its_window() {
+        let of = |action, phase, window_over, inwards| {
+            let standing = Standing {
+                phase,
+                submitter: "alice",
+                window_over,
+                inwards,
+            };
+            judge(action, Checker, "bob", standing)
         };
-        assert_eq!(of(Renew), Err(Refused::WindowOver));
-        assert_eq!(of(Revoke), Ok(()));
+        for (window_over, inwards, renew) in [
+            (false, false, Ok(())),
+            (true, false, Err(Refused::WindowOver)),
+            (false, true, Err(Refused::NothingToRenew)),
+            (true, true, Err(Refused::NothingToRenew)),
+        ] {
+            let released = |action| of(action, Phase::Released, window_over, inwards);
+            assert_eq!(released(Renew), renew, "{window_over} {inwards}");
+            assert_eq!(released(Revoke), Ok(()), "{window_over} {inwards}");
+        }
+        // What is missing is said first.
+        let before = of(Renew, Phase::InReview, false, true);
+        assert_eq!(before, Err(Refused::NotReleased));
+        let after = of(Renew, Phase::Revoked, false, true);
+        assert_eq!(after, Err(Refused::AlreadyRevoked));
     }
 
     #[test]
@@ -232,6 +254,7 @@ mod tests {
             Refused::NotReleased,
             Refused::AlreadyRevoked,
             Refused::WindowOver,
+            Refused::NothingToRenew,
             Refused::UnknownTarget,
         ] {
             assert_eq!(refused.reason(), format!("{refused:?}"));

@@ -25,4 +25,5 @@ pub mod rounds;
 pub mod seen;
 pub mod sniff;
 pub mod texts;
+pub mod url_ending;
 pub mod volume;

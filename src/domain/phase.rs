@@ -1,6 +1,6 @@
 //! Where a request stands, and what is to be done next, from the stored facts.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::commit::{
     Attempt, AttemptFailure, Closed, ClosedAs, Decision, Freeze, Outcome, OutcomeKind, Owner,
@@ -76,6 +76,22 @@ impl Facts {
     pub fn released_time(&self) -> Option<Timestamp> {
         let outcome = self.last.as_ref()?.outcome.as_ref()?;
         (outcome.kind == OutcomeKind::Released).then_some(outcome.time)
+    }
+}
+
+impl Facts {
+    /// What crossed inwards, while a URL may still reach it: none is signed beyond the
+    /// time at which the files are deleted.
+    #[must_use]
+    pub fn within_reach(&self, now: Timestamp) -> Option<Frozen> {
+        let last = self.last.as_ref()?;
+        let outcome = last.outcome.as_ref()?;
+        let kept = last.decision.as_ref()?.terms.quarantine_retention_seconds;
+        let due = outcome.time.checked_add(SignedDuration::from_secs(kept));
+        let kept = due.map_or(true, |due| now < due);
+        (outcome.files.is_some() && kept)
+            .then(|| last.frozen())
+            .flatten()
     }
 }
 

@@ -347,3 +347,30 @@ fn a_round_has_a_manifest_once_it_is_frozen_and_none_when_refused() {
     assert_eq!(sealed().frozen(), None);
     assert_eq!(refused(reason::SUBMISSION_REFUSED).frozen(), None);
 }
+
+#[test]
+fn what_crossed_inwards_is_within_reach_until_it_is_deleted() {
+    let at = |second| Timestamp::from_second(second).unwrap();
+    let of = frozen(1);
+    let files = serde_json::json!({"manifestDigest": of.digest, "files": 2, "bytes": 3});
+    let released = |files: Option<&serde_json::Value>| {
+        let mut outcome = examples::outcome("Released", 1, &[]);
+        outcome.files = files.map(|files| serde_json::from_value(files.clone()).unwrap());
+        Facts {
+            last: Some(Round {
+                freeze: Some(Freeze::Manifest(Box::new(of.manifest.clone()))),
+                decision: Some(decision("Approved", &of, &[])),
+                outcome: Some(outcome),
+                ..Round::default()
+            }),
+            ..Facts::default()
+        }
+    };
+    let inwards = released(Some(&files));
+    // Kept for 60 seconds.
+    assert_eq!(inwards.within_reach(at(0)), Some(of.clone()));
+    assert_eq!(inwards.within_reach(at(59)), Some(of.clone()));
+    assert_eq!(inwards.within_reach(at(60)), None);
+    assert_eq!(released(None).within_reach(at(0)), None, "a package");
+    assert_eq!(Facts::default().within_reach(at(0)), None);
+}

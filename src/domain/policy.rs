@@ -262,6 +262,18 @@ impl Rules {
         found
     }
 
+    /// Why so many bytes more have no place in a project that has `held` in quarantine;
+    /// none: they have.
+    #[must_use]
+    pub fn no_room(&self, held: u64, coming: u64) -> Option<String> {
+        let most = u64::try_from(self.max_stored_bytes?).unwrap_or(0);
+        (held.saturating_add(coming) > most).then(|| {
+            format!(
+                "the project has {held} bytes in quarantine, {coming} more are declared, and the policy allows {most} (every version counts until its retention ends); ask a cluster admin for more"
+            )
+        })
+    }
+
     /// What one file breaks, by its name and size.
     #[must_use]
     pub fn breach_of(&self, path: &str, size: i64) -> Option<String> {
@@ -478,6 +490,30 @@ mod tests {
         assert_eq!(
             applied(&two, "a", Direction::Egress),
             Err(PolicyProblem::Conflict("x".into(), "y".into(), "a".into()))
+        );
+    }
+
+    #[test]
+    fn what_fits_is_counted_to_the_byte() {
+        let mut rules = Rules::of(Direction::Ingress, None);
+        assert_eq!(rules.no_room(u64::MAX, u64::MAX), None, "no bound");
+        rules.max_stored_bytes = Some(100);
+        for (held, coming, fits) in [
+            (0, 100, true),
+            (60, 40, true),
+            (60, 41, false),
+            (101, 0, false),
+            (u64::MAX, u64::MAX, false),
+        ] {
+            assert_eq!(
+                rules.no_room(held, coming).is_none(),
+                fits,
+                "{held} {coming}"
+            );
+        }
+        let said = rules.no_room(60, 41).unwrap();
+        assert!(
+            said.contains("60 bytes") && said.contains("41 more") && said.contains("allows 100")
         );
     }
 

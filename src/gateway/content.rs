@@ -27,6 +27,7 @@ use super::views::{View, record_opened};
 use crate::api::{AirlockRequest, Phase};
 use crate::domain::manifest::ManifestFile;
 use crate::storage::StorageError;
+use crate::storage::keys::set_aside_key;
 
 /// Memory of a download: buffers of sockets on both sides.
 const BUFFERS: u64 = 512 * 1024;
@@ -144,7 +145,13 @@ async fn open(gateway: &Gateway, source: &Source) -> Result<crate::storage::Obje
         )
     };
     let bucket = gateway.zones.quarantine.bucket();
-    match bucket.open(&source.file.key, source.range()).await {
+    let mut opened = bucket.open(&source.file.key, source.range()).await;
+    if matches!(opened, Err(StorageError::NotFound { .. })) {
+        // What crossed inwards and was revoked lies where no URL reaches it.
+        let aside = set_aside_key(&source.file.key);
+        opened = bucket.open(&aside, source.range()).await;
+    }
+    match opened {
         Ok(opened) if opened.length == source.length => Ok(opened),
         Ok(_) => Err(Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,

@@ -48,6 +48,7 @@ mod sending;
 mod server;
 mod settle;
 mod shares;
+mod signing;
 mod state;
 mod stored;
 mod tls;
@@ -77,6 +78,7 @@ pub async fn serve(
     zones: Zones,
     end: CancellationToken,
 ) -> Result<(), GatewayError> {
+    signing::check(&config.storage, &zones).await?;
     let tls = match &config.gateway.tls.secret {
         Some(_) => Some(tls::Tls::watch()?),
         None => None,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse as _, Response};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
@@ -18,17 +18,18 @@ use super::gate;
 use super::ledger::Act;
 use super::permission::UPLOAD;
 use super::problem::Problem;
+use super::release_urls::ends;
 use super::request::{self, open_for_plans, sealed, submitted_by, unknown};
 use super::state::{Call, Gateway};
-use crate::api::condition::second;
 use crate::api::{AirlockRequest, DeclaredFile, Direction};
 use crate::domain::digest::Sha256Hex;
 use crate::domain::ingress::{self, Planned};
 use crate::domain::names;
+use crate::domain::policy::Rules;
 use crate::storage::Staging;
 use crate::storage::commit::{commit, read};
 use crate::storage::keys::RequestKey;
-use crate::storage::staging::SignedPut;
+use crate::storage::staging::{PlanSigner, SignedPut};
 
 /// Files planned at the same time.
 const AT_ONCE: usize = 16;
@@ -102,12 +103,17 @@ pub async fn plan(gateway: &Gateway, call: &Call) -> Result<Response, Problem> {
     {
         return Err(sealed());
     }
+    // Before anything is signed, so that no URL ends before the plan says so.
+    let now = Timestamp::now();
+    let ttl = gateway.config.storage.plan_ttl_seconds().unsigned_abs();
+    let signer = staging.intake().hold(Duration::from_secs(ttl)).await?;
     let planner = Planner {
         gateway,
         staging,
         key: &key,
         round,
-        ttl: gateway.config.storage.plan_ttl_seconds(),
+        expires: ends(now, signer.life()),
+        signer,
     };
     let files = planner.plan(&request, &call.caller.user).await?;
     let parts: usize = files.iter().map(|f| f.parts.len()).sum();
@@ -138,7 +144,8 @@ struct Planner<'a> {
     staging: &'a Staging,
     key: &'a RequestKey,
     round: i64,
-    ttl: i64,
+    signer: PlanSigner<'a>,
+    expires: Timestamp,
 }
 
 impl Planner<'_> {
@@ -146,11 +153,14 @@ impl Planner<'_> {
         let wanted = request.spec.files.as_deref().unwrap_or_default();
         check_names(wanted)?;
         let total = wanted.iter().map(ingress::size).sum();
-        self.check_policy(wanted, total).await?;
+        let rules = self.check_policy(wanted, total).await?;
         let part_size = ingress::part_size(total);
         let entry = self.gateway.index.fresh(self.key, self.round).await?;
         let standing = entry.known().standing();
         let outstanding = ingress::outstanding(wanted, &standing);
+        let coming = outstanding.iter().map(|file| ingress::size(file)).sum();
+        let stored = &self.gateway.stored;
+        stored.has_room(&self.key.namespace, coming, &rules).await?;
         let parts: u64 = outstanding
             .iter()
             .map(|file| ingress::size(file).div_ceil(part_size).max(1))
@@ -174,7 +184,7 @@ impl Planner<'_> {
     }
 
     /// What the freeze would refuse is refused before anybody sends a byte.
-    async fn check_policy(&self, wanted: &[DeclaredFile], total: u64) -> Result<(), Problem> {
+    async fn check_policy(&self, wanted: &[DeclaredFile], total: u64) -> Result<Rules, Problem> {
         let namespace = &self.key.namespace;
         let rules = self
             .gateway
@@ -190,21 +200,17 @@ impl Planner<'_> {
                 "{total} bytes are declared, and the policy allows {most} in all"
             )));
         }
-        Ok(())
+        Ok(rules)
     }
 
     async fn file(&self, file: &DeclaredFile, part_size: u64) -> Result<FilePlan, Problem> {
         let planned = self.planned(file, part_size).await?;
-        let now = Timestamp::now();
-        let expires = second(now)
-            .checked_add(SignedDuration::from_secs(self.ttl))
-            .unwrap_or(Timestamp::MAX);
         Ok(FilePlan {
             path: file.path.clone(),
             size: planned.size,
             sha256: file.sha256.clone(),
             parts: self.parts(file, &planned).await?,
-            expires,
+            expires: self.expires,
         })
     }
 
@@ -241,11 +247,11 @@ impl Planner<'_> {
         planned: &Planned,
     ) -> Result<Vec<PartPlan>, Problem> {
         let intake = self.staging.intake();
-        let ttl = Duration::from_secs(u64::try_from(self.ttl).unwrap_or(1));
         let Some(upload) = &planned.upload else {
             let sha256 = digest(file);
-            let signed = intake
-                .sign_put(&planned.key, planned.size, sha256.as_ref(), ttl)
+            let signed = self
+                .signer
+                .sign_put(&planned.key, planned.size, sha256.as_ref())
                 .await?;
             let whole = ingress::parts(planned.size, planned.size.max(1));
             return Ok(whole.map(|part| part_plan(part, &signed)).collect());
@@ -260,7 +266,7 @@ impl Planner<'_> {
                 continue;
             }
             let at = (planned.key.as_str(), upload.as_str());
-            let signed = intake.sign_part(at, part.number, part.size, ttl).await?;
+            let signed = self.signer.sign_part(at, part.number, part.size).await?;
             missing.push(part_plan(part, &signed));
         }
         Ok(missing)

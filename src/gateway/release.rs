@@ -16,6 +16,7 @@ use super::request::{self, submitted_by, unknown};
 use super::state::{Call, Gateway};
 use crate::api::{AirlockRequest, Direction, Phase, ReleasePhase, ReleaseRecord};
 use crate::domain::digest::Sha256Hex;
+use crate::domain::url_ending::UrlRead;
 use crate::storage::{UrlIssue, commit};
 
 #[derive(Serialize)]
@@ -67,6 +68,15 @@ pub async fn release(gateway: &Gateway, call: &Call) -> Result<Response, Problem
         detail,
     };
     gateway.ledger.record(act).await?;
+    // It is in use from here on: nobody is warned that it ends.
+    let mark = UrlRead {
+        issue: stored.issue,
+        by: call.caller.user.clone(),
+        time: Timestamp::now(),
+    };
+    let records = gateway.zones.records.bucket();
+    let at = key.url_read(request::round(&request), stored.issue);
+    commit::commit(records, &at, &mark).await?;
     let url = stored.url();
     let released = Released {
         r#type: "Package",

@@ -23,10 +23,12 @@ use crate::api::{AirlockRequest, Phase, ReleasePhase, ReleaseRecord};
 use crate::domain::commit::{Outcome, Seal};
 use crate::domain::digest::Sha256Hex;
 use crate::domain::ingress::ReleasedFiles;
+use crate::storage::StorageError;
 use crate::storage::commit::read;
+use crate::storage::keys::set_aside_key;
 
 /// The life of a URL where the policy of the round says nothing (CONTRACT).
-const TTL: i64 = 3600;
+pub(super) const TTL: i64 = 3600;
 
 #[derive(Serialize)]
 struct Released<'a> {
@@ -69,15 +71,16 @@ pub async fn release_urls(
         return Err(not_released());
     };
     let files = ReleasedFiles::of(&outcome, &frozen).ok_or_else(not_released)?;
+    still_there(gateway, files).await?;
     let now = Timestamp::now();
     let ttl = seal.and_then(|s| s.rules.url_ttl_seconds).unwrap_or(TTL);
     let ttl = ttl.min(window.as_second() - now.as_second());
     let Some(life) = u64::try_from(ttl).ok().filter(|ttl| *ttl > 0) else {
         return Err(expired());
     };
-    let expires = second(now)
-        .checked_add(SignedDuration::from_secs(ttl))
-        .unwrap_or(Timestamp::MAX);
+    let quarantine = &gateway.zones.quarantine;
+    let signer = quarantine.hold(Duration::from_secs(life)).await?;
+    let expires = ends(now, signer.life());
     let detail = json!({"round": round, "files": frozen.manifest.files.len(), "expires": expires});
     let act = Act {
         kind: "UrlRead",
@@ -89,10 +92,7 @@ pub async fn release_urls(
     gateway.ledger.record(act).await?;
     let mut urls = Vec::new();
     for file in files.iter() {
-        let quarantine = &gateway.zones.quarantine;
-        let url = quarantine
-            .sign_released(file, Duration::from_secs(life))
-            .await?;
+        let url = signer.sign(file).await?;
         let file = file.get();
         urls.push(FileUrl {
             path: &file.path,
@@ -107,6 +107,33 @@ pub async fn release_urls(
         files: urls,
     };
     Ok(axum::Json(released).into_response())
+}
+
+/// When what is signed from `now` on ends, to the second and never later.
+pub(super) fn ends(now: Timestamp, life: Duration) -> Timestamp {
+    SignedDuration::try_from(life)
+        .ok()
+        .and_then(|life| second(now).checked_add(life).ok())
+        .unwrap_or(Timestamp::MAX)
+}
+
+/// No URL is given to what is not there: a revocation moves the files before any
+/// status says so, and without a cluster none ever does.
+async fn still_there(gateway: &Gateway, files: ReleasedFiles<'_>) -> Result<(), Problem> {
+    let Some(file) = files.iter().next() else {
+        return Ok(());
+    };
+    let bucket = gateway.zones.quarantine.bucket();
+    let key = &file.get().key;
+    for (key, gone) in [(key.clone(), None), (set_aside_key(key), Some(revoked()))] {
+        match (bucket.head(&key).await, gone) {
+            (Ok(_), None) => return Ok(()),
+            (Ok(_), Some(gone)) => return Err(gone),
+            (Err(StorageError::NotFound { .. }), _) => {}
+            (Err(error), _) => return Err(error.into()),
+        }
+    }
+    Err(expired())
 }
 
 /// Until when the files are kept, if they are.

@@ -22,6 +22,7 @@ use super::edge;
 use super::flush::Watched;
 use super::state::Gateway;
 use super::tls::{Tls, TlsError};
+use crate::storage::{ShortLived, StorageError};
 
 /// Open connections.
 const CONNECTIONS: usize = 4096;
@@ -48,6 +49,17 @@ pub enum GatewayError {
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Nothing signs URLs now.
+    #[error("configuration key {key}: {source}")]
+    Signing {
+        /// Of the configuration.
+        key: &'static str,
+        /// Why not.
+        source: StorageError,
+    },
+    /// URLs would die before their time.
+    #[error(transparent)]
+    ShortLived(#[from] ShortLived),
 }
 
 /// Listens on an address.

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::gate::refused;
 use super::problem::Problem;
+use crate::domain::policy::Rules;
+use crate::storage::keys::is_quarantined;
 use crate::storage::{Bucket, StorageError};
 
 /// How old a listing may be.
@@ -122,11 +124,7 @@ impl Stored {
         bytes: u64,
         most: u64,
     ) -> Result<Reservation, Problem> {
-        let namespace = {
-            let all = self.namespaces.lock();
-            let mut all = all.unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(all.entry(name.to_owned()).or_default())
-        };
+        let namespace = self.namespace(name);
         let mut room = Reservation {
             name: name.to_owned(),
             namespace,
@@ -138,6 +136,31 @@ impl Stored {
         self.list(&room.name, &room.namespace, KEPT).await?;
         room.grow(bytes, self).await?;
         Ok(room)
+    }
+
+    fn namespace(&self, name: &str) -> Arc<Namespace> {
+        let all = self.namespaces.lock();
+        let mut all = all.unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(name.to_owned()).or_default())
+    }
+
+    /// Whether there is room for what comes by another way. Nothing is kept for it: the
+    /// confirmation counts again.
+    ///
+    /// # Errors
+    /// 422 where there is none, 503 as the server says.
+    pub async fn has_room(&self, name: &str, coming: u64, rules: &Rules) -> Result<(), Problem> {
+        if rules.max_stored_bytes.is_none() {
+            return Ok(());
+        }
+        let namespace = self.namespace(name);
+        // Plans are few, and what came in by another plan is in no sum of ours.
+        self.list(name, &namespace, Duration::ZERO).await?;
+        let held = namespace.sums().total();
+        match rules.no_room(held, coming) {
+            Some(why) => Err(refused(why)),
+            None => Ok(()),
+        }
     }
 
     /// Lists, unless a listing is young enough.
@@ -156,11 +179,7 @@ impl Stored {
         let prefix = format!("requests/{name}/");
         let mut sum = 0_u64;
         let each = |key: &str, size: u64| {
-            let is_file = key
-                .strip_prefix(&prefix)
-                .and_then(|rest| rest.split('/').nth(1))
-                == Some("files");
-            if is_file && namespace.sums().counts(key, &settled) {
+            if is_quarantined(key) && namespace.sums().counts(key, &settled) {
                 sum = sum.saturating_add(size);
             }
         };

@@ -11,12 +11,8 @@ use aws_sdk_s3::types::{
 use bytes::Bytes;
 
 use super::error::{StorageError, translate};
+use super::transfer::{COPIED, Source};
 use crate::config::{self, Encryption};
-
-/// Objects up to this size are copied by one call, larger ones in parts of it.
-const COPIED_WHOLE: u64 = 256 << 20;
-/// Parts that an upload can have.
-const MOST_PARTS: u64 = 10_000;
 
 /// A bucket, its client, and the encryption that every write asks for.
 #[derive(Clone, Debug)]
@@ -510,63 +506,41 @@ impl Bucket {
         self.head(key).await
     }
 
-    /// Copies an object of `size` bytes on the server, in parts where it is large:
-    /// a copy of many gigabytes takes longer than an answer may.
+    /// Copies an object on the server, in parts where it is large: a copy of many
+    /// gigabytes takes longer than an answer may.
     ///
     /// # Errors
     /// As the server says.
-    pub async fn copy(
+    pub async fn copy(&self, from: &str, to: &str, content_type: &str) -> Result<(), StorageError> {
+        self.copy_in_parts(from, to, content_type, COPIED).await
+    }
+
+    /// The same; an object of more than `whole` bytes is copied in parts of so many.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn copy_in_parts(
         &self,
         from: &str,
         to: &str,
-        size: u64,
         content_type: &str,
+        whole: u64,
     ) -> Result<(), StorageError> {
-        let source = format!("{}/{from}", self.name);
-        if size <= COPIED_WHOLE {
-            self.client
-                .copy_object()
-                .bucket(&self.name)
-                .key(to)
-                .copy_source(source)
-                .server_side_encryption(self.sse())
-                .set_ssekms_key_id(self.kms_key_id.clone())
-                .send()
-                .await
-                .map_err(|e| translate("CopyObject", &self.name, to, &e))?;
-            return self.head(to).await.map(drop);
-        }
+        let stored = self.head(from).await?;
+        // Of a copy that was killed.
         for (key, upload) in self.open_uploads(to).await? {
             self.abort_upload(&key, &upload).await?;
         }
-        let upload = self.start_upload(to, content_type).await?;
-        let step = COPIED_WHOLE.max(size.div_ceil(MOST_PARTS));
-        let mut parts = Vec::new();
-        for (number, first) in
-            (1..).zip((0..size).step_by(usize::try_from(step).unwrap_or(1 << 28)))
-        {
-            let last = size.min(first + step) - 1;
-            let copied = self
-                .client
-                .upload_part_copy()
-                .bucket(&self.name)
-                .key(to)
-                .upload_id(&upload)
-                .part_number(number)
-                .copy_source(&source)
-                .copy_source_range(format!("bytes={first}-{last}"))
-                .send()
-                .await
-                .map_err(|e| translate("UploadPartCopy", &self.name, to, &e))?;
-            let tag = copied.copy_part_result().and_then(|r| r.e_tag());
-            parts.push(
-                CompletedPart::builder()
-                    .part_number(number)
-                    .set_e_tag(tag.map(str::to_owned))
-                    .build(),
-            );
-        }
-        self.complete_upload(to, &upload, parts).await.map(drop)
+        let etag = stored.etag.as_deref();
+        let source = Source {
+            bucket: self,
+            key: from,
+            etag: etag.ok_or_else(|| self.corrupt(from, "the server gives it no tag"))?,
+            size: stored.size,
+            content_type,
+            whole,
+        };
+        source.copy(self, to).await
     }
 
     /// Aborts a multipart upload; one that is gone is no error.

@@ -64,11 +64,20 @@ pub async fn signer(release: &config::Bucket) -> Option<Signer> {
         Some(_) => Identity::Signing,
         None => Identity::Release,
     };
+    signer_as(release, release.public_endpoint.as_deref(), identity).await
+}
+
+/// What signs URLs of a bucket as an identity, for `endpoint` (or the bucket's own).
+pub(super) async fn signer_as(
+    bucket: &config::Bucket,
+    endpoint: Option<&str>,
+    identity: Identity,
+) -> Option<Signer> {
     let credentials = match identity.credentials() {
         Some(credentials) => SharedCredentialsProvider::new(credentials),
-        None => shared(release).await.credentials_provider()?,
+        None => shared(bucket).await.credentials_provider()?,
     };
-    let client = connect(release, release.public_endpoint.as_deref(), identity).await;
+    let client = connect(bucket, endpoint, identity).await;
     Some(Signer::new(client, credentials))
 }
 

@@ -14,6 +14,23 @@ pub struct RequestKey {
     pub uid: String,
 }
 
+/// Whether a key is that of a quarantined file: `requests/<ns>/<uid>/files/…`.
+#[must_use]
+pub fn is_quarantined(key: &str) -> bool {
+    let mut parts = key.split('/');
+    parts.next() == Some("requests") && parts.nth(2) == Some("files")
+}
+
+/// Where a quarantined file goes that nobody is to reach by a URL any more: in the same
+/// folder, so that it is deleted with the others. No key begins with another's.
+#[must_use]
+pub fn set_aside_key(file: &str) -> String {
+    match file.rsplit_once('/') {
+        Some((folder, name)) => format!("{folder}/aside-{name}"),
+        None => format!("aside-{file}"),
+    }
+}
+
 impl RequestKey {
     /// `requests/<ns>/<uid>/`
     #[must_use]
@@ -115,6 +132,16 @@ impl RequestKey {
             reader.short(16),
             path.short(32)
         )
+    }
+    /// That the gateway handed a URL of the release out.
+    #[must_use]
+    pub fn url_read(&self, round: i64, issue: i64) -> String {
+        format!("{}url-{issue}.json", self.views(round))
+    }
+    /// That a warning went out about a URL which ends unused.
+    #[must_use]
+    pub fn url_warned(&self, issue: i64) -> String {
+        format!("{}warnings/url-{issue}.json", self.prefix())
     }
     /// The decision on a round.
     #[must_use]
@@ -270,5 +297,30 @@ impl RequestKey {
     #[must_use]
     pub fn release(&self, nonce: &str, file_name: &str) -> String {
         format!("{}{nonce}/{file_name}", self.releases())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_set_aside_stays_where_files_are_and_shares_no_prefix() {
+        let key = RequestKey {
+            namespace: "project-a".into(),
+            uid: "0b1c".into(),
+        };
+        let file = key.file("5f3e");
+        let aside = set_aside_key(&file);
+        assert_eq!(aside, "requests/project-a/0b1c/files/aside-5f3e");
+        assert!(is_quarantined(&file) && is_quarantined(&aside));
+        assert!(!aside.starts_with(&file) && aside.starts_with(&key.files()));
+        for other in [
+            key.owner(),
+            key.receipt("files/x", "1"),
+            key.plan(1, &Sha256Hex::of(b"")),
+        ] {
+            assert!(!is_quarantined(&other), "{other}");
+        }
     }
 }

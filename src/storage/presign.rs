@@ -36,12 +36,52 @@ impl fmt::Debug for SecretUrl {
     }
 }
 
+/// Which URLs, and whose credentials sign them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// To packages.
+    Release,
+    /// To upload to staging.
+    Plan,
+    /// To files that crossed inwards.
+    Ingress,
+}
+
+impl Links {
+    /// The key that names the credentials, and the one that says how long a URL lives.
+    fn keys(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Release => (
+                "storage.release.signing",
+                "storage.presigned_url_ttl_seconds",
+            ),
+            Self::Plan => (
+                "storage.staging.credentials_secret",
+                "storage.presigned_url_ttl_seconds, at most a day",
+            ),
+            Self::Ingress => (
+                "storage.quarantine.credentials_secret",
+                "ingress.urlTTLSeconds of a policy that says nothing else",
+            ),
+        }
+    }
+
+    /// The configuration key that names the credentials.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        self.keys().0
+    }
+}
+
 /// The credentials of a URL end before it would.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "configuration key storage.release.signing: its credentials live for {life} s more, and links are to live for {wanted} s (storage.presigned_url_ttl_seconds): a link dies with the credentials that signed it; name long-lived ones, or set storage.allow_shorter_ttl: true"
+    "configuration key {}: its credentials live for {life} s more, and links are to live for {wanted} s ({}): a link dies with the credentials that signed it; name long-lived ones, or set storage.allow_shorter_ttl: true",
+    .links.keys().0, .links.keys().1
 )]
 pub struct ShortLived {
+    /// Which URLs.
+    pub links: Links,
     /// Seconds that the credentials live.
     pub life: u64,
     /// Seconds that a URL is to live.
@@ -54,12 +94,14 @@ pub struct ShortLived {
 /// # Errors
 /// When they cannot, unless shorter ones are allowed.
 pub fn check_life(
+    links: Links,
     life: Option<Duration>,
     wanted: Duration,
     allow_shorter: bool,
 ) -> Result<(), ShortLived> {
     match life {
         Some(life) if life < wanted && !allow_shorter => Err(ShortLived {
+            links,
             life: life.as_secs(),
             wanted: wanted.as_secs(),
         }),
@@ -97,9 +139,27 @@ impl Signer {
         found.map_err(|error| unavailable("", "", &error.to_string()))
     }
 
-    /// Signs a GET of one object for `wanted` (at most 7 days, checked by the
-    /// configuration), or for as long as the credentials live. `file_name` becomes
-    /// the name under which a browser saves it. Gives the URL and its real life.
+    /// A client that signs with the very credentials whose life is looked at, and how
+    /// long what it signs lives: `wanted` (at most 7 days, checked by the
+    /// configuration), or as long as they do.
+    ///
+    /// # Errors
+    /// When there are no credentials to sign with, or they end now.
+    pub async fn hold(&self, wanted: Duration) -> Result<(Client, Duration), StorageError> {
+        let credentials = self.found().await?;
+        let usable = life(&credentials).unwrap_or(wanted).min(wanted);
+        let whole = Duration::from_secs(usable.as_secs());
+        if whole.is_zero() {
+            return Err(unavailable("", "", "the signing credentials have ended"));
+        }
+        let with = self.client.config().to_builder();
+        let with = Client::from_conf(with.credentials_provider(credentials).build());
+        Ok((with, whole))
+    }
+
+    /// Signs a GET of one object for `wanted`, or for as long as the credentials live.
+    /// `file_name` becomes the name under which a browser saves it. Gives the URL and
+    /// its real life.
     ///
     /// # Errors
     /// When there are no credentials to sign with, or they end now.
@@ -110,21 +170,9 @@ impl Signer {
         wanted: Duration,
         file_name: &str,
     ) -> Result<(SecretUrl, Duration), StorageError> {
-        // Signed with the very credentials whose life was looked at.
-        let credentials = self.found().await?;
-        let usable = life(&credentials).unwrap_or(wanted).min(wanted);
-        let whole = Duration::from_secs(usable.as_secs());
-        if whole.is_zero() {
-            return Err(unavailable(
-                bucket,
-                key,
-                "the signing credentials have ended",
-            ));
-        }
-        let with = self.client.config().to_builder();
-        let with = Client::from_conf(with.credentials_provider(credentials).build());
-        let url = presign_get(&with, bucket, key, whole, file_name).await?;
-        Ok((url, whole))
+        let (with, life) = self.hold(wanted).await?;
+        let url = presign_get(&with, bucket, key, life, file_name).await?;
+        Ok((url, life))
     }
 }
 
@@ -175,15 +223,16 @@ mod tests {
     #[test]
     fn short_lived_credentials_stop_the_start_unless_shorter_urls_are_allowed() {
         let (hour, week) = (Duration::from_secs(3600), Duration::from_secs(604_800));
-        assert_eq!(check_life(None, week, false), Ok(()));
-        assert_eq!(check_life(Some(week), week, false), Ok(()));
-        assert_eq!(check_life(Some(hour), week, true), Ok(()));
-        let refused = check_life(Some(hour), week, false).unwrap_err();
-        assert!(
-            refused.to_string().contains("allow_shorter_ttl"),
-            "{refused}"
-        );
-        assert_eq!((refused.life, refused.wanted), (3600, 604_800));
+        assert_eq!(check_life(Links::Plan, None, week, false), Ok(()));
+        assert_eq!(check_life(Links::Plan, Some(week), week, false), Ok(()));
+        assert_eq!(check_life(Links::Plan, Some(hour), week, true), Ok(()));
+        for links in [Links::Release, Links::Plan, Links::Ingress] {
+            let refused = check_life(links, Some(hour), week, false).unwrap_err();
+            let said = refused.to_string();
+            assert!(said.contains("allow_shorter_ttl"), "{said}");
+            assert!(said.contains(links.key()), "{said}");
+            assert_eq!((refused.life, refused.wanted), (3600, 604_800));
+        }
     }
 
     fn signer(end: Option<SystemTime>) -> Signer {

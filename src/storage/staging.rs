@@ -17,9 +17,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::bucket::{Bucket, Listed};
-use super::client::{Identity, connect};
+use super::client::{Identity, connect, signer_as};
 use super::error::{StorageError, translate};
-use super::presign::SecretUrl;
+use super::presign::{SecretUrl, Signer};
 use super::zones::Quarantine;
 use crate::config;
 use crate::domain::digest::Sha256Hex;
@@ -28,8 +28,8 @@ use crate::domain::digest::Sha256Hex;
 #[derive(Clone, Debug)]
 pub struct Staging {
     bucket: Bucket,
-    /// Signs for the endpoint that outsiders use.
-    signer: Client,
+    /// Signs for the endpoint that outsiders use; none: there are no credentials.
+    signer: Option<Signer>,
     /// Whether the quarantine server may read it itself; once refused, it is not
     /// asked again.
     beside: Arc<AtomicBool>,
@@ -69,7 +69,7 @@ impl Staging {
         let public = config.public_endpoint.as_deref();
         Some(Self {
             bucket: Bucket::new(connect(config, None, Identity::Staging).await, config),
-            signer: connect(config, public, Identity::Staging).await,
+            signer: signer_as(config, public, Identity::Staging).await,
             beside: Arc::new(AtomicBool::new(config.same_server(&storage.quarantine))),
         })
     }
@@ -205,21 +205,32 @@ fn signed_put(signed: &PresignedRequest) -> SignedPut {
 #[derive(Clone, Copy, Debug)]
 pub struct Intake<'a>(&'a Staging);
 
-impl Intake<'_> {
-    /// Signs one PUT of a whole file: exactly so many bytes, and these, where the
-    /// digest is known.
+impl<'a> Intake<'a> {
+    fn signer(&self) -> Result<&'a Signer, StorageError> {
+        let signer = self.0.signer.as_ref();
+        signer.ok_or_else(|| self.0.unavailable("there are no credentials to sign with"))
+    }
+
+    /// How long the credentials that sign live from now; none: for ever.
     ///
     /// # Errors
-    /// When there are no credentials to sign with.
-    pub async fn sign_put(
-        &self,
-        key: &str,
-        size: u64,
-        sha256: Option<&Sha256Hex>,
-        ttl: Duration,
-    ) -> Result<SignedPut, StorageError> {
-        let signer = &self.0.signer;
-        self.0.sign_put(signer, key, size, sha256, ttl).await
+    /// When there are none.
+    pub async fn life(&self) -> Result<Option<Duration>, StorageError> {
+        self.signer()?.life().await
+    }
+
+    /// What signs the URLs of one plan, for `wanted` or for as long as the credentials
+    /// live.
+    ///
+    /// # Errors
+    /// When there are no credentials to sign with, or they end now.
+    pub async fn hold(&self, wanted: Duration) -> Result<PlanSigner<'a>, StorageError> {
+        let (with, life) = self.signer()?.hold(wanted).await?;
+        Ok(PlanSigner {
+            staging: self.0,
+            with,
+            life,
+        })
     }
 
     /// Starts a multipart upload.
@@ -233,21 +244,6 @@ impl Intake<'_> {
             .await
     }
 
-    /// Signs the PUT of one part of exactly so many bytes.
-    ///
-    /// # Errors
-    /// When there are no credentials to sign with.
-    pub async fn sign_part(
-        &self,
-        upload: (&str, &str),
-        number: i32,
-        size: u64,
-        ttl: Duration,
-    ) -> Result<SignedPut, StorageError> {
-        let signer = &self.0.signer;
-        self.0.sign_part(signer, upload, number, size, ttl).await
-    }
-
     /// The parts that are there, by number; none: there is no such upload (any
     /// more).
     ///
@@ -259,6 +255,55 @@ impl Intake<'_> {
         upload: &str,
     ) -> Result<Option<BTreeMap<i32, StagedPart>>, StorageError> {
         self.0.parts(key, upload).await
+    }
+}
+
+/// Signs the URLs of one plan.
+#[derive(Clone, Debug)]
+pub struct PlanSigner<'a> {
+    staging: &'a Staging,
+    with: Client,
+    life: Duration,
+}
+
+impl PlanSigner<'_> {
+    /// How long they live.
+    #[must_use]
+    pub fn life(&self) -> Duration {
+        self.life
+    }
+
+    /// Signs one PUT of a whole file: exactly so many bytes, and these, where the
+    /// digest is known.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub async fn sign_put(
+        &self,
+        key: &str,
+        size: u64,
+        sha256: Option<&Sha256Hex>,
+    ) -> Result<SignedPut, StorageError> {
+        let with = &self.with;
+        self.staging
+            .sign_put(with, key, size, sha256, self.life)
+            .await
+    }
+
+    /// Signs the PUT of one part of exactly so many bytes.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub async fn sign_part(
+        &self,
+        upload: (&str, &str),
+        number: i32,
+        size: u64,
+    ) -> Result<SignedPut, StorageError> {
+        let with = &self.with;
+        self.staging
+            .sign_part(with, upload, number, size, self.life)
+            .await
     }
 }
 
@@ -374,6 +419,8 @@ impl Custody<'_> {
             key,
             etag: &staged.etag,
             size: staged.size,
+            content_type: super::transfer::OCTETS,
+            whole: super::transfer::COPIED,
         };
         if self.0.beside.load(Relaxed) {
             match source.copy(quarantine.bucket(), to).await {
@@ -392,17 +439,33 @@ impl Custody<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
+    use aws_credential_types::provider::SharedCredentialsProvider;
+
     use super::*;
 
-    async fn staging() -> Staging {
+    async fn staging(end: Option<SystemTime>) -> Staging {
         let text = "{quarantine: {bucket: qqq, endpoint: 'https://q.example'}, release: {bucket: rrr}, \
                     staging: {bucket: sss, endpoint: 'https://q.example', public_endpoint: 'https://s.example'}}";
         let storage: config::Storage = serde_yaml::from_str(text).unwrap();
         let staging = Staging::connect(&storage).await.unwrap();
-        let keys = aws_credential_types::Credentials::new("id", "key", None, None, "test");
-        let signer = staging.signer.config().to_builder();
+        let keys = aws_credential_types::Credentials::new("id", "key", None, end, "test");
+        let public = config::Bucket {
+            endpoint: Some("https://s.example".to_owned()),
+            ..storage.staging.clone().unwrap()
+        };
+        let with = connect(&public, None, Identity::Staging).await;
+        let with = with
+            .config()
+            .to_builder()
+            .credentials_provider(keys.clone());
+        let signer = Signer::new(
+            Client::from_conf(with.build()),
+            SharedCredentialsProvider::new(keys),
+        );
         Staging {
-            signer: Client::from_conf(signer.credentials_provider(keys).build()),
+            signer: Some(signer),
             ..staging
         }
     }
@@ -418,13 +481,10 @@ mod tests {
     #[tokio::test]
     async fn a_signed_put_binds_length_digest_and_encryption_and_nothing_that_a_plain_client_lacks()
     {
-        let staging = staging().await;
+        let staging = staging(None).await;
         let sha256 = Sha256Hex::of(b"hello");
-        let put = staging
-            .intake()
-            .sign_put("u/1/k", 5, Some(&sha256), DAY)
-            .await
-            .unwrap();
+        let signer = staging.intake().hold(DAY).await.unwrap();
+        let put = signer.sign_put("u/1/k", 5, Some(&sha256)).await.unwrap();
         assert!(put.url.expose().starts_with("https://s.example/sss/u/1/k?"));
         assert_eq!(
             signed_headers(&put),
@@ -436,11 +496,7 @@ mod tests {
             ["x-amz-checksum-sha256", "x-amz-server-side-encryption"]
         );
         assert!(!put.url.expose().contains("crc"), "the SDK's own checksum");
-        let plain = staging
-            .intake()
-            .sign_put("u/1/k", 0, None, DAY)
-            .await
-            .unwrap();
+        let plain = signer.sign_put("u/1/k", 0, None).await.unwrap();
         assert_eq!(
             signed_headers(&plain),
             "content-length%3Bhost%3Bx-amz-server-side-encryption"
@@ -449,14 +505,29 @@ mod tests {
 
     #[tokio::test]
     async fn a_signed_part_binds_its_length() {
-        let staging = staging().await;
-        let put = staging
-            .intake()
-            .sign_part(("u/1/k", "upload"), 7, 64, DAY)
-            .await
-            .unwrap();
+        let staging = staging(None).await;
+        let signer = staging.intake().hold(DAY).await.unwrap();
+        let put = signer.sign_part(("u/1/k", "upload"), 7, 64).await.unwrap();
         assert_eq!(signed_headers(&put), "content-length%3Bhost");
         assert!(put.headers.is_empty(), "{:?}", put.headers);
         assert!(put.url.expose().contains("partNumber=7"));
+    }
+
+    #[tokio::test]
+    async fn a_plan_ends_with_the_credentials_that_sign_it_and_says_so() {
+        let soon = SystemTime::now() + Duration::from_secs(1000);
+        let short = staging(Some(soon)).await;
+        let signer = short.intake().hold(DAY).await.unwrap();
+        let life = signer.life().as_secs();
+        assert!((995..=1000).contains(&life), "{life}");
+        let put = signer.sign_put("u/1/k", 5, None).await.unwrap();
+        let part = signer.sign_part(("u/1/k", "upload"), 1, 5).await.unwrap();
+        for url in [put.url.expose(), part.url.expose()] {
+            let expires = format!("X-Amz-Expires={life}");
+            assert!(url.split(['?', '&']).any(|field| field == expires));
+        }
+        let over = staging(Some(SystemTime::UNIX_EPOCH)).await;
+        assert!(over.intake().hold(DAY).await.is_err());
+        assert_eq!(over.intake().life().await.unwrap(), Some(Duration::ZERO));
     }
 }

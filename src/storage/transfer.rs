@@ -10,13 +10,14 @@ use tokio::sync::mpsc;
 use super::bucket::{Bucket, Created, ObjectBody};
 use super::error::{StorageError, translate};
 
-const OCTETS: &str = "application/octet-stream";
+pub(super) const OCTETS: &str = "application/octet-stream";
 /// Up to this a stream is one PUT.
 const SMALL: u64 = 8 << 20;
 /// Parts of a stream. They cost no memory: their bytes pass through.
 const STREAMED: u64 = 64 << 20;
-/// A server copies so much in one call, well within the time that we wait.
-const COPIED: u64 = 512 << 20;
+/// A server copies so much in one call, well within the time that we wait; S3 ends at
+/// 5 GiB.
+pub(super) const COPIED: u64 = 512 << 20;
 /// S3 has 10,000 parts; some are left over.
 const PARTS: u64 = 9_000;
 /// Parts on their way at once.
@@ -31,6 +32,10 @@ pub(super) struct Source<'a> {
     pub(super) key: &'a str,
     pub(super) etag: &'a str,
     pub(super) size: u64,
+    /// What the copy says it is.
+    pub(super) content_type: &'a str,
+    /// A server copies so much in one call, and what is larger in parts of so much.
+    pub(super) whole: u64,
 }
 
 impl Source<'_> {
@@ -40,9 +45,9 @@ impl Source<'_> {
 
     /// Copied by the server of the other bucket.
     pub(super) async fn copy(&self, to: &Bucket, key: &str) -> Result<(), StorageError> {
-        if self.size > COPIED {
+        if self.size > self.whole {
             return self
-                .in_parts(to, key, COPIED, |upload, number, range| async move {
+                .in_parts(to, key, self.whole, |upload, number, range| async move {
                     self.copy_part(to, key, &upload, number, range).await
                 })
                 .await;
@@ -56,7 +61,7 @@ impl Source<'_> {
             // Nothing that the sender says of an object comes along.
             .metadata_directive(MetadataDirective::Replace)
             .tagging_directive(TaggingDirective::Replace)
-            .content_type(OCTETS)
+            .content_type(self.content_type)
             .server_side_encryption(to.sse())
             .set_ssekms_key_id(to.kms_key_id())
             .send()
@@ -108,7 +113,10 @@ impl Source<'_> {
             .collect()
             .await
             .map_err(|e| self.broken(&e.to_string()))?;
-        match to.create(key, bytes.into_bytes(), OCTETS).await? {
+        match to
+            .create(key, bytes.into_bytes(), self.content_type)
+            .await?
+        {
             Created::New => Ok(()),
             Created::Exists => Err(StorageError::Precondition {
                 bucket: to.name().to_owned(),
@@ -182,7 +190,7 @@ impl Source<'_> {
         Sent: Future<Output = Result<CompletedPart, StorageError>>,
     {
         let part = self.size.div_ceil(PARTS).max(least);
-        let upload = to.start_upload(key, OCTETS).await?;
+        let upload = to.start_upload(key, self.content_type).await?;
         let ranges = (0..self.size.div_ceil(part)).map(|index| {
             let start = index * part;
             (index, (start, self.size.min(start + part)))

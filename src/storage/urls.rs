@@ -23,6 +23,9 @@ pub struct UrlIssue {
     url: String,
     /// The Secret that holds it.
     pub secret_name: String,
+    /// When it was signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued: Option<Timestamp>,
     /// When it ends.
     pub expires: Timestamp,
     /// SHA-256 of the package.
@@ -69,6 +72,7 @@ impl UrlIssue {
             issue,
             url: url.expose().to_owned(),
             secret_name,
+            issued: None,
             expires,
             sha256,
             size,

@@ -3,15 +3,16 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::CompletedPart;
 use bytes::Bytes;
 
 use super::bucket::{Bucket, Created, Listed, Stored};
-use super::client::{Identity, connect};
+use super::client::{Identity, connect, signer_as};
 use super::download::{Bytestream, download_stretch};
 use super::error::StorageError;
-use super::presign::{SecretUrl, presign_get};
+use super::presign::{SecretUrl, Signer, presign_get};
 use super::staging::Staging;
 use crate::config;
 use crate::domain::commit::{Attempt, PackageFact};
@@ -21,7 +22,11 @@ use crate::domain::quorum::Approved;
 
 /// Files under review: write-once, random keys (DESIGN §1.5).
 #[derive(Clone, Debug)]
-pub struct Quarantine(Bucket);
+pub struct Quarantine {
+    bucket: Bucket,
+    /// Signs for the endpoint inside; none: there are no credentials.
+    signer: Option<Signer>,
+}
 
 /// Facts that are never deleted.
 #[derive(Clone, Debug)]
@@ -55,7 +60,10 @@ impl Zones {
             None => quarantine.clone(),
         };
         Self {
-            quarantine: Quarantine(quarantine),
+            quarantine: Quarantine {
+                bucket: quarantine,
+                signer: signer_as(&storage.quarantine, None, Identity::Quarantine).await,
+            },
             records: Records(records),
             staging: Staging::connect(storage).await,
         }
@@ -66,18 +74,59 @@ impl Quarantine {
     /// The bucket, for reads, write-once files and `work/`.
     #[must_use]
     pub fn bucket(&self) -> &Bucket {
-        &self.0
+        &self.bucket
     }
 
-    /// Signs a GET of a file that crossed inwards, for the endpoint inside.
+    fn signer(&self) -> Result<&Signer, StorageError> {
+        let none = || StorageError::Unavailable {
+            operation: "presign",
+            bucket: self.bucket.name().to_owned(),
+            key: String::new(),
+            message: "there are no credentials to sign with".to_owned(),
+        };
+        self.signer.as_ref().ok_or_else(none)
+    }
+
+    /// How long the credentials that sign live from now; none: for ever.
     ///
     /// # Errors
-    /// When there are no credentials to sign with.
-    pub async fn sign_released(
-        &self,
-        file: ReleasedFile<'_>,
-        ttl: Duration,
-    ) -> Result<SecretUrl, StorageError> {
+    /// When there are none.
+    pub async fn signing_life(&self) -> Result<Option<Duration>, StorageError> {
+        self.signer()?.life().await
+    }
+
+    /// What signs URLs of files that crossed inwards, for the endpoint inside: for
+    /// `wanted`, or for as long as the credentials live.
+    ///
+    /// # Errors
+    /// When there are no credentials to sign with, or they end now.
+    pub async fn hold(&self, wanted: Duration) -> Result<InsideSigner<'_>, StorageError> {
+        let (with, life) = self.signer()?.hold(wanted).await?;
+        let bucket = &self.bucket;
+        Ok(InsideSigner { bucket, with, life })
+    }
+}
+
+/// Signs URLs of files that crossed inwards.
+#[derive(Clone, Debug)]
+pub struct InsideSigner<'a> {
+    bucket: &'a Bucket,
+    with: Client,
+    life: Duration,
+}
+
+impl InsideSigner<'_> {
+    /// How long they live.
+    #[must_use]
+    pub fn life(&self) -> Duration {
+        self.life
+    }
+
+    /// Signs a GET of one.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub async fn sign(&self, file: ReleasedFile<'_>) -> Result<SecretUrl, StorageError> {
         let file = file.get();
         let name = file.path.rsplit('/').next().unwrap_or("file");
         let plain: String = name
@@ -91,7 +140,8 @@ impl Quarantine {
             })
             .filter(|c| !matches!(c, '"' | '\\'))
             .collect();
-        presign_get(self.0.client(), self.0.name(), &file.key, ttl, &plain).await
+        let bucket = self.bucket.name();
+        presign_get(&self.with, bucket, &file.key, self.life, &plain).await
     }
 }
 
@@ -194,7 +244,7 @@ impl Release {
         package: &PackageFact,
         to: &str,
     ) -> Result<(), StorageError> {
-        self.0.copy(&package.key, to, package.size, ZIP).await
+        self.0.copy(&package.key, to, ZIP).await
     }
 
     /// For the start-up proof only, which writes probes under `probe/`.

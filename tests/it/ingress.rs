@@ -14,21 +14,21 @@ use crate::harness::{
 
 const MIB: usize = 1 << 20;
 
-fn declared(path: &str, bytes: &[u8]) -> Value {
+pub fn declared(path: &str, bytes: &[u8]) -> Value {
     json!({"path": path, "size": bytes.len(), "sha256": sha256(bytes)})
 }
 
-fn spec(submission: i64, files: &[Value]) -> Value {
+pub fn spec(submission: i64, files: &[Value]) -> Value {
     json!({"direction": "Ingress", "title": "Reference data", "submission": submission, "files": files})
 }
 
-async fn plan(person: &Person, request: &Request) -> Vec<Value> {
+pub async fn plan(person: &Person, request: &Request) -> Vec<Value> {
     let plan = person.gets(request, "plan").await.expect(200).json();
     plan["files"].as_array().unwrap().clone()
 }
 
 /// Sends a part as curl would: the URL, the headers, the bytes.
-async fn put(part: &Value, bytes: &[u8]) -> Answer {
+pub async fn put(part: &Value, bytes: &[u8]) -> Answer {
     let headers: Vec<(&str, &str)> = part["headers"]
         .as_object()
         .unwrap()
@@ -50,19 +50,19 @@ async fn put(part: &Value, bytes: &[u8]) -> Answer {
 }
 
 /// Sends the parts of a plan of a file.
-async fn send(file: &Value, bytes: &[u8]) {
+pub async fn send(file: &Value, bytes: &[u8]) {
     for part in file["parts"].as_array().unwrap() {
         put(part, slice(part, bytes)).await.expect(200);
     }
 }
 
-fn slice<'a>(part: &Value, bytes: &'a [u8]) -> &'a [u8] {
+pub fn slice<'a>(part: &Value, bytes: &'a [u8]) -> &'a [u8] {
     let offset = usize::try_from(part["offset"].as_u64().unwrap()).unwrap();
     let size = usize::try_from(part["size"].as_u64().unwrap()).unwrap();
     &bytes[offset..offset + size]
 }
 
-async fn send_all(person: &Person, request: &Request, files: &[(&str, &[u8])]) {
+pub async fn send_all(person: &Person, request: &Request, files: &[(&str, &[u8])]) {
     for file in plan(person, request).await {
         let path = file["path"].as_str().unwrap();
         let (_, bytes) = files.iter().find(|(name, _)| *name == path).unwrap();

@@ -17,7 +17,7 @@ use crate::harness::{
 };
 
 /// Alice's request, released on the word of bob and carol.
-async fn released(alice: &Person, bob: &Person, carol: &Person, stem: &str) -> Request {
+pub async fn released(alice: &Person, bob: &Person, carol: &Person, stem: &str) -> Request {
     let request = in_review(alice, stem).await;
     bob.approves(&request).await;
     carol.approves(&request).await;
@@ -30,7 +30,7 @@ fn urls_of(request: &Request) -> String {
 }
 
 /// Every URL that is recorded, with the Secret that holds it.
-async fn recorded(env: &Env, request: &Request) -> Vec<(String, String)> {
+pub async fn recorded(env: &Env, request: &Request) -> Vec<(String, String)> {
     let inside = env.quarantine();
     let mut found = Vec::new();
     for key in inside.keys(&urls_of(request)).await {
@@ -41,12 +41,12 @@ async fn recorded(env: &Env, request: &Request) -> Vec<(String, String)> {
     found
 }
 
-async fn answers(url: &str) -> u16 {
+pub async fn answers(url: &str) -> u16 {
     Http::default().get(url).await.status.as_u16()
 }
 
 /// Nothing of the release is anywhere, and none of the URLs works.
-async fn is_dead(env: &Env, request: &Request, issued: &[(String, String)]) {
+pub async fn is_dead(env: &Env, request: &Request, issued: &[(String, String)]) {
     assert!(!issued.is_empty());
     let secrets: Api<Secret> = Api::namespaced(env.kube("admin").await, PROJECT);
     for (url, secret) in issued {
@@ -65,11 +65,11 @@ async fn record_of(client: &Client, name: &str) -> ReleaseRecord {
     api.get(name).await.unwrap()
 }
 
-fn on_record(record: &ReleaseRecord) -> Value {
+pub fn on_record(record: &ReleaseRecord) -> Value {
     json!({"kind": "ReleaseRecord", "name": record.name_any(), "uid": record.uid().unwrap()})
 }
 
-async fn renews(
+pub async fn renews(
     who: &Person,
     role: &str,
     target: Value,
@@ -94,13 +94,13 @@ async fn last_word(who: &Person, action: &AirlockAction) -> AirlockReviewStatus 
     .await
 }
 
-async fn counts(who: &Person, action: &AirlockAction) -> AirlockReviewStatus {
+pub async fn counts(who: &Person, action: &AirlockAction) -> AirlockReviewStatus {
     let word = last_word(who, action).await;
     assert_eq!(word.state, Some(ReviewState::Counted), "{word:?}");
     word
 }
 
-async fn is_refused(who: &Person, action: &AirlockAction, reason: &str) {
+pub async fn is_refused(who: &Person, action: &AirlockAction, reason: &str) {
     let word = last_word(who, action).await;
     assert_eq!(
         (word.state, word.reason.as_deref()),
@@ -109,7 +109,7 @@ async fn is_refused(who: &Person, action: &AirlockAction, reason: &str) {
 }
 
 /// The ledger says who revoked it, once.
-async fn the_ledger_says_who(env: &Env, request: &Request, who: &str) -> Value {
+pub async fn the_ledger_says_who(env: &Env, request: &Request, who: &str) -> Value {
     let inside = env.quarantine();
     let mut found = Vec::new();
     for key in inside

@@ -144,7 +144,7 @@ async fn pass(client: TcpStream, server: TcpStream, shared: Arc<Shared>) {
 }
 
 /// The program alone: no configuration, no Kubernetes, no credentials.
-async fn run(arguments: &[&str], folder: &Path, input: &str) -> Output {
+pub async fn run(arguments: &[&str], folder: &Path, input: &str) -> Output {
     let mut child = Command::new(trevor())
         .env_clear()
         .args(arguments)
@@ -174,13 +174,13 @@ fn said(output: &Output) -> String {
 }
 
 #[track_caller]
-fn succeeds(output: &Output) -> String {
+pub fn succeeds(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(0), "{}", said(output));
     said(output)
 }
 
 #[track_caller]
-fn fails(output: &Output, word: &str) -> String {
+pub fn fails(output: &Output, word: &str) -> String {
     let said = said(output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains(word), "{word:?} is not in: {said}");

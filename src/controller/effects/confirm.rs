@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use super::super::context::Context;
 use super::super::error::EffectError;
 use super::super::reconcile::Subject;
+use super::room::{self, Room};
 use super::{close, gather};
 use crate::api::{AirlockRequest, DeclaredFile};
 use crate::domain::ingress::{self, Planned};
@@ -48,6 +49,9 @@ pub struct Confirmations(Mutex<HashMap<String, Task>>);
 
 struct Task {
     round: i64,
+    namespace: String,
+    /// Bytes that it takes over.
+    bytes: u64,
     handle: JoinHandle<Outcome>,
 }
 
@@ -70,11 +74,28 @@ impl Confirmations {
         }
     }
 
-    fn start(&self, uid: &str, round: i64, work: impl Future<Output = Outcome> + Send + 'static) {
-        self.lock().entry(uid.to_owned()).or_insert_with(|| Task {
+    fn start(
+        &self,
+        key: &RequestKey,
+        round: i64,
+        bytes: u64,
+        work: impl Future<Output = Outcome> + Send + 'static,
+    ) {
+        self.lock().entry(key.uid.clone()).or_insert_with(|| Task {
             round,
+            namespace: key.namespace.clone(),
+            bytes,
             handle: tokio::spawn(work),
         });
+    }
+
+    /// Bytes that a project's other requests are taking over now.
+    pub fn coming(&self, namespace: &str, but: &str) -> u64 {
+        let tasks = self.lock();
+        let others = tasks.iter().filter(|(uid, task)| {
+            task.namespace == namespace && *uid != but && !task.handle.is_finished()
+        });
+        others.fold(0, |sum, (_, task)| sum.saturating_add(task.bytes))
     }
 
     /// Whether one is under way, and how it ended.
@@ -111,6 +132,8 @@ pub enum Confirmed {
     Missing(Vec<String>),
     /// All have arrived, and are being taken over.
     Busy,
+    /// All have arrived, and wait until others are taken over.
+    Queued,
     /// These are not what was declared.
     Mismatch(Vec<String>),
 }
@@ -153,6 +176,12 @@ pub async fn confirm(
     if !missing.is_empty() {
         return Ok(Confirmed::Missing(missing));
     }
+    let bytes = arrived.iter().map(|a| ingress::size(&a.file)).sum();
+    match room::look(ctx, subject, bytes).await? {
+        Room::Enough => {}
+        Room::Later => return Ok(Confirmed::Queued),
+        Room::None(why) => return Ok(Confirmed::Mismatch(vec![why])),
+    }
     ctx.claim()?;
     let job = Job {
         staging: staging.clone(),
@@ -164,12 +193,13 @@ pub async fn confirm(
     };
     let wake = ctx.wake.clone();
     let target = ObjectRef::<AirlockRequest>::new(&subject.name).within(&subject.key.namespace);
-    ctx.confirmations.start(uid, round, async move {
-        let result = job.run(arrived).await;
-        // The receiver is gone when the process stops: the next one starts anew.
-        drop(wake.send(target));
-        result
-    });
+    ctx.confirmations
+        .start(&subject.key, round, bytes, async move {
+            let result = job.run(arrived).await;
+            // The receiver is gone when the process stops: the next one starts anew.
+            drop(wake.send(target));
+            result
+        });
     Ok(Confirmed::Busy)
 }
 

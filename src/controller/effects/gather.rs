@@ -48,6 +48,13 @@ pub async fn gather(
                 ..Rest::default()
             }));
         }
+        Confirmed::Queued => {
+            return Ok(Some(Rest {
+                missing: Some(Vec::new()),
+                after: Some(ctx.patience(&subject.key.uid)),
+                ..Rest::default()
+            }));
+        }
         Confirmed::Missing(missing) => {
             let left = time_left(ctx, subject, round).await?;
             if left.is_positive() {

@@ -1,6 +1,7 @@
 //! The effects: one a file. Each writes create-only or with a precondition, and
 //! finds its own work when it is repeated.
 
+pub mod aside;
 pub mod close;
 pub mod confirm;
 pub mod deliver;
@@ -16,4 +17,6 @@ pub mod release;
 pub mod renew;
 pub mod review;
 pub mod revoke;
+pub mod room;
 pub mod url;
+pub mod url_ending;

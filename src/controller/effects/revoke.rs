@@ -1,4 +1,5 @@
-//! Takes a release back: `revoked.json`, then the package, the URLs and their Secrets.
+//! Takes a release back: `revoked.json`, then the package or the files within reach, the
+//! URLs and their Secrets.
 //!
 //! Killed at any point, the next look goes on: everything here is found again by
 //! listing, and the Secrets by receipts that were stored before the URLs went.
@@ -9,7 +10,7 @@ use super::super::context::Context;
 use super::super::error::EffectError;
 use super::super::reconcile::Subject;
 use super::record::{self, Crossed};
-use super::{release, url};
+use super::{aside, release, url};
 use crate::domain::commit::{Revoked, RevokedThrough};
 use crate::domain::phase::Facts;
 use crate::storage::commit::commit;
@@ -27,7 +28,7 @@ pub async fn revoke(
     };
     release::cancel(ctx, &subject.key.uid).await;
     let crossed = Crossed::of(subject);
-    clear(ctx, &crossed).await?;
+    clear(ctx, &crossed, facts).await?;
     if facts.closed.is_none()
         && let Some(spec) = record::keep(ctx, subject, facts).await?
     {
@@ -54,9 +55,10 @@ pub async fn fix(
     Ok(facts.revoked.clone())
 }
 
-/// Deletes what lies outside, the Secrets, and last the URLs, by which the Secrets
-/// are found.
-pub async fn clear(ctx: &Context, crossed: &Crossed) -> Result<(), EffectError> {
+/// Deletes what lies outside, puts what crossed inwards out of reach, deletes the
+/// Secrets, and last the URLs, by which the Secrets are found.
+pub async fn clear(ctx: &Context, crossed: &Crossed, facts: &Facts) -> Result<(), EffectError> {
+    aside::set_files_aside(ctx, &crossed.key, facts).await?;
     for secret in revocation::sweep(&ctx.zones, &ctx.release, &crossed.key).await? {
         url::delete_secret(ctx, crossed, &secret).await?;
     }

@@ -69,6 +69,7 @@ pub async fn sign(
         filename.to_owned(),
     );
     made.key = Some(package.key.clone());
+    made.issued = Some(condition::second(now));
     Ok(Some(made))
 }
 

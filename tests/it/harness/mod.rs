@@ -20,7 +20,7 @@ use serde_json::Value;
 pub use http::{Answer, Http};
 pub use people::Person;
 pub use private::{Private, private};
-pub use process::{Controller, Gateway, Spawned, command, read_config};
+pub use process::{Controller, Gateway, Spawned, command, free_address, read_config};
 pub use project::{Project, bind};
 pub use proxy::{Call, Keep, Mode, Proxy};
 pub use request::{Request, ready};

@@ -39,10 +39,21 @@ impl Project {
     /// Sets the policy of the project, and waits until the controller has it; a test
     /// that made one takes it away again.
     pub async fn policy(&self, egress: Value) {
+        self.rules(json!({"egress": egress})).await;
+    }
+
+    /// The same, of what comes in.
+    pub async fn inward_policy(&self, ingress: Value) {
+        self.rules(json!({"ingress": ingress})).await;
+    }
+
+    async fn rules(&self, rules: Value) {
         let api: Api<AirlockPolicy> = Api::all(self.admin.clone());
+        let mut spec = rules;
+        spec["namespaces"] = json!([self.name]);
         let policy = serde_json::from_value(json!({
             "apiVersion": "airlock.karectl.io/v1alpha1", "kind": "AirlockPolicy", "metadata": {"name": self.name},
-            "spec": {"namespaces": [self.name], "egress": egress},
+            "spec": spec,
         }))
         .unwrap();
         api.create(&PostParams::default(), &policy).await.unwrap();
