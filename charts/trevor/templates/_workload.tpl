@@ -45,7 +45,15 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- with .Values.audit.signing_key_secret }}
 - name: TREVOR_AUDIT_SIGNING_KEY
   valueFrom:
-    secretKeyRef: {name: {{ . }}, key: signing_key}
+    secretKeyRef: {name: {{ . }}, key: TREVOR_AUDIT_SIGNING_KEY}
+{{- end }}
+{{- range .Values.notifications.channels }}
+{{- if .credentials_secret }}
+{{- $what := ternary "password" "signing_secret" (hasKey . "smtp") }}
+- name: TREVOR_NOTIFY_{{ .name | upper | replace "-" "_" }}_{{ upper $what }}
+  valueFrom:
+    secretKeyRef: {name: {{ .credentials_secret }}, key: {{ $what }}}
+{{- end }}
 {{- end }}
 {{- end -}}
 
