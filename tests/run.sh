@@ -84,6 +84,7 @@ test | test-long)
     fi
     step cargo_test --doc
     step crds_are_current
+    step python3 tests/chart/run.py
     step cargo build --locked
     export TREVOR_BIN=${CARGO_TARGET_DIR:-$PWD/target}/debug/trevor
     forge
@@ -92,6 +93,10 @@ test | test-long)
     else
         with_environment tested
     fi
+    ;;
+chart)
+    step tools
+    step python3 tests/chart/run.py
     ;;
 forge)
     mkdir -p target && : > $results
@@ -123,7 +128,7 @@ bench)
     step python3 benches/bench.py "${@:2}"
     ;;
 *)
-    echo "usage: tests/run.sh test|test-long|forge|forge-oldest|demo|bench [argument…]"
+    echo "usage: tests/run.sh test|test-long|forge|forge-oldest|chart|demo|bench [argument…]"
     exit 2
     ;;
 esac
