@@ -191,7 +191,7 @@ def all_tools():
         "helm": Tool("helm", "4.3.1", "helm", "compiling, about 80 s on 2 cores",
                      go_build("helm", "helm.sh/helm/v4/cmd/helm", "helm")),
         # Without the clients of two dozen clouds.
-        "promtool": Tool("promtool", "3.16.0", "promtool", "compiling, about 100 s on 2 cores",
+        "promtool": Tool("promtool", "3.15.0", "promtool", "compiling, about 100 s on 2 cores",
                          go_build("promtool", "github.com/prometheus/prometheus/cmd/promtool", "promtool", tags="remove_all_sd")),
         **control_plane(KUBERNETES, "controlplane"),
     }
