@@ -24,10 +24,10 @@ def helm(*arguments, text=None):
     return done.returncode, done.stdout, done.stderr
 
 
-def template(values, *more, release="trevor"):
+def template(values, *more, namespace="trevor-system"):
     """`helm template` with a file of values and more of them: (code, output, error)."""
     changes = [argument for value in more for argument in ("--set-json", value)]
-    return helm("template", release, CHART, "-n", "trevor-system", "-f", HERE / "values" / f"{values}.yaml", *changes)
+    return helm("template", "trevor", CHART, "-n", namespace, "-f", HERE / "values" / f"{values}.yaml", *changes)
 
 
 def documents(text):
