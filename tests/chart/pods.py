@@ -52,6 +52,9 @@ def test_each_process_has_its_own_identities_and_no_others():
         assert identities == ({"QUARANTINE"} if values == "smallest" else {"QUARANTINE", "RECORDS", "STAGING"})
     assert controller["TREVOR_AUDIT_SIGNING_KEY"] == "trevor-audit"
     assert controller["TREVOR_S3_SIGNING_ACCESS_KEY_ID"] == "trevor-signing"
+    told = {name: secret for name, secret in controller.items() if name.startswith("TREVOR_NOTIFY_")}
+    assert told == {"TREVOR_NOTIFY_DESK_1_SIGNING_SECRET": "trevor-desk", "TREVOR_NOTIFY_MAIL_PASSWORD": "trevor-mail"}
+    assert not [name for name in gateway if "NOTIFY" in name or "AUDIT" in name]
 
 
 def test_without_a_secret_the_pods_own_identity_is_used():
