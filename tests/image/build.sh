@@ -29,10 +29,16 @@ bundle=${CA_BUNDLE:-/etc/ssl/certs/ca-certificates.crt}
 [ -s "$bundle" ] || { echo "no certificate authorities in $bundle: install ca-certificates, or name a PEM file in CA_BUNDLE"; exit 1; }
 files=("$BINARY=/trevor" "$bundle=/etc/ssl/certs/ca-certificates.crt" "LICENSE=/LICENSE")
 
-# What it is made of, where cargo-cyclonedx is installed (cargo install cargo-cyclonedx).
+# What it is made of (SBOM). The tool is installed with a build of our own; another's goes without it.
+export PATH=$PWD/$out/tools/bin:$PATH
+if [ -n "${target:-}" ] && ! cargo cyclonedx --version > /dev/null 2>&1; then
+    cargo install --locked --quiet --root $out/tools --target-dir $out/tools/build cargo-cyclonedx@0.5.9
+    rm -rf $out/tools/build
+fi
 if cargo cyclonedx --version > /dev/null 2>&1; then
     SOURCE_DATE_EPOCH=0 cargo cyclonedx --quiet --format json --override-filename trevor.cdx
-    mv trevor.cdx.json $out/trevor.cdx.json
+    sed "s|$PWD|/trevor|g" trevor.cdx.json > $out/trevor.cdx.json
+    rm trevor.cdx.json
     files+=("$out/trevor.cdx.json=/trevor.cdx.json")
 else
     echo "no SBOM: cargo-cyclonedx is not installed (cargo install cargo-cyclonedx)"
