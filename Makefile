@@ -28,9 +28,10 @@ env-down: ## end it and remove its state
 env-restart: build ## restart the operator only, with the present build
 	@$(DRIVER) restart --dir $(DIR)
 
-generate: ## write the CRDs from the Rust types: crds/ and the chart
+generate: ## write the CRDs from the Rust types, and the chart's README from its schema
 	cargo run --locked --quiet -- crd --dir crds
 	cp crds/*.yaml charts/trevor/crds-files/
+	python3 tests/chart/readme.py
 
 fmt: ## format the code
 	cargo fmt
@@ -51,6 +52,12 @@ forge: ## attacks on the review through every door, from a table
 forge-oldest: ## those on the policies, on the oldest Kubernetes (builds it: 7 minutes)
 	@tests/run.sh forge-oldest
 
+chart-test: ## the chart: values that are refused, what is rendered, alert rules
+	@tests/run.sh chart
+
+image: ## an OCI image in target/image/trevor.tar, without Docker (BINARY=… to pack another build)
+	@tests/image/build.sh
+
 demo: ## one request from upload to release, as its people would do it
 	@tests/run.sh demo
 
@@ -60,4 +67,4 @@ mutants: ## mutation testing of the pure core (long; not in CI)
 bench: ## the benchmarks
 	@tests/run.sh bench
 
-.PHONY: help tools build env-up env-down env-restart generate fmt lint test test-long forge forge-oldest demo bench mutants
+.PHONY: help tools build env-up env-down env-restart generate fmt lint test test-long forge forge-oldest chart-test image demo bench mutants

@@ -23,6 +23,7 @@ sum_up() { awk '/^test result:/ { passed += $4; failed += $6 } END { printf "%d 
 # Logs, Events, resources and stored facts hold no signature, token or key.
 no_secrets() { "$TREVOR_BOTO3_PYTHON" tests/it/no_secrets.py $test_env; }
 tested() {
+    step python3 tests/chart/server.py
     step cargo_test --test it -- $waiting "$@"
     step no_secrets
 }
@@ -84,6 +85,7 @@ test | test-long)
     fi
     step cargo_test --doc
     step crds_are_current
+    step python3 tests/chart/run.py
     step cargo build --locked
     export TREVOR_BIN=${CARGO_TARGET_DIR:-$PWD/target}/debug/trevor
     forge
@@ -92,6 +94,10 @@ test | test-long)
     else
         with_environment tested
     fi
+    ;;
+chart)
+    step tools
+    step python3 tests/chart/run.py
     ;;
 forge)
     mkdir -p target && : > $results
@@ -123,7 +129,7 @@ bench)
     step python3 benches/bench.py "${@:2}"
     ;;
 *)
-    echo "usage: tests/run.sh test|test-long|forge|forge-oldest|demo|bench [argument…]"
+    echo "usage: tests/run.sh test|test-long|forge|forge-oldest|chart|demo|bench [argument…]"
     exit 2
     ;;
 esac

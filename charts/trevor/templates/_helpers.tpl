@@ -49,8 +49,10 @@ true
 {{- $config := deepCopy (pick .Values "storage" "gateway" "controller" "crate" "identity" "audit" "notifications" "log") -}}
 {{- $_ := unset $config.identity "mutating_policies" -}}
 {{- $_ := set $config.identity "rules" "/etc/trevor/rules/rules.yaml" -}}
+{{- $_ := set $config.gateway.tls "secret" (include "trevor.tlsSecret" . | default nil) -}}
 {{- if not $config.gateway.url -}}
-{{- $_ := set $config.gateway "url" (printf "https://%s-gateway.%s.svc" (include "trevor.name" .) .Release.Namespace) -}}
+{{- $port := .Values.workloads.gateway.service.port -}}
+{{- $_ := set $config.gateway "url" (printf "%s://%s-gateway.%s.svc%s" (ternary "https" "http" (not (empty $config.gateway.tls.secret))) (include "trevor.name" .) .Release.Namespace (ternary (printf ":%v" $port) "" (not (empty $port)))) -}}
 {{- end -}}
 {{- if not $config.controller.url -}}
 {{- $_ := set $config.controller "url" (printf "http://%s-controller.%s.svc:8080" (include "trevor.name" .) .Release.Namespace) -}}

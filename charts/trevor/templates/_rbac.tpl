@@ -89,13 +89,51 @@ cannot drift apart.
 {{- end -}}
 
 {{/*
+One half of a list of rules, by what values.namespaces says: (list $ rules half).
+Without namespaces, `cluster` is all of them and `projects` none. With namespaces,
+`projects` holds the writes to kinds that live in namespaces, to be bound in each of
+those; reads stay cluster-wide, because the operator watches its kinds in one stream,
+and so does what has no namespace.
+*/}}
+{{- define "trevor.rbac.half" -}}
+{{- $ := index . 0 -}}
+{{- $cluster := eq (index . 2) "cluster" -}}
+{{- if not $.Values.namespaces -}}
+{{- if $cluster }}{{ index . 1 }}{{ end -}}
+{{- else -}}
+{{- $global := list "airlockpolicies" "airlockpolicies/status" "namespaces" "customresourcedefinitions" "tokenreviews" "subjectaccessreviews" "validatingadmissionpolicies" "validatingadmissionpolicybindings" "mutatingadmissionpolicies" "mutatingadmissionpolicybindings" -}}
+{{- $reads := list "get" "list" "watch" -}}
+{{- $half := list -}}
+{{- range $rule := fromYamlArray (index . 1) -}}
+  {{- $here := list -}}
+  {{- $everywhere := list -}}
+  {{- range $rule.resources -}}
+    {{- if has . $global }}{{ $everywhere = append $everywhere . }}{{ else }}{{ $here = append $here . }}{{ end -}}
+  {{- end -}}
+  {{- $looks := list -}}
+  {{- $acts := list -}}
+  {{- range $rule.verbs -}}
+    {{- if has . $reads }}{{ $looks = append $looks . }}{{ else }}{{ $acts = append $acts . }}{{ end -}}
+  {{- end -}}
+  {{- if $cluster -}}
+    {{- if $everywhere }}{{ $half = append $half (merge (dict "resources" $everywhere) $rule) }}{{ end -}}
+    {{- if and $here $looks }}{{ $half = append $half (merge (dict "resources" $here "verbs" $looks) $rule) }}{{ end -}}
+  {{- else if and $here $acts -}}
+    {{- $half = append $half (merge (dict "resources" $here "verbs" $acts) $rule) -}}
+  {{- end -}}
+{{- end -}}
+{{- if $half }}{{ toYaml $half }}{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
 The writes that a list of rules allows, as a JSON list of "group/resource OPERATION"
 (as admission sees them), each with " name" where the rule names one.
 */}}
 {{- define "trevor.rbac.writes" -}}
 {{- $operations := dict "create" "CREATE" "update" "UPDATE" "patch" "UPDATE" "delete" "DELETE" "deletecollection" "DELETE" -}}
 {{- $writes := list -}}
-{{- range $rule := fromYamlArray . -}}
+{{- range $rule := fromYamlArray (. | default "[]") -}}
   {{- range $group := $rule.apiGroups -}}
     {{- range $resource := $rule.resources -}}
       {{- range $verb := $rule.verbs -}}

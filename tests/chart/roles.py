@@ -1,0 +1,76 @@
+"""Roles and the fence say the same, with and without a list of namespaces."""
+
+import json
+import re
+
+from render import find, rendered
+
+OPERATIONS = {"create": "CREATE", "update": "UPDATE", "patch": "UPDATE", "delete": "DELETE", "deletecollection": "DELETE"}
+
+
+def writes(role):
+    found = set()
+    for rule in role["rules"]:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                for verb in rule["verbs"]:
+                    for name in rule.get("resourceNames", [""]):
+                        if verb in OPERATIONS:
+                            found.add(f"{group}/{resource} {OPERATIONS[verb]} {name}".strip())
+    return found
+
+
+def fence(docs, variable):
+    """The lists of writes in a variable of the fence, in order."""
+    policy = find(docs, "ValidatingAdmissionPolicy", "trevor-operator-fence")
+    (expression,) = [one["expression"] for one in policy["spec"]["variables"] if one["name"] == variable]
+    return [set(json.loads(text)) for text in re.findall(r'\["[^\]]*\]', expression)]
+
+
+def test_without_namespaces_the_operator_writes_everywhere_what_the_fence_lists():
+    docs = rendered("smallest", 'jobs.images=["localhost/trevor:0.1.0"]')
+    controller, gateway = find(docs, "ClusterRole", "trevor-controller"), find(docs, "ClusterRole", "trevor-gateway")
+    anywhere = fence(docs, "anywhere")
+    (probe,) = fence(docs, "probe")
+    assert writes(controller) == anywhere[0] | probe
+    assert writes(gateway) == anywhere[1]
+    assert "/secrets CREATE" in anywhere[0] and "batch/jobs CREATE" in anywhere[0]
+    (home,) = fence(docs, "home")
+    assert writes(find(docs, "Role", "trevor-controller")) == home
+
+
+def test_with_namespaces_it_writes_there_only_what_the_fence_lists():
+    docs = rendered("everything")
+    everywhere, projects = fence(docs, "anywhere")[0], fence(docs, "projects")
+    assert projects[0] == {"project-a", "project-b"}
+    (probe,) = fence(docs, "probe")
+    assert writes(find(docs, "ClusterRole", "trevor-controller")) == everywhere | probe
+    roles = [doc for doc in docs if doc["kind"] == "Role" and doc["metadata"]["name"] == "trevor-controller-projects"]
+    assert {role["metadata"]["namespace"] for role in roles} == {"project-a", "project-b"}
+    assert all(writes(role) == projects[1] for role in roles)
+    # Together they are what it has without the list, and nothing of a project is left everywhere.
+    whole = fence(rendered("everything", "namespaces=[]"), "anywhere")[0]
+    assert everywhere | projects[1] == whole and not everywhere & projects[1]
+    assert everywhere == {"airlock.karectl.io/airlockpolicies/status UPDATE"}
+
+
+def test_secrets_are_created_and_deleted_and_never_read():
+    for values in ("smallest", "everything"):
+        for doc in rendered(values):
+            if doc["kind"] in ("ClusterRole", "Role"):
+                for rule in doc["rules"]:
+                    if "secrets" in rule["resources"]:
+                        assert set(rule["verbs"]) <= {"create", "delete"}, doc["metadata"]["name"]
+                    assert "*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"], doc["metadata"]["name"]
+
+
+def test_every_binding_has_its_role_and_account():
+    for values in ("smallest", "everything"):
+        docs = rendered(values)
+        accounts = {doc["metadata"]["name"] for doc in docs if doc["kind"] == "ServiceAccount"}
+        for doc in docs:
+            if doc["kind"] in ("RoleBinding", "ClusterRoleBinding"):
+                there = {(one["kind"], one["metadata"]["name"], one["metadata"].get("namespace")) for one in docs}
+                namespace = doc["metadata"].get("namespace") if doc["roleRef"]["kind"] == "Role" else None
+                assert (doc["roleRef"]["kind"], doc["roleRef"]["name"], namespace) in there
+                assert all(subject["name"] in accounts for subject in doc["subjects"])
