@@ -53,6 +53,9 @@ pub async fn write(
         )
         .await?;
     }
+    if status.phase != before.phase || status.phase_time.is_none() {
+        status.phase_time = status.phase.map(|_| Time(condition::second(now)));
+    }
     let told = Told::of(subject, facts, advanced, &status, now);
     told.conditions(&mut status, subject.request.metadata.generation, now);
     if status == before {
@@ -268,6 +271,8 @@ struct Told {
     waiting: Option<(&'static str, String)>,
     /// Whether the phase lasts too long, and since when it lasts.
     overdue: Option<String>,
+    /// Since when it lasts, where it does not.
+    age: String,
 }
 
 impl Told {
@@ -288,6 +293,7 @@ impl Told {
             frozen: status.manifest.is_some(),
             waiting: None,
             overdue: facts.and_then(|facts| overdue(facts, phase, now)),
+            age: age(status, facts.and_then(|facts| limit_of(facts, phase))),
         };
         match advanced {
             Err(error) => {
@@ -438,7 +444,7 @@ impl Told {
                 } else {
                     reason::IN_TIME
                 },
-                self.overdue.as_deref().unwrap_or(""),
+                self.overdue.as_deref().unwrap_or(&self.age),
             ),
         ];
         for (kind, holds, word, message) in rows {
@@ -473,6 +479,15 @@ fn overdue(facts: &Facts, phase: Phase, now: Timestamp) -> Option<String> {
     let limit = limit_of(facts, phase)?;
     let since = condition::second(limit);
     (now >= limit).then(|| format!("{phase} lasts longer than the policy allows, since {since}; look at what the conditions wait for"))
+}
+
+/// How long the phase lasts, as a text that does not change while it does.
+fn age(status: &AirlockRequestStatus, limit: Option<Timestamp>) -> String {
+    let (Some(phase), Some(Time(since))) = (status.phase, &status.phase_time) else {
+        return String::new();
+    };
+    let limit = limit.map(|limit| format!(", overdue from {}", condition::second(limit)));
+    format!("{phase} since {since}{}", limit.unwrap_or_default())
 }
 
 fn revoked(facts: Option<&Facts>) -> String {

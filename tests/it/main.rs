@@ -21,6 +21,7 @@ mod ingress;
 mod integrity;
 mod look_back;
 mod main_job;
+mod notify;
 mod policies;
 mod races;
 mod refusals;
