@@ -182,7 +182,7 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
     events.extend(ledger::events(&subject.key, &facts));
     let told = outbox::told(&subject.key, &facts, &events, advanced.is_ok());
     let head = match ledger::append(ctx, &subject.key, &facts, events).await {
-        Ok(head) => Box::pin(outbox::fill(ctx, &subject, &facts, told))
+        Ok(head) => Box::pin(outbox::fill(ctx, &subject, &facts, told, head.as_ref()))
             .await
             .map(|()| head),
         Err(error) => Err(error),

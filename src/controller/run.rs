@@ -321,6 +321,7 @@ fn dispatcher(ctx: &Context) -> Dispatcher {
         leadership: ctx.leadership.clone(),
         outbox: Arc::clone(&ctx.outbox),
         cluster: ctx.cluster.clone(),
+        checkpoint_patience: None,
     }
 }
 

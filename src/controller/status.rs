@@ -70,7 +70,15 @@ pub async fn write(
     api.replace_status(&subject.name, &PostParams::default(), &object)
         .await?;
     if moved || told.stalled {
-        publish(ctx, subject, &told).await;
+        for passed in passed(before.phase, told.phase) {
+            let note = String::new();
+            publish(ctx, subject, EventType::Normal, passed.to_string(), note).await;
+        }
+        let (kind, word) = match told.stalled {
+            true => (EventType::Warning, told.reason.to_owned()),
+            false => (EventType::Normal, told.phase.to_string()),
+        };
+        publish(ctx, subject, kind, word, told.message).await;
     }
     Ok(())
 }
@@ -528,19 +536,24 @@ fn waiting_for(inwards: bool, missing: Option<&[String]>) -> String {
     }
 }
 
-async fn publish(ctx: &Context, subject: &Subject, told: &Told) {
+/// Phases that a look went through on the way from one that was shown to another.
+fn passed(before: Option<Phase>, after: Phase) -> &'static [Phase] {
+    use Phase::{Approved, Draft, InReview, Releasing, Submitted};
+    let frozen = matches!(before, Some(Submitted | InReview | Approved | Releasing));
+    match (before.unwrap_or(Draft), after) {
+        (_, InReview) if !frozen => &[Submitted],
+        (InReview, Releasing | Phase::Failed) => &[Approved],
+        (InReview, Phase::Released) => &[Approved, Releasing],
+        (Approved, Phase::Released) => &[Releasing],
+        _ => &[],
+    }
+}
+
+async fn publish(ctx: &Context, subject: &Subject, type_: EventType, reason: String, note: String) {
     let event = Event {
-        type_: if told.stalled {
-            EventType::Warning
-        } else {
-            EventType::Normal
-        },
-        reason: if told.stalled {
-            told.reason.to_owned()
-        } else {
-            told.phase.to_string()
-        },
-        note: (!told.message.is_empty()).then(|| told.message.chars().take(900).collect()),
+        type_,
+        reason,
+        note: (!note.is_empty()).then(|| note.chars().take(900).collect()),
         action: "Reconcile".to_owned(),
         secondary: None,
     };

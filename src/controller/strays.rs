@@ -158,8 +158,8 @@ async fn act_alone(
     let mut events = ledger::events(&key, &facts);
     events.extend(ledger::of_actions(&key, &taken));
     let told = outbox::told(&key, &facts, &events, true);
-    ledger::append(ctx, &key, &facts, events).await?;
-    Box::pin(outbox::fill_alone(ctx, &key, &facts, told)).await?;
+    let head = ledger::append(ctx, &key, &facts, events).await?;
+    Box::pin(outbox::fill_alone(ctx, &key, &facts, told, head.as_ref())).await?;
     actions::tell(ctx, namespace, &facts, &taken, &renewed).await?;
     ctx.forget(&key.uid);
     Ok(true)

@@ -328,7 +328,7 @@ impl Book<'_> {
             }
             "Revoked" => vec![self.of_release(event, Kind::Revoked, Some(Phase::Revoked))],
             "Deleted" => vec![self.of_release(event, Kind::Deleted, None)],
-            "IdleWarned" => vec![self.of_request(event, Kind::IdleWarning)],
+            "IdleWarned" | "IdleWarning" => vec![self.of_request(event, Kind::IdleWarning)],
             "Acted" if word("action") == "Hold" && detail("refused").is_none_or(Value::is_null) => {
                 vec![self.of_request(event, Kind::Held)]
             }

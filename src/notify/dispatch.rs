@@ -32,6 +32,8 @@ use crate::storage::{StorageError, UrlIssue, Zones, urls};
 
 /// The whole outbox is listed at least so often.
 const SLOWLY: Duration = Duration::from_secs(600);
+/// So often it is looked whether a checkpoint covers a release.
+const CHECKPOINT: Duration = Duration::from_secs(5);
 /// After a failure it is listed again so soon.
 const AGAIN: Duration = Duration::from_secs(10);
 /// With more entries than this under way each is tried once and left where it is.
@@ -52,6 +54,9 @@ pub struct Dispatcher {
     pub outbox: Arc<Outbox>,
     /// uid of the cluster.
     pub cluster: String,
+    /// How long a release waits to be told for a checkpoint that covers it; none: there
+    /// are no checkpoints.
+    pub checkpoint_patience: Option<Duration>,
 }
 
 /// Why an entry stays where it is.
@@ -193,11 +198,15 @@ impl Dispatcher {
         loop {
             self.leads()?;
             let tried = self.try_once(key, entry, slot).await?;
+            if matches!(tried, Tried::Waits) {
+                tokio::time::sleep(CHECKPOINT).await;
+                continue;
+            }
             attempts += i64::from(!matches!(tried, Tried::Superseded));
             let now = Timestamp::now();
             let (state, failure) = match tried {
                 Tried::Taken => (NotificationState::Delivered, None),
-                Tried::Superseded => (NotificationState::Superseded, None),
+                Tried::Superseded | Tried::Waits => (NotificationState::Superseded, None),
                 Tried::Failed(failure) if failure.permanent || self.is_late(entry, now) => {
                     (NotificationState::Failed, Some(failure))
                 }
@@ -249,6 +258,13 @@ impl Dispatcher {
         since.is_ok_and(|since| since >= self.outbox.channels.patience)
     }
 
+    fn waits_for_checkpoint(&self, entry: &Entry) -> bool {
+        let patience = self.checkpoint_patience;
+        let since = Duration::try_from(Timestamp::now().duration_since(entry.notice.time));
+        entry.notice.kind == Kind::Released
+            && patience.is_some_and(|patience| since.is_ok_and(|since| since < patience))
+    }
+
     async fn try_once(&self, key: &RequestKey, entry: &Entry, slot: &Slot) -> Result<Tried, Left> {
         let failed = |reason| Ok(Tried::Failed(Failure::lasting(reason)));
         let channel = match (&slot.to, self.outbox.channels.get(&slot.channel)) {
@@ -263,6 +279,9 @@ impl Dispatcher {
         let Some(mut message) = self.message(key, entry).await? else {
             return Ok(Tried::Superseded);
         };
+        if message.checkpoint.is_none() && self.waits_for_checkpoint(entry) {
+            return Ok(Tried::Waits);
+        }
         let sent = match (&slot.to, &channel.way) {
             (To::Webhook, Way::Webhook(webhook)) => webhook.send(&message, Timestamp::now()).await,
             (To::Recipient(address), Way::Mail(mail)) => mail.send(&message, address).await,
@@ -305,7 +324,8 @@ impl Dispatcher {
             return Ok(None);
         }
         if notice.kind == Kind::Released {
-            message.checkpoint = checkpoint::covering(key).await;
+            let since = notice.time;
+            message.checkpoint = checkpoint::covering(records, key, entry.sequence, since).await?;
         }
         let Some(issue) = notice.issue.filter(|_| notice.kind != Kind::WindowEnding) else {
             return Ok(Some(message));
@@ -329,6 +349,8 @@ impl Dispatcher {
 /// How a try ended.
 enum Tried {
     Taken,
+    /// A checkpoint that covers it is on its way.
+    Waits,
     Failed(Failure),
     Superseded,
 }

@@ -35,6 +35,9 @@ pub struct Entry {
     pub request: String,
     /// Name of its ReleaseRecord.
     pub record: String,
+    /// The ledger had it at this sequence.
+    #[serde(default)]
+    pub sequence: i64,
 }
 
 /// By which way a request's notifications go.
@@ -48,6 +51,8 @@ pub struct Route {
     pub channels: Option<BTreeSet<String>>,
     /// Whom the request names, as far as the policy lets mail go there.
     pub recipients: Vec<String>,
+    /// Sequence of the ledger's last entry.
+    pub sequence: i64,
 }
 
 /// What the controller puts in and the dispatcher takes out.
@@ -126,6 +131,7 @@ impl Outbox {
                     recipients: route.recipients.clone(),
                     request: route.request.clone(),
                     record: route.record.clone(),
+                    sequence: route.sequence,
                 };
                 let bytes = canonical::to_vec(&entry).map_err(|e| StorageError::Corrupt {
                     bucket: bucket.name().to_owned(),

@@ -558,3 +558,52 @@ async fn no_notification_is_lost_when_the_controller_is_killed() {
 async fn no_notification_is_lost_in_fifty_kills() {
     killed(50).await;
 }
+
+#[tokio::test]
+#[ignore = "long"]
+async fn a_review_that_takes_too_long_is_told_of_once_and_shown() {
+    let env = private().await;
+    let receiver = Receiver::new(Answers::Takes).await;
+    let setup = Controller {
+        elect: false,
+        notifications: Some(json!({"allowed_hosts": ["127.0.0.1"],
+            "channels": [webhook("desk", &receiver.url())]})),
+        variables: secrets(&["desk"]),
+        ..Controller::new(&env, "overdue-tells")
+    };
+    let mut controller = setup.start().await;
+    let desk = desk(&env, "overdue-tells-gateway", &controller.url).await;
+    let project = Project::new(&env, "overdue").await;
+    project
+        .policy(json!({"phaseLimits": {"InReview": 60}}))
+        .await;
+    let alice = desk.alice.moves_to(&project.name).await;
+    let spec = json!({"direction": "Egress", "title": "t"});
+    let request = alice.creates("overdue", spec).await;
+    alice.uploads(&request, "a.csv", "1").await;
+    alice.submits(&request, 1).await;
+    let status = request.reaches(Phase::InReview).await;
+    let overdue = status.conditions.iter().find(|c| c.type_ == "Overdue");
+    let said = &overdue.unwrap().message;
+    assert!(said.starts_with("InReview since "), "{said}");
+    request
+        .until("overdue", PATIENCE * 2, |s| {
+            let mut overdue = s.conditions.iter().filter(|c| c.type_ == "Overdue");
+            overdue.any(|c| c.status == "True")
+        })
+        .await;
+    comes(&receiver, &request, "r1-overdue-inreview").await;
+    outbox_is_empty(&env, &request).await;
+    // Whoever looks again finds that it was told.
+    controller.kill().await;
+    let _controller = setup.start().await;
+    alice.withdraws(&request).await;
+    request.reaches(Phase::Withdrawn).await;
+    comes(&receiver, &request, "r1-withdrawn").await;
+    let got = receiver.got();
+    let told = got
+        .iter()
+        .filter(|g| g.header("webhook-id").contains("overdue"));
+    assert_eq!(told.count(), 1);
+    project.policy_goes().await;
+}

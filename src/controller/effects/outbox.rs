@@ -14,7 +14,7 @@ use super::super::reconcile::Subject;
 use super::super::status;
 use super::record::record_name;
 use super::renew::window_end;
-use crate::audit::Event;
+use crate::audit::{Event, Head};
 use crate::domain::notice::{self, Kind, Lifetime, Notice};
 use crate::domain::phase::{self, Facts, Round};
 use crate::domain::policy::Rules;
@@ -46,6 +46,7 @@ pub async fn fill(
     subject: &Subject,
     facts: &Facts,
     mut notices: Vec<Notice>,
+    head: Option<&Head>,
 ) -> Result<(), StorageError> {
     if ctx.outbox.is_off() || facts.owner.is_none() {
         return Ok(());
@@ -58,7 +59,13 @@ pub async fn fill(
     });
     notices.extend(late);
     let current = subject.policy.as_ref().ok().map(|applied| &applied.rules);
-    put(ctx, key, &subject.name, facts, current, notices).await
+    let about = About {
+        key,
+        name: &subject.name,
+        facts,
+        head,
+    };
+    put(ctx, &about, current, notices).await
 }
 
 /// The same of a release whose request is gone.
@@ -67,19 +74,35 @@ pub async fn fill_alone(
     key: &RequestKey,
     facts: &Facts,
     notices: Vec<Notice>,
+    head: Option<&Head>,
 ) -> Result<(), StorageError> {
-    let name = facts.owner.as_ref().map_or("", |owner| &owner.name);
-    put(ctx, key, name, facts, None, notices).await
+    let about = About {
+        key,
+        name: facts.owner.as_ref().map_or("", |owner| &owner.name),
+        facts,
+        head,
+    };
+    put(ctx, &about, None, notices).await
+}
+
+/// A request that something is told about.
+struct About<'a> {
+    key: &'a RequestKey,
+    name: &'a str,
+    facts: &'a Facts,
+    /// Of its ledger.
+    head: Option<&'a Head>,
 }
 
 async fn put(
     ctx: &Context,
-    key: &RequestKey,
-    name: &str,
-    facts: &Facts,
+    about: &About<'_>,
     current: Option<&Rules>,
     mut notices: Vec<Notice>,
 ) -> Result<(), StorageError> {
+    let About {
+        key, name, facts, ..
+    } = *about;
     let released = notices.iter().find(|n| n.kind == Kind::Released).cloned();
     if let Some(released) = released.filter(|_| facts.revoked.is_none())
         && !ctx.outbox.is_off()
@@ -94,6 +117,7 @@ async fn put(
             .or_else(|| sealed(facts))
             .and_then(|rules| rules.channels.clone()),
         recipients: recipients(facts, current),
+        sequence: about.head.map_or(0, |head| head.sequence),
     };
     ctx.outbox.put(&ctx.zones, key, &route, notices).await?;
     if facts.closed.is_some() {
