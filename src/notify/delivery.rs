@@ -142,12 +142,87 @@ pub fn slots(entry: &Entry, channels: &Channels) -> Vec<Slot> {
         if own.is_empty() && told && entry.recipients.is_empty() {
             add(To::Nowhere(NotificationFailure::NoAddress));
         }
-        for (index, address) in own.iter().enumerate() {
+        // Who is both is a recipient: the URL is for them.
+        let both = |address: &String| told && entry.recipients.contains(address);
+        for (index, address) in own.iter().enumerate().filter(|(_, a)| !both(a)) {
             add(To::Own(index, address.clone()));
         }
-        for address in entry.recipients.iter().filter(|a| told && !own.contains(a)) {
+        for address in entry.recipients.iter().filter(|_| told) {
             add(To::Recipient(address.clone()));
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::notice::Kind;
+
+    const CHANNELS: &str = "
+allowed_hosts: [hooks.example]
+channels:
+- name: desk
+  webhook: {url: 'https://hooks.example', allow_unsigned: true}
+  events: [Released, Overdue]
+- name: mail
+  smtp: {host: m.example, tls: None, allow_plaintext: true, from: a@tre.example, to: [desk@tre.example], recipients: true}
+- name: people
+  smtp: {host: m.example, tls: None, allow_plaintext: true, from: a@tre.example, recipients: true}
+";
+
+    fn found(kind: Kind, channels: &[&str], recipients: &[&str]) -> Vec<(String, To)> {
+        let settings: super::super::config::Notifications = serde_yaml::from_str(CHANNELS).unwrap();
+        settings.check().unwrap();
+        let all = Channels::new(&settings, |_| None).unwrap();
+        let entry = serde_json::json!({"channels": channels, "recipients": recipients,
+            "request": "r", "record": "r", "notice": {"what": "w", "kind": kind, "namespace": "a",
+                "uid": "u", "time": "2026-01-02T03:04:05Z"}});
+        let entry: Entry = serde_json::from_value(entry).unwrap();
+        let slots = slots(&entry, &all);
+        let names: std::collections::BTreeSet<_> = slots.iter().map(Slot::name).collect();
+        assert_eq!(names.len(), slots.len(), "each has a mark of its own");
+        assert!(names.iter().all(|n| !n.contains('@')), "{names:?}");
+        slots.into_iter().map(|s| (s.channel, s.to)).collect()
+    }
+
+    #[test]
+    fn a_notice_goes_to_each_channel_that_tells_of_it_and_to_recipients_of_a_release_alone() {
+        let all = ["desk", "mail", "people"];
+        let own = || ("mail".to_owned(), To::Own(0, "desk@tre.example".to_owned()));
+        let desk = || ("desk".to_owned(), To::Webhook);
+        let to = |c: &str, who: &str| (c.to_owned(), To::Recipient(who.to_owned()));
+        let nowhere = |c: &str, why| (c.to_owned(), To::Nowhere(why));
+        let lead = "lead@uni.example";
+        for (kind, recipients, expected) in [
+            (Kind::Submitted, &[lead][..], vec![own()]),
+            (Kind::Overdue, &[lead], vec![desk(), own()]),
+            (
+                Kind::Released,
+                &[lead],
+                vec![desk(), own(), to("mail", lead), to("people", lead)],
+            ),
+            // Who is both is a recipient, and told once; nobody to tell is said.
+            (
+                Kind::Released,
+                &["desk@tre.example"],
+                vec![
+                    desk(),
+                    to("mail", "desk@tre.example"),
+                    to("people", "desk@tre.example"),
+                ],
+            ),
+            (
+                Kind::Revoked,
+                &[],
+                vec![own(), nowhere("people", NotificationFailure::NoAddress)],
+            ),
+        ] {
+            assert_eq!(found(kind, &all, recipients), expected, "{kind:?}");
+        }
+        assert_eq!(
+            found(Kind::Submitted, &["gone"], &[]),
+            [nowhere("gone", NotificationFailure::UnknownChannel)]
+        );
+    }
 }

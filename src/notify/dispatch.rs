@@ -221,6 +221,8 @@ impl Dispatcher {
                     tracing::warn!(id, channel = slot.channel, attempts, error = ?stands.last_error, "a notification was given up");
                     shown::by_event(&self.recorder, entry, &stands).await;
                 }
+                // At once: others of the entry may take long. What fails is shown at its end.
+                self.show(entry, &stands).await;
                 return Ok(stands);
             }
             self.outbox.metrics.failed_try(self.label(slot));
@@ -231,13 +233,18 @@ impl Dispatcher {
                 ?failure,
                 "a notification was not taken"
             );
-            if let Err(error) = shown::on_record(&self.client, entry, &[delivery]).await {
-                tracing::debug!(id, %error, "it could not be shown");
-            }
+            self.show(entry, &delivery).await;
             if !patient {
                 return Err(Left::NotYet);
             }
             tokio::time::sleep(backoff::pause(attempts)).await;
+        }
+    }
+
+    async fn show(&self, entry: &Entry, delivery: &Notification) {
+        let all = std::slice::from_ref(delivery);
+        if let Err(error) = shown::on_record(&self.client, entry, all).await {
+            tracing::debug!(id = delivery.id, %error, "a delivery could not be shown");
         }
     }
 
