@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::api::Publisher;
+use crate::notify::config::Notifications;
 
 /// The longest life of a pre-signed URL that S3 allows (AWS: 7 days).
 pub const MAX_URL_TTL_SECONDS: i64 = 604_800;
@@ -79,15 +80,6 @@ pub struct Config {
 pub struct Audit {
     pub signing_key_secret: Option<String>,
     pub checkpoint_seconds: Option<i64>,
-}
-
-/// `notifications`. This version sends none.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
-pub struct Notifications {
-    pub channels: Vec<serde_json::Value>,
-    pub allowed_hosts: Vec<String>,
 }
 
 /// `storage`: buckets and their rules.
@@ -364,12 +356,7 @@ impl Config {
                 "is set, and this version signs no checkpoints; remove it",
             ));
         }
-        if !self.notifications.channels.is_empty() {
-            return Err(bad(
-                "notifications.channels",
-                "has entries, and this version sends no notifications; remove them",
-            ));
-        }
+        self.notifications.check()?;
         let pub_name = &self.crate_.publisher.name;
         if pub_name.trim().is_empty() {
             return Err(bad(

@@ -6,6 +6,7 @@
 
 mod action;
 pub mod condition;
+mod notification;
 pub mod patterns;
 mod policy;
 mod record;
@@ -14,6 +15,7 @@ mod review;
 mod session;
 
 pub use action::*;
+pub use notification::*;
 pub use policy::*;
 pub use record::*;
 pub use request::*;

@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Direction, PolicySummary, patterns};
+use super::{Direction, Notification, PolicySummary, patterns};
 
 /// What crossed, on whose word. The permanent copy is in the records bucket.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -151,6 +151,10 @@ pub struct ReleaseRecordStatus {
     /// When the package was deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_time: Option<Time>,
+    /// What became of the notifications about it, the latest 50.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub deliveries: Vec<Notification>,
     /// Ready.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::condition::schema")]

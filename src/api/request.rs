@@ -321,6 +321,9 @@ pub struct AirlockRequestStatus {
     /// Where the request stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
+    /// Since when it stands there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase_time: Option<Time>,
     /// The last round submitted; 0 before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round: Option<i64>,

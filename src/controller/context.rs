@@ -19,6 +19,7 @@ use crate::audit::Chain;
 use crate::config::Config;
 use crate::domain::receipt::Receipt;
 use crate::lease::{Claim, Leadership};
+use crate::notify::Outbox;
 use crate::rules::Verifier;
 use crate::storage::keys::RequestKey;
 use crate::storage::{Release, Signer, Zones};
@@ -53,6 +54,8 @@ pub struct Context {
     pub recorder: Recorder,
     /// Asks for another look at a request.
     pub wake: mpsc::UnboundedSender<ObjectRef<AirlockRequest>>,
+    /// What is to be told.
+    pub outbox: Arc<Outbox>,
     /// An action has no request, or a release was revoked: look at ReleaseRecords.
     pub strays: Arc<Notify>,
     /// Copies of packages that were read back, by key.

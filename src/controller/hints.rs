@@ -16,8 +16,10 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use serde::Deserialize;
 use tokio::sync::{Mutex, mpsc};
 
+use super::ages;
 use crate::api::AirlockRequest;
 use crate::lease::Leadership;
+use crate::notify::Outbox;
 use crate::rules::Verifier;
 
 /// What the listener needs.
@@ -27,6 +29,7 @@ pub struct Hints {
     requests: Store<AirlockRequest>,
     leadership: Leadership,
     rules: Arc<Verifier>,
+    outbox: Arc<Outbox>,
     recent: Arc<Mutex<HashMap<String, Instant>>>,
 }
 
@@ -46,12 +49,14 @@ impl Hints {
         requests: Store<AirlockRequest>,
         leadership: Leadership,
         rules: Arc<Verifier>,
+        outbox: Arc<Outbox>,
     ) -> Self {
         Self {
             wake,
             requests,
             leadership,
             rules,
+            outbox,
             recent: Arc::default(),
         }
     }
@@ -98,6 +103,8 @@ async fn metrics(State(hints): State<Hints>) -> impl IntoResponse {
             "Whether this process leads.",
             hints.leadership.current().is_some(),
         ),
+        hints.outbox.metrics.render(),
+        ages::render(&hints.requests.state(), Timestamp::now()),
         "# EOF\n".to_owned(),
     ]
     .concat();

@@ -14,7 +14,7 @@ use super::context::Context;
 use super::effects::record::{Crossed, record_name};
 use super::effects::renew::{self, Renewed};
 use super::effects::{
-    close, confirm, deliver, establish, freeze, gather, release, review, revoke, url_ending,
+    close, confirm, deliver, establish, freeze, gather, outbox, release, review, revoke, url_ending,
 };
 use super::error::EffectError;
 use super::{actions, ledger, observe, reviews, status};
@@ -195,7 +195,13 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
         advanced = Err(error);
     }
     events.extend(ledger::events(&subject.key, &facts));
-    let head = ledger::append(ctx, &subject.key, &facts, events).await;
+    let told = outbox::told(&subject.key, &facts, &events, advanced.is_ok());
+    let head = match ledger::append(ctx, &subject.key, &facts, events).await {
+        Ok(head) => Box::pin(outbox::fill(ctx, &subject, &facts, told, head.as_ref()))
+            .await
+            .map(|()| head),
+        Err(error) => Err(error),
+    };
     // An action that has its word is not looked at again: the ledger has it before.
     if head.is_ok()
         && advanced.is_ok()
@@ -216,7 +222,7 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
             report(ctx, &subject, None, advanced, None).await
         }
         Ok(head) => report(ctx, &subject, Some(&facts), advanced, head).await,
-        // Nothing is shown that the ledger does not have.
+        // Nothing is shown that the ledger does not have, or the outbox.
         Err(error) => report(ctx, &subject, None, Err(error.into()), None).await,
     }
 }

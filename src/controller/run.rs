@@ -21,6 +21,8 @@ use super::{actions, policies, reviews, strays};
 use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
 use crate::config::Config;
 use crate::lease::Leadership;
+use crate::notify::dispatch::{self, Dispatcher};
+use crate::notify::{ChannelError, Channels, Outbox};
 use crate::rules::{self, Verifier};
 use crate::shutdown;
 use crate::storage::{self, Links, Release, Zones, proof};
@@ -56,6 +58,9 @@ pub enum RunError {
     /// The API server cannot be reached, or refuses.
     #[error("API server: {0}")]
     Kube(#[from] kube::Error),
+    /// A notification channel cannot be used.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
     /// The listener cannot be opened.
     #[error("configuration key controller.listen: {0}")]
     Listen(std::io::Error),
@@ -69,6 +74,7 @@ pub enum RunError {
 /// # Errors
 /// When it cannot start.
 pub async fn run(config: Config, client: Client, options: Options) -> Result<(), RunError> {
+    let channels = Channels::new(&config.notifications, |name| std::env::var(name).ok())?;
     let zones = Zones::connect(&config.storage).await;
     let release = Release::connect(&config.storage).await;
     proof::prove(&zones, &release).await?;
@@ -128,6 +134,7 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         leadership: leadership.clone(),
         recorder: Recorder::new(client.clone(), reporter),
         wake: wake.clone(),
+        outbox: Arc::new(Outbox::new(channels)),
         strays: Arc::default(),
         verified: Arc::default(),
         releases: Mutex::default(),
@@ -222,7 +229,13 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
             tracing::warn!("a watch ended before it was in sync");
         }
     }
-    let hints = Hints::new(wake, requests.clone(), leadership.clone(), rules);
+    let hints = Hints::new(
+        wake,
+        requests.clone(),
+        leadership.clone(),
+        rules,
+        Arc::clone(&ctx.outbox),
+    );
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, hints.router()).await {
             tracing::error!(%error, "the controller's listener stopped");
@@ -277,6 +290,7 @@ async fn lead(
     )
     .flat_map(futures::stream::iter);
     let strays = strays::serve(Arc::clone(&ctx));
+    let notices = dispatch::serve(dispatcher(&ctx));
     let work = Controller::for_stream(futures::stream::pending(), requests)
         .with_config(controller::Config::default().concurrency(config.controller.concurrency))
         .reconcile_on(all.chain(follow))
@@ -295,6 +309,19 @@ async fn lead(
     tokio::select! {
         () = work => {}
         () = strays => {}
+        () = notices => {}
+    }
+}
+
+fn dispatcher(ctx: &Context) -> Dispatcher {
+    Dispatcher {
+        zones: ctx.zones.clone(),
+        client: ctx.client.clone(),
+        recorder: ctx.recorder.clone(),
+        leadership: ctx.leadership.clone(),
+        outbox: Arc::clone(&ctx.outbox),
+        cluster: ctx.cluster.clone(),
+        checkpoint_patience: None,
     }
 }
 

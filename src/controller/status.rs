@@ -53,6 +53,9 @@ pub async fn write(
         )
         .await?;
     }
+    if status.phase != before.phase || status.phase_time.is_none() {
+        status.phase_time = status.phase.map(|_| Time(condition::second(now)));
+    }
     let told = Told::of(subject, facts, advanced, &status, now);
     told.conditions(&mut status, subject.request.metadata.generation, now);
     if status == before {
@@ -67,7 +70,15 @@ pub async fn write(
     api.replace_status(&subject.name, &PostParams::default(), &object)
         .await?;
     if moved || told.stalled {
-        publish(ctx, subject, &told).await;
+        for passed in passed(before.phase, told.phase) {
+            let note = String::new();
+            publish(ctx, subject, EventType::Normal, passed.to_string(), note).await;
+        }
+        let (kind, word) = match told.stalled {
+            true => (EventType::Warning, told.reason.to_owned()),
+            false => (EventType::Normal, told.phase.to_string()),
+        };
+        publish(ctx, subject, kind, word, told.message).await;
     }
     Ok(())
 }
@@ -278,6 +289,8 @@ struct Told {
     waiting: Option<(&'static str, String)>,
     /// Whether the phase lasts too long, and since when it lasts.
     overdue: Option<String>,
+    /// Since when it lasts, where it does not.
+    age: String,
 }
 
 impl Told {
@@ -298,6 +311,7 @@ impl Told {
             frozen: status.manifest.is_some(),
             waiting: None,
             overdue: facts.and_then(|facts| overdue(facts, phase, now)),
+            age: age(status, facts.and_then(|facts| limit_of(facts, phase))),
         };
         match advanced {
             Err(error) => {
@@ -448,7 +462,7 @@ impl Told {
                 } else {
                     reason::IN_TIME
                 },
-                self.overdue.as_deref().unwrap_or(""),
+                self.overdue.as_deref().unwrap_or(&self.age),
             ),
         ];
         for (kind, holds, word, message) in rows {
@@ -483,6 +497,15 @@ fn overdue(facts: &Facts, phase: Phase, now: Timestamp) -> Option<String> {
     let limit = limit_of(facts, phase)?;
     let since = condition::second(limit);
     (now >= limit).then(|| format!("{phase} lasts longer than the policy allows, since {since}; look at what the conditions wait for"))
+}
+
+/// How long the phase lasts, as a text that does not change while it does.
+fn age(status: &AirlockRequestStatus, limit: Option<Timestamp>) -> String {
+    let (Some(phase), Some(Time(since))) = (status.phase, &status.phase_time) else {
+        return String::new();
+    };
+    let limit = limit.map(|limit| format!(", overdue from {}", condition::second(limit)));
+    format!("{phase} since {since}{}", limit.unwrap_or_default())
 }
 
 fn revoked(facts: Option<&Facts>) -> String {
@@ -523,19 +546,24 @@ fn waiting_for(inwards: bool, missing: Option<&[String]>) -> String {
     }
 }
 
-async fn publish(ctx: &Context, subject: &Subject, told: &Told) {
+/// Phases that a look went through on the way from one that was shown to another.
+fn passed(before: Option<Phase>, after: Phase) -> &'static [Phase] {
+    use Phase::{Approved, Draft, InReview, Releasing, Submitted};
+    let frozen = matches!(before, Some(Submitted | InReview | Approved | Releasing));
+    match (before.unwrap_or(Draft), after) {
+        (_, InReview) if !frozen => &[Submitted],
+        (InReview, Releasing | Phase::Failed) => &[Approved],
+        (InReview, Phase::Released) => &[Approved, Releasing],
+        (Approved, Phase::Released) => &[Releasing],
+        _ => &[],
+    }
+}
+
+async fn publish(ctx: &Context, subject: &Subject, type_: EventType, reason: String, note: String) {
     let event = Event {
-        type_: if told.stalled {
-            EventType::Warning
-        } else {
-            EventType::Normal
-        },
-        reason: if told.stalled {
-            told.reason.to_owned()
-        } else {
-            told.phase.to_string()
-        },
-        note: (!told.message.is_empty()).then(|| told.message.chars().take(900).collect()),
+        type_,
+        reason,
+        note: (!note.is_empty()).then(|| note.chars().take(900).collect()),
         action: "Reconcile".to_owned(),
         secondary: None,
     };

@@ -17,7 +17,7 @@ use kube::{Api, Resource as _, ResourceExt as _};
 use super::actions::{self, Target};
 use super::context::Context;
 use super::effects::record::{self, Crossed};
-use super::effects::{renew, revoke};
+use super::effects::{outbox, renew, revoke};
 use super::error::EffectError;
 use super::{ledger, observe};
 use crate::api::{
@@ -159,7 +159,9 @@ async fn act_alone(
     }
     let mut events = ledger::events(&key, &facts);
     events.extend(ledger::of_actions(&key, &taken));
-    ledger::append(ctx, &key, &facts, events).await?;
+    let told = outbox::told(&key, &facts, &events, true);
+    let head = ledger::append(ctx, &key, &facts, events).await?;
+    Box::pin(outbox::fill_alone(ctx, &key, &facts, told, head.as_ref())).await?;
     actions::tell(ctx, namespace, &facts, &taken, &renewed).await?;
     ctx.forget(&key.uid);
     Ok(true)

@@ -17,6 +17,7 @@ pub mod ingress;
 pub mod manifest;
 pub mod media_type;
 pub mod names;
+pub mod notice;
 pub mod phase;
 pub mod policy;
 pub mod quorum;

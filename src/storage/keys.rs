@@ -5,6 +5,9 @@ use crate::domain::digest::Sha256Hex;
 use crate::domain::names;
 use crate::domain::volume::Errand;
 
+/// Prefix of notifications that wait, in quarantine; what is due first comes first.
+pub const OUTBOX: &str = "work/outbox/";
+
 /// A request, as the buckets know it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RequestKey {
@@ -287,6 +290,21 @@ impl RequestKey {
     #[must_use]
     pub fn ticket(&self, due: &str, what: &str) -> String {
         format!("work/retention/{due}/{}-{what}.json", self.uid)
+    }
+    /// A notification that waits; `due` is `YYYY-MM-DDTHH:MM:SSZ`.
+    #[must_use]
+    pub fn outbox(&self, due: &str, what: &str) -> String {
+        format!("{OUTBOX}{due}/{}.{what}.json", self.uid)
+    }
+    /// Prefix of what became of notifications.
+    #[must_use]
+    pub fn all_notified(&self) -> String {
+        format!("{}notified/", self.prefix())
+    }
+    /// What became of one, by one channel.
+    #[must_use]
+    pub fn notified(&self, what: &str, slot: &str) -> String {
+        format!("{}{what}/{slot}.json", self.all_notified())
     }
     /// Prefix of the request's packages in the release bucket.
     #[must_use]

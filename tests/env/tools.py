@@ -185,6 +185,8 @@ def all_tools():
                              venv("boto3"), in_place=True),
         "crate_validator": Tool("roc-validator", f"0.13.0-{python_version()}", "bin/rocrate-validator",
                                 "from PyPI, under 1 minute", venv("roc-validator"), in_place=True),
+        "smtp_python": Tool("aiosmtpd", f"1.4.6-{python_version()}", "bin/python", "from PyPI, seconds",
+                            venv("aiosmtpd"), in_place=True),
         "crate_context": Tool("rocrate-context", "1.2", "context.json", "from PyPI, seconds", crate_context),
         "etcd": Tool("etcd", "3.7.3", "etcd", "compiling, about 20 s on 2 cores",
                      go_build("etcd", "go.etcd.io/etcd/server/v3", "etcd")),

@@ -22,6 +22,7 @@ mod ingress;
 mod integrity;
 mod look_back;
 mod main_job;
+mod notify;
 mod policies;
 mod races;
 mod refusals;

@@ -68,6 +68,10 @@ async fn wrong_configuration_ends_the_process_with_one_line_that_names_the_key()
         ("controller.concurrency", |c| {
             c["controller"]["concurrency"] = json!(0)
         }),
+        ("notifications.channels[0].webhook.url", |c| {
+            let hook = json!({"url": "https://hooks.example/"});
+            c["notifications"] = json!({"channels": [{"name": "desk", "webhook": hook}]});
+        }),
         ("crate.publisher.name", |c| {
             c["crate"]["publisher"]["name"] = json!(" ")
         }),

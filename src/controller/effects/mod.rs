@@ -10,6 +10,7 @@ pub mod freeze;
 pub mod gather;
 pub mod ingress_release;
 pub mod look_back;
+pub mod outbox;
 pub mod package;
 pub mod progress;
 pub mod record;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::super::bucket::Bucket;
 use super::super::error::StorageError;
 use super::super::plain;
-use super::super::presign::{Signer, check_life, presign_get};
+use super::super::presign::{Links, Signer, check_life, presign_get};
 use super::super::staging_proof::prove_staging;
 use super::super::zones::{Release, Zones};
 use super::{Row, State};
@@ -85,7 +85,7 @@ async fn life(config: &Storage, signer: &Signer) -> Row {
             return Row::new("credentials", "release", State::Failed, error.to_string());
         }
     };
-    let Err(short) = check_life(life, wanted, false) else {
+    let Err(short) = check_life(Links::Release, life, wanted, false) else {
         return Row::new(
             "credentials",
             "release",

@@ -7,6 +7,7 @@ mod private;
 mod process;
 mod project;
 mod proxy;
+mod receiver;
 mod request;
 mod store;
 
@@ -23,6 +24,7 @@ pub use private::{Private, private};
 pub use process::{Controller, Gateway, Spawned, command, free_address, read_config};
 pub use project::{Project, bind};
 pub use proxy::{Call, Keep, Mode, Proxy};
+pub use receiver::{Answers, Mailbox, Received, Receiver};
 pub use request::{Request, ready};
 pub use store::Store;
 

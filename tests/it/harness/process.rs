@@ -29,6 +29,10 @@ pub struct Controller<'a> {
     /// How long packages can be downloaded.
     pub window_seconds: Option<i64>,
     pub staging: Option<&'a str>,
+    /// `notifications` of its configuration.
+    pub notifications: Option<Value>,
+    /// Variables beside those of the driver.
+    pub variables: Vec<(String, String)>,
 }
 
 /// How to start a gateway.
@@ -49,6 +53,8 @@ impl<'a> Controller<'a> {
             release: None,
             window_seconds: None,
             staging: None,
+            notifications: None,
+            variables: Vec::new(),
         }
     }
 
@@ -64,6 +70,9 @@ impl<'a> Controller<'a> {
             if let Some(endpoint) = endpoint {
                 config["storage"][zone]["endpoint"] = json!(endpoint);
             }
+        }
+        if let Some(notifications) = &self.notifications {
+            config["notifications"] = notifications.clone();
         }
         if let Some(seconds) = self.window_seconds {
             let storage = config["storage"].as_object_mut().unwrap();
@@ -84,6 +93,7 @@ impl<'a> Controller<'a> {
             self.name,
             &self.config(&listen),
             &[&elect, "--identity", self.name],
+            &self.variables,
         );
         Spawned {
             child,
@@ -115,7 +125,7 @@ impl Gateway<'_> {
         config["gateway"]["metrics_listen"] = json!(free_address());
         config["gateway"]["url"] = json!(format!("http://{listen}"));
         config["controller"]["url"] = json!(self.controller);
-        let child = spawn(self.env, "gateway", self.name, &config, &[]);
+        let child = spawn(self.env, "gateway", self.name, &config, &[], &[]);
         let mut spawned = Spawned {
             child,
             url: format!("http://{listen}"),
@@ -185,7 +195,14 @@ pub fn variables(env: &Env, process: &str) -> HashMap<String, String> {
         .collect()
 }
 
-fn spawn(env: &Env, process: &str, name: &str, config: &Value, arguments: &[&str]) -> Child {
+fn spawn(
+    env: &Env,
+    process: &str,
+    name: &str,
+    config: &Value,
+    arguments: &[&str],
+    more: &[(String, String)],
+) -> Child {
     // The driver makes the folder only for an operator of its own.
     std::fs::create_dir_all(env.folder().join("spool")).unwrap();
     let file = env.folder().join(format!("{name}.yaml"));
@@ -196,6 +213,7 @@ fn spawn(env: &Env, process: &str, name: &str, config: &Value, arguments: &[&str
             "TREVOR_ENV_PROCESS",
             format!("{}#{name}", env.folder().display()),
         )
+        .envs(more.iter().cloned())
         .arg(process)
         .arg("--config")
         .arg(file)

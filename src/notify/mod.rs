@@ -1,0 +1,26 @@
+//! Whom to tell of what happened, and how.
+//!
+//! What is to be told follows from the ledger's events ([`crate::domain::notice`]).
+//! The controller stores it in the outbox before it shows the state that it is
+//! about ([`Outbox`]); the leader's dispatcher ([`dispatch`]) delivers it by the
+//! channels of policy or configuration, each for itself: at least once, with an id
+//! that stays the same. A channel that is dead delays nothing but what goes by it.
+
+mod address;
+mod backoff;
+mod channel;
+mod checkpoint;
+pub mod config;
+mod delivery;
+pub mod dispatch;
+mod mail;
+mod message;
+mod metrics;
+mod outbox;
+mod shown;
+mod webhook;
+
+pub use channel::{ChannelError, Channels};
+pub use delivery::{Failure, Notification};
+pub use metrics::Metrics;
+pub use outbox::{Entry, Outbox, Route};
