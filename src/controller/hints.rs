@@ -16,6 +16,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use serde::Deserialize;
 use tokio::sync::{Mutex, mpsc};
 
+use super::checkpoints::Standing;
 use crate::api::AirlockRequest;
 use crate::lease::Leadership;
 use crate::rules::Verifier;
@@ -27,6 +28,7 @@ pub struct Hints {
     requests: Store<AirlockRequest>,
     leadership: Leadership,
     rules: Arc<Verifier>,
+    checkpoints: Arc<Standing>,
     recent: Arc<Mutex<HashMap<String, Instant>>>,
 }
 
@@ -52,8 +54,15 @@ impl Hints {
             requests,
             leadership,
             rules,
+            checkpoints: Arc::default(),
             recent: Arc::default(),
         }
+    }
+
+    /// Tells how checkpoints stand, too.
+    pub fn with_metrics_of(mut self, checkpoints: Arc<Standing>) -> Self {
+        self.checkpoints = checkpoints;
+        self
     }
 
     /// The routes.
@@ -98,6 +107,7 @@ async fn metrics(State(hints): State<Hints>) -> impl IntoResponse {
             "Whether this process leads.",
             hints.leadership.current().is_some(),
         ),
+        hints.checkpoints.metrics(),
         "# EOF\n".to_owned(),
     ]
     .concat();

@@ -6,6 +6,7 @@
 //! writes a request's status, on failure too.
 
 mod actions;
+mod checkpoints;
 mod context;
 mod effects;
 mod error;

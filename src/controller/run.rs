@@ -12,6 +12,7 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::{Mutex, Notify, broadcast, mpsc};
 
+use super::checkpoints::{self, Standing};
 use super::context::{Context, Memories};
 use super::effects::confirm::Confirmations;
 use super::error::EffectError;
@@ -19,6 +20,8 @@ use super::hints::Hints;
 use super::reconcile::{error_policy, reconcile};
 use super::{actions, policies, reviews, strays};
 use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
+use crate::audit::key::VARIABLE;
+use crate::audit::{Heads, KeyError, SigningKey};
 use crate::config::Config;
 use crate::lease::Leadership;
 use crate::rules::{self, Verifier};
@@ -62,6 +65,14 @@ pub enum RunError {
     /// The spool folder cannot be used.
     #[error("configuration key controller.packaging.spool_dir: {0}")]
     Spool(std::io::Error),
+    /// The key that signs checkpoints is no key.
+    #[error("environment variable {VARIABLE}, from audit.signing_key_secret: {0}")]
+    SigningKey(#[from] KeyError),
+    /// It is named, and not there.
+    #[error(
+        "configuration key audit.signing_key_secret: names a Secret, and the environment variable {VARIABLE} has no key; pass it on from there"
+    )]
+    NoSigningKey,
 }
 
 /// Runs until the process is told to stop.
@@ -73,6 +84,7 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
     let release = Release::connect(&config.storage).await;
     proof::prove(&zones, &release).await?;
     prepare_spool(&config)?;
+    let signing = signing_key(&config)?;
     let signer = storage::signer(&config.storage.release)
         .await
         .ok_or(RunError::NoCredentials)?;
@@ -133,6 +145,12 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         releases: Mutex::default(),
         confirmations: Confirmations::default(),
         background: std::sync::Mutex::default(),
+        heads: Arc::new(match &signing {
+            Some(_) => Heads::kept(),
+            None => Heads::default(),
+        }),
+        checkpoints: Arc::new(Standing::new(signing.is_some())),
+        signing,
         memory: Memories::default(),
     });
     let seen = request_seen.clone();
@@ -222,7 +240,8 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
             tracing::warn!("a watch ended before it was in sync");
         }
     }
-    let hints = Hints::new(wake, requests.clone(), leadership.clone(), rules);
+    let hints = Hints::new(wake, requests.clone(), leadership.clone(), rules)
+        .with_metrics_of(Arc::clone(&ctx.checkpoints));
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, hints.router()).await {
             tracing::error!(%error, "the controller's listener stopped");
@@ -242,6 +261,7 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         };
         let work = lead(
             &config,
+            &options.namespace,
             Arc::clone(&ctx),
             requests.clone(),
             request_seen.subscribe(),
@@ -258,6 +278,7 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
 /// Reconciles while this process leads: everything once, then what is seen.
 async fn lead(
     config: &Config,
+    namespace: &str,
     ctx: Arc<Context>,
     requests: Store<AirlockRequest>,
     seen: broadcast::Receiver<ObjectRef<AirlockRequest>>,
@@ -277,6 +298,7 @@ async fn lead(
     )
     .flat_map(futures::stream::iter);
     let strays = strays::serve(Arc::clone(&ctx));
+    let checkpoints = checkpoints::serve(Arc::clone(&ctx), namespace.to_owned());
     let work = Controller::for_stream(futures::stream::pending(), requests)
         .with_config(controller::Config::default().concurrency(config.controller.concurrency))
         .reconcile_on(all.chain(follow))
@@ -295,6 +317,7 @@ async fn lead(
     tokio::select! {
         () = work => {}
         () = strays => {}
+        () = checkpoints => {}
     }
 }
 
@@ -432,6 +455,15 @@ where
             .annotations_mut()
             .remove("kubectl.kubernetes.io/last-applied-configuration");
     })
+}
+
+/// The key of the environment; one that is named must be there.
+fn signing_key(config: &Config) -> Result<Option<Arc<SigningKey>>, RunError> {
+    let key = SigningKey::from_environment()?;
+    if key.is_none() && config.audit.signing_key_secret.is_some() {
+        return Err(RunError::NoSigningKey);
+    }
+    Ok(key.map(Arc::new))
 }
 
 fn prepare_spool(config: &Config) -> Result<(), RunError> {

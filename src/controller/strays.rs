@@ -157,6 +157,7 @@ async fn act_alone(
     }
     let mut events = ledger::events(&key, &facts);
     events.extend(ledger::of_actions(&key, &taken));
+    events.extend(ledger::of_urls(ctx, &key, facts.revoked.as_ref()).await?);
     ledger::append(ctx, &key, &facts, events).await?;
     actions::tell(ctx, namespace, &facts, &taken, &renewed).await?;
     ctx.forget(&key.uid);

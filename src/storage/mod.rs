@@ -13,6 +13,7 @@ mod download;
 mod error;
 mod hashed;
 pub mod keys;
+mod listing;
 mod presign;
 pub mod proof;
 mod read_back;

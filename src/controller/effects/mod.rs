@@ -16,4 +16,5 @@ pub mod release;
 pub mod renew;
 pub mod review;
 pub mod revoke;
+pub mod statement;
 pub mod url;
