@@ -8,6 +8,8 @@ use kube::{Api, Client, ResourceExt as _};
 use serde::Serialize;
 
 use crate::api::AirlockPolicy;
+use crate::audit::SigningKey;
+use crate::audit::key::VARIABLE;
 use crate::config::Config;
 use crate::rules::shipped::{Id, Rules};
 use crate::rules::{live, probe};
@@ -67,6 +69,7 @@ pub async fn check(args: &CheckArgs) -> Result<bool, Box<dyn std::error::Error>>
             rules(&config, &client, &args.namespace).await,
         ),
         row("policies", policies(&client).await),
+        row("audit", audit(&config)),
     ];
     if args.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
@@ -90,6 +93,21 @@ async fn storage(config: &Config) -> Result<String, String> {
         .await
         .map_err(|e| e.to_string())?;
     Ok("both zones are reached, keep what is written once, and encrypt".to_owned())
+}
+
+/// Whether the ledger is signed. Only the controller has the key.
+fn audit(config: &Config) -> Result<String, String> {
+    let named = config.audit.signing_key_secret.is_some();
+    match SigningKey::from_environment().map_err(|e| format!("{VARIABLE}: {e}"))? {
+        Some(key) => Ok(format!("checkpoints are signed by {}", key.public().vkey())),
+        None if named => Ok(format!(
+            "a signing key is configured, and {VARIABLE} is not in this process's environment"
+        )),
+        None => Ok(
+            "audit.signing_key_secret names no key: checkpoints and statements are not made"
+                .to_owned(),
+        ),
+    }
 }
 
 async fn rules(config: &Config, client: &Client, namespace: &str) -> Result<String, String> {

@@ -27,6 +27,7 @@ def variables(state):
     for process, pid in state["pids"].items():
         values[f"TREVOR_{process.upper()}_PID"] = str(pid)
     values["TREVOR_AUDIT_PUBLIC_KEY"] = f"{folder}/audit-public-key.pem"
+    values["TREVOR_COSIGN"] = state["tools"]["cosign"]
     values["TREVOR_BOTO3_PYTHON"] = state["tools"]["boto3_python"]
     values["TREVOR_CRATE_VALIDATOR"] = state["tools"]["crate_validator"]
     values["TREVOR_CRATE_PYTHON"] = os.path.join(os.path.dirname(state["tools"]["crate_validator"]), "python")

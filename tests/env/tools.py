@@ -2,7 +2,7 @@
 
 A tool is one folder `<cache>/<name>-<version>`, made under another name and
 renamed when it is complete, so that a killed run leaves nothing half done. What
-pins the bytes is beside this file: go.mod and go.sum of four wrapper modules
+pins the bytes is beside this file: go.mod and go.sum of five wrapper modules
 (the Go module proxy has the sources), requirements with hashes in `python/`.
 The clients find the registries by themselves: no host is named here.
 """
@@ -190,6 +190,8 @@ def all_tools():
                      go_build("etcd", "go.etcd.io/etcd/server/v3", "etcd")),
         "helm": Tool("helm", "4.3.1", "helm", "compiling, about 80 s on 2 cores",
                      go_build("helm", "helm.sh/helm/v4/cmd/helm", "helm")),
+        "cosign": Tool("cosign", "3.1.3", "cosign", "compiling, about 2 minutes on 2 cores",
+                       go_build("cosign", "github.com/sigstore/cosign/v3/cmd/cosign", "cosign")),
         **control_plane(KUBERNETES, "controlplane"),
     }
     assets = os.environ.get("KUBEBUILDER_ASSETS")

@@ -13,6 +13,7 @@ mod harness;
 
 mod access;
 mod actions;
+mod audit;
 mod confirmation;
 mod examples;
 mod faults;
