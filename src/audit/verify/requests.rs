@@ -1,6 +1,6 @@
 //! Of one request: what is stored, against what its ledger says of it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
@@ -120,7 +120,7 @@ impl<'a> Requests<'a> {
             namespace: namespace.to_owned(),
             uid: uid.to_owned(),
         };
-        let by_id: HashMap<&str, &Event> = events.iter().map(|e| (e.id.as_str(), e)).collect();
+        let by_id: BTreeMap<&str, &Event> = events.iter().map(|e| (e.id.as_str(), e)).collect();
         for round in self.source.folders(&key.rounds()).await? {
             if let Ok(round) = round.parse::<i64>() {
                 self.round(&key, round, &by_id, findings).await?;
@@ -177,7 +177,7 @@ impl<'a> Requests<'a> {
         &self,
         key: &RequestKey,
         round: i64,
-        events: &HashMap<&str, &Event>,
+        events: &BTreeMap<&str, &Event>,
         findings: &mut Findings<'_>,
     ) -> Result<(), SourceError> {
         let id = |what: &str| format!("r{round}-{what}");
@@ -290,7 +290,7 @@ impl<'a> Requests<'a> {
         at: &str,
         reviews: &[ReviewFact],
         time: Timestamp,
-        events: &HashMap<&str, &Event>,
+        events: &BTreeMap<&str, &Event>,
         findings: &mut Findings<'_>,
     ) {
         for review in reviews {
@@ -377,7 +377,7 @@ impl<'a> Requests<'a> {
         &self,
         at: &str,
         id: &str,
-        events: &HashMap<&str, &Event>,
+        events: &BTreeMap<&str, &Event>,
         time: Timestamp,
         detail: &[(&str, Value)],
         findings: &mut Findings<'_>,
