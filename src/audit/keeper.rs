@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 
 use super::chain::{Head, entry_name};
@@ -28,6 +29,8 @@ pub const REQUESTS: &str = "audit/requests/";
 pub const GATEWAYS: &str = "audit/gateway/";
 /// Heads in one checkpoint.
 const HEADS: usize = 5_000;
+/// Entries read at once.
+const AT_ONCE: usize = 16;
 /// How often all keys are gone through.
 const SCAN: Duration = Duration::from_secs(6 * 3600);
 /// How far the clocks of storage and operator may be apart, and then some.
@@ -252,9 +255,12 @@ impl Keeper {
                 }
             };
             self.bucket.visit_times(prefix, each).await?;
-            for (chain, sequence) in new {
-                self.changed(&chain, sequence).await?;
-            }
+            let keeper = &*self;
+            stream::iter(new)
+                .map(|(chain, sequence)| async move { keeper.changed(&chain, sequence).await })
+                .buffer_unordered(AT_ONCE)
+                .try_collect::<()>()
+                .await?;
             let now = Instant::now();
             for (chain, sequence) in ends {
                 let quiet = Quiet {

@@ -13,12 +13,14 @@ use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 use tokio::process::Command;
 use trevor::api::Phase;
-use trevor::audit::checkpoint::{Mark, note_key};
+use trevor::audit::checkpoint::{Mark, covering, note_key};
 use trevor::audit::statement::PREDICATE;
 use trevor::audit::verify::{Finding, Question, Source, verify};
 use trevor::audit::{Entry, Event, PublicKey, entry_name};
+use trevor::config::Config;
 use trevor::domain::canonical;
 use trevor::domain::digest::Sha256Hex;
+use trevor::storage::Bucket;
 
 use crate::faults::desk;
 use crate::harness::{
@@ -167,6 +169,17 @@ async fn a_release_is_in_a_signed_checkpoint_and_verifies_from_bucket_and_folder
     ] {
         assert!(kinds.contains(kind), "{kind} is not in {kinds:?}");
     }
+
+    let config = Config::load(&env.folder().join("controller.yaml")).unwrap();
+    let bucket = Bucket::new(inside.client.clone(), &config.storage.quarantine);
+    let (prefix, since) = (chain(&request), Timestamp::UNIX_EPOCH);
+    let entries = i64::try_from(inside.keys(&prefix).await.len()).unwrap();
+    let signed = covering(&bucket, &prefix, entries, since).await.unwrap();
+    assert_eq!(signed.map(|signed| signed.note).as_ref(), Some(&note));
+    let none = covering(&bucket, &prefix, entries + 1, since)
+        .await
+        .unwrap();
+    assert_eq!(none, None);
 
     let folder = tempfile::tempdir().unwrap();
     let kept = folder.path().join("kept.note");
