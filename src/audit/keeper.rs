@@ -144,8 +144,11 @@ impl Keeper {
             hash: hash.clone(),
         };
         let mut note = checkpoint::stored_note(&self.bucket, found.sequence).await?;
-        if note.is_none() && found.key == self.signing.public().vkey() {
+        if note.is_none() {
             self.check(&found).await?;
+        }
+        // What an earlier key did not get to sign is covered by what follows on it.
+        if note.is_none() && found.key == self.signing.public().vkey() {
             note = Some(checkpoint::sign(&self.bucket, &mark, &self.signing).await?);
         }
         self.heads.covered(&found.heads);
@@ -201,10 +204,17 @@ impl Keeper {
         let other = last
             .and_then(|last| last.key.as_ref())
             .filter(|key| *key != public);
+        let known = last.map_or(Timestamp::UNIX_EPOCH, |last| last.complete);
+        // While more heads wait than one checkpoint takes, nothing is complete.
+        let complete = if heads.len() < HEADS {
+            known.max(self.complete)
+        } else {
+            known
+        };
         let made = Checkpoint {
             sequence: before.sequence + 1,
             previous: before.hash,
-            complete: last.map_or(self.complete, |last| last.complete.max(self.complete)),
+            complete,
             time: Timestamp::now(),
             key: public.vkey(),
             key_change: other.map(|key| KeyChange::to(key, &self.signing)),

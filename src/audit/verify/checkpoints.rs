@@ -233,6 +233,7 @@ impl Pass {
     }
 
     fn end(&mut self, findings: &mut Findings<'_>) {
+        findings.summary.last_not_signed = self.unsigned.is_some();
         let last = self.found.last.as_ref().map_or(0, |mark| mark.sequence);
         for (sequence, (file, _)) in self.given.range(last + 1..) {
             let detail = format!(

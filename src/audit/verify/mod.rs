@@ -103,6 +103,8 @@ pub struct Summary {
     pub packages: u64,
     /// The last checkpoint; 0: there is none.
     pub checkpoint: i64,
+    /// It is stored and not signed: the operator was at it, or somebody took the note.
+    pub last_not_signed: bool,
 }
 
 /// What is asked for.

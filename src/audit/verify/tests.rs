@@ -346,6 +346,9 @@ async fn each_of_a_thousand_edits_drops_reorders_and_truncations_is_found() {
         }
     }
     assert_eq!(made.found(&[kept]).await, [], "all is as it was");
+    std::fs::remove_file(made.path(&unseen)).unwrap();
+    let (found, summary) = made.asked(&[&made.keys[0]], &[], LATER).await;
+    assert!(found.is_empty() && summary.last_not_signed, "{found:?}");
 }
 
 #[tokio::test]

@@ -136,12 +136,17 @@ pub async fn run(args: &VerifyArgs) -> Result<bool, Box<dyn std::error::Error>> 
         println!("{}", serde_json::json!({"summary": summary}));
     } else {
         println!(
-            "{} findings; {} entries in {} chains, {} of them behind the last checkpoint ({}); {} requests, {} records, {} packages",
+            "{} findings; {} entries in {} chains, {} of them behind the last checkpoint ({}{}); {} requests, {} records, {} packages",
             summary.findings,
             summary.entries,
             summary.chains,
             summary.not_yet_covered,
             summary.checkpoint,
+            if summary.last_not_signed {
+                ", not signed yet"
+            } else {
+                ""
+            },
             summary.requests,
             summary.records,
             summary.packages
