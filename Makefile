@@ -13,7 +13,7 @@ export TREVOR_BIN ?= $(TARGET)/$(if $(filter release,$(PROFILE)),release,debug)/
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-tools: ## install the pinned tools into the cache (first time: about 10 minutes)
+tools: ## install the pinned tools into the cache (first time: about 12 minutes)
 	@$(DRIVER) tools > /dev/null
 
 build: ## build trevor (PROFILE=release: optimised)

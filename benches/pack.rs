@@ -167,6 +167,7 @@ fn manifest(sources: &[Source]) -> Manifest {
     };
     let digest = Sha256Hex::of(b"policy");
     Manifest {
+        uploads: None,
         changes: None,
         namespace: "project-a".to_owned(),
         name: "bench".to_owned(),

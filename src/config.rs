@@ -73,13 +73,22 @@ pub struct Config {
     pub log: Log,
 }
 
-/// `audit`. This version keeps the chains and signs no checkpoints.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// `audit`. The key itself comes from the environment (`TREVOR_AUDIT_SIGNING_KEY`).
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
 pub struct Audit {
     pub signing_key_secret: Option<String>,
-    pub checkpoint_seconds: Option<i64>,
+    pub checkpoint_seconds: i64,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self {
+            signing_key_secret: None,
+            checkpoint_seconds: 60,
+        }
+    }
 }
 
 /// `storage`: buckets and their rules.
@@ -349,11 +358,11 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         self.storage.check()?;
-        // Better no start than a promise that nobody keeps.
-        if self.audit.signing_key_secret.is_some() {
+        let every = self.audit.checkpoint_seconds;
+        if !(1..=86_400).contains(&every) {
             return Err(bad(
-                "audit.signing_key_secret",
-                "is set, and this version signs no checkpoints; remove it",
+                "audit.checkpoint_seconds",
+                format!("is {every}; give 1 to 86,400"),
             ));
         }
         self.notifications.check()?;

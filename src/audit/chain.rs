@@ -2,12 +2,15 @@
 //! finds it taken reads it, and goes on behind it.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use super::event::{Entry, Event};
+use super::heads::Heads;
 use crate::domain::canonical;
 use crate::domain::digest::Sha256Hex;
 use crate::storage::{Bucket, Created, StorageError};
@@ -16,7 +19,7 @@ use crate::storage::{Bucket, Created, StorageError};
 const REMEMBERED: usize = 10_000;
 
 /// The last entry of a chain.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     /// Its sequence; 0 before the first.
     pub sequence: i64,
@@ -35,6 +38,7 @@ struct Known {
 pub struct Chain {
     prefix: String,
     known: Mutex<Option<Known>>,
+    heads: Arc<Heads>,
 }
 
 fn start() -> Known {
@@ -58,6 +62,7 @@ impl Chain {
         Self {
             prefix,
             known: Mutex::new(None),
+            heads: Arc::default(),
         }
     }
 
@@ -67,7 +72,15 @@ impl Chain {
         Self {
             prefix,
             known: Mutex::new(Some(start())),
+            heads: Arc::default(),
         }
+    }
+
+    /// Tells of what is appended, for the next checkpoint.
+    #[must_use]
+    pub fn telling(mut self, heads: Arc<Heads>) -> Self {
+        self.heads = heads;
+        self
     }
 
     /// Appends those events that the chain does not have, as one entry, and
@@ -119,6 +132,7 @@ impl Chain {
                     .ok_or_else(|| corrupt(bucket, &key, "was there a moment ago, and is gone"))?,
             };
             absorb(known, bucket, &key, &stored)?;
+            self.heads.changed(&self.prefix, &known.head);
         }
     }
 

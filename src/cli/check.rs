@@ -8,6 +8,8 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 
 use crate::api::AirlockPolicy;
+use crate::audit::SigningKey;
+use crate::audit::key::VARIABLE;
 use crate::config::Config;
 use crate::rules::shipped::{Id, Rules};
 use crate::rules::{live, probe};
@@ -71,6 +73,7 @@ async fn controller(
         rules(config, &client, namespace).await,
     ));
     rows.push(Row::of("policies", "", policies(&client).await));
+    rows.push(audit(config));
     Ok(rows)
 }
 
@@ -91,6 +94,26 @@ fn print(rows: &[Row]) {
         of(State::Warning),
         of(State::Failed)
     );
+}
+
+/// Whether the ledger is signed. Only the controller has the key.
+fn audit(config: &Config) -> Row {
+    let row = |state, detail: String| Row::new("audit key", "", state, detail);
+    match SigningKey::from_environment() {
+        Err(error) => row(State::Failed, format!("{VARIABLE}: {error}")),
+        Ok(Some(key)) => row(
+            State::Ok,
+            format!("checkpoints are signed by {}", key.public().vkey()),
+        ),
+        Ok(None) if config.audit.signing_key_secret.is_some() => row(
+            State::Failed,
+            format!("audit.signing_key_secret names a key, and {VARIABLE} is not in the environment"),
+        ),
+        Ok(None) => row(
+            State::Warning,
+            "audit.signing_key_secret names no key: neither checkpoints nor statements are made, and nobody outside can tell whether the ledger was rewritten".to_owned(),
+        ),
+    }
 }
 
 async fn rules(config: &Config, client: &Client, namespace: &str) -> Result<String, String> {

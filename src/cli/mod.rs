@@ -1,5 +1,6 @@
 //! The subcommands.
 
+mod audit;
 mod check;
 mod crd;
 mod fetch;
@@ -48,6 +49,8 @@ enum Command {
     Fetch(fetch::FetchArgs),
     /// Revokes a release from the buckets alone, when the cluster is gone.
     Release(release::ReleaseArgs),
+    /// Verifies and exports the audit ledger, and makes the keys that sign it.
+    Audit(audit::AuditArgs),
     /// Prints the custom resource definitions.
     Crd(crd::CrdArgs),
 }
@@ -113,6 +116,7 @@ async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
             }
         }
         Command::Release(args) => release::release(&args).await?,
+        Command::Audit(args) => audit::audit(&args).await?,
         Command::Login(args) => login::login(&args).await?,
         Command::Logout(args) => login::logout(&args).await?,
         Command::Send(args) => send::send(&args).await?,

@@ -11,11 +11,12 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::task::JoinHandle;
 
+use super::checkpoints::Standing;
 use super::effects::confirm::Confirmations;
 use super::effects::release::Task;
 use super::error::EffectError;
 use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
-use crate::audit::Chain;
+use crate::audit::{Chain, Heads, SigningKey};
 use crate::config::Config;
 use crate::domain::receipt::Receipt;
 use crate::lease::{Claim, Leadership};
@@ -66,6 +67,12 @@ pub struct Context {
     pub confirmations: Confirmations,
     /// Work beside reviews, by uid of the request.
     pub background: std::sync::Mutex<HashMap<String, JoinHandle<()>>>,
+    /// Signs checkpoints and statements, where there is a key.
+    pub signing: Option<Arc<SigningKey>>,
+    /// Chains that changed since the last checkpoint.
+    pub heads: Arc<Heads>,
+    /// How checkpoints stand.
+    pub checkpoints: Arc<Standing>,
     /// What may be lost at any time.
     pub memory: Memories,
 }
@@ -109,7 +116,7 @@ impl Context {
 
     /// The request's ledger chain.
     pub fn chain(&self, key: &RequestKey) -> Arc<Chain> {
-        let fresh = || Arc::new(Chain::new(key.ledger()));
+        let fresh = || Arc::new(Chain::new(key.ledger()).telling(Arc::clone(&self.heads)));
         self.remember(&key.uid, |m| Arc::clone(m.chain.get_or_insert_with(fresh)))
     }
 

@@ -17,6 +17,7 @@ use serde::Deserialize;
 use tokio::sync::{Mutex, mpsc};
 
 use super::ages;
+use super::checkpoints::Standing;
 use crate::api::AirlockRequest;
 use crate::lease::Leadership;
 use crate::notify::Outbox;
@@ -30,6 +31,7 @@ pub struct Hints {
     leadership: Leadership,
     rules: Arc<Verifier>,
     outbox: Arc<Outbox>,
+    checkpoints: Arc<Standing>,
     recent: Arc<Mutex<HashMap<String, Instant>>>,
 }
 
@@ -57,8 +59,15 @@ impl Hints {
             leadership,
             rules,
             outbox,
+            checkpoints: Arc::default(),
             recent: Arc::default(),
         }
+    }
+
+    /// Tells how checkpoints stand, too.
+    pub fn with_metrics_of(mut self, checkpoints: Arc<Standing>) -> Self {
+        self.checkpoints = checkpoints;
+        self
     }
 
     /// The routes.
@@ -105,6 +114,7 @@ async fn metrics(State(hints): State<Hints>) -> impl IntoResponse {
         ),
         hints.outbox.metrics.render(),
         ages::render(&hints.requests.state(), Timestamp::now()),
+        hints.checkpoints.metrics(),
         "# EOF\n".to_owned(),
     ]
     .concat();

@@ -10,12 +10,13 @@ use serde_json::{Map, Value, json};
 use super::actions::ActionFact;
 use super::context::Context;
 use crate::audit::{Event, Head};
-use crate::domain::commit::{Decision, Freeze, Outcome};
+use crate::domain::commit::{Decision, Freeze, Outcome, Revoked, UrlDeleted};
 use crate::domain::phase::{Facts, Round};
 use crate::domain::quorum::ReviewFact;
 use crate::domain::url_ending::UrlWarning;
-use crate::storage::StorageError;
+use crate::storage::commit::read;
 use crate::storage::keys::RequestKey;
+use crate::storage::{StorageError, urls};
 
 /// The events of all facts at hand, by id.
 pub fn events(key: &RequestKey, facts: &Facts) -> BTreeMap<String, Event> {
@@ -83,6 +84,55 @@ pub fn of_warning(key: &RequestKey, fact: &UrlWarning) -> BTreeMap<String, Event
     log.events
 }
 
+/// The events of reviews, counted or not, by id.
+pub fn of_reviews(key: &RequestKey, reviews: &[ReviewFact]) -> BTreeMap<String, Event> {
+    let mut log = Log {
+        key,
+        events: BTreeMap::new(),
+    };
+    log.reviews(reviews);
+    log.events
+}
+
+/// The events of the URLs of a release, made and deleted, by id.
+pub async fn of_urls(
+    ctx: &Context,
+    key: &RequestKey,
+    revoked: Option<&Revoked>,
+) -> Result<BTreeMap<String, Event>, StorageError> {
+    let mut log = Log {
+        key,
+        events: BTreeMap::new(),
+    };
+    for issue in urls::issues(ctx.zones.quarantine.bucket(), key).await? {
+        let id = format!("url-{:06}-1-made", issue.issue);
+        let kind = if issue.action.is_some() {
+            "UrlRenewed"
+        } else {
+            "UrlMade"
+        };
+        let detail = json!({
+            "issue": issue.issue, "secret": issue.secret_name, "expires": issue.expires,
+            "sha256": issue.sha256, "action": issue.action,
+        });
+        // URLs of old do not say when; an earlier look's event stays.
+        let made = issue.issued.unwrap_or_else(Timestamp::now);
+        log.add(&id, kind, None, made, detail);
+    }
+    if let Some(revoked) = revoked {
+        let records = ctx.zones.records.bucket();
+        for listed in records.list(&key.urls_deleted()).await? {
+            let Some(gone) = read::<UrlDeleted>(records, &listed.key).await? else {
+                continue;
+            };
+            let id = format!("url-{:06}-2-revoked", gone.issue);
+            let detail = json!({"issue": gone.issue, "secret": gone.secret_name});
+            log.add(&id, "UrlRevoked", Some(&revoked.by), revoked.time, detail);
+        }
+    }
+    Ok(log.events)
+}
+
 /// Appends what the chain does not have.
 pub async fn append(
     ctx: &Context,
@@ -147,6 +197,12 @@ impl Log<'_> {
                 seal.time,
                 json!({"round": round.round, "policy": seal.policy, "because": seal.because}),
             );
+            let before = if round.round == 1 {
+                "Draft"
+            } else {
+                "ChangesRequested"
+            };
+            self.transition(&id("1-sealed"), before, "Submitted");
         }
         let sealed = round
             .seal
@@ -157,7 +213,7 @@ impl Log<'_> {
                 let digest = round.frozen().map(|f| f.digest.to_string());
                 let detail = json!({
                     "round": round.round, "digest": digest,
-                    "files": manifest.files.len(), "bytes": manifest.total_bytes(),
+                    "files": manifest.files.len(), "bytes": manifest.total_bytes(), "uploads": manifest.uploads,
                 });
                 self.add(&id("2-frozen"), "Frozen", None, sealed, detail);
                 self.transition(&id("2-frozen"), "Submitted", "InReview");
@@ -176,6 +232,12 @@ impl Log<'_> {
             let name = id(&format!("4-attempt-{:06}", attempt.attempt));
             let detail = json!({"round": round.round, "attempt": attempt.attempt, "term": attempt.term, "key": attempt.key});
             self.add(&name, "ReleaseAttempted", None, attempt.time, detail);
+            let before = if attempt.attempt == 1 {
+                "Approved"
+            } else {
+                "Releasing"
+            };
+            self.transition(&name, before, "Releasing");
         }
         if let Some(failure) = &round.failure {
             let name = id(&format!("5-failed-{:06}", failure.attempt));
@@ -196,6 +258,7 @@ impl Log<'_> {
             "round": round.round, "verdict": decision.verdict, "manifestDigest": decision.manifest_digest,
             "quorum": decision.quorum, "policy": decision.policy, "recalled": decision.recalled,
             "reviews": decision.reviews.iter().map(|r| r.uid.clone()).collect::<Vec<_>>(),
+            "epochs": decision.reviews.iter().map(|r| r.epoch).collect::<Vec<_>>(),
         });
         self.add(&id, "Decided", None, decision.time, detail);
         self.transition(&id, "InReview", &format!("{:?}", decision.verdict));

@@ -7,6 +7,7 @@
 
 mod actions;
 mod ages;
+mod checkpoints;
 mod context;
 mod effects;
 mod error;

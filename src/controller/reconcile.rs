@@ -189,6 +189,9 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
     };
     let mut advanced = Box::pin(advance(ctx, &mut subject, &mut facts, &mut events)).await;
     events.extend(ledger::of_actions(&subject.key, &taken));
+    if let Ok(rest) = &advanced {
+        events.extend(ledger::of_reviews(&subject.key, &rest.reviews));
+    }
     if advanced.as_ref().is_ok_and(|rest| rest.judgement.is_none())
         && let Err(error) = reviews::answer(ctx, &subject, &facts).await
     {
@@ -342,6 +345,7 @@ async fn advance(
                     Box::pin(close::close(ctx, subject, facts, ClosedAs::Released)).await?;
                     renew_all(ctx, subject, facts).await?;
                 }
+                events.extend(ledger::of_urls(ctx, &subject.key, None).await?);
                 if facts.revoked.is_some() {
                     continue;
                 }
@@ -355,6 +359,8 @@ async fn advance(
             }
             Next::Revoke { .. } => {
                 Box::pin(revoke::revoke(ctx, subject, facts)).await?;
+                let revoked = facts.revoked.clone();
+                events.extend(ledger::of_urls(ctx, &subject.key, revoked.as_ref()).await?);
                 Box::pin(close::close(ctx, subject, facts, ClosedAs::Released)).await?;
                 Box::pin(reviews::settle(ctx, subject, facts)).await?;
                 return Ok(Rest {

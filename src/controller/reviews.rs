@@ -1,5 +1,7 @@
 //! Reading reviews, and telling their authors whether they count.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ListParams;
@@ -10,11 +12,12 @@ use super::effects::revoke;
 use super::error::EffectError;
 use super::reconcile::Subject;
 use super::word::{counted, not_counted};
-use super::{evidence, word};
+use super::{evidence, ledger, word};
 use crate::api::{AirlockRequest, AirlockReview, AirlockReviewStatus, Phase, ReviewDecision};
 use crate::domain::commit::{Revoked, RevokedThrough};
 use crate::domain::phase::{Facts, Round};
 use crate::domain::quorum::{Judgement, Question, ReviewFact, judge};
+use crate::storage::keys::RequestKey;
 
 /// A review that came after the request closed.
 pub const REQUEST_CLOSED: (&str, &str) =
@@ -202,15 +205,29 @@ pub async fn answer(ctx: &Context, subject: &Subject, facts: &Facts) -> Result<(
 /// A closed request at rest: new reviews learn that they came too late.
 pub async fn tell_closed(ctx: &Context, request: &AirlockRequest) -> Result<(), EffectError> {
     let (namespace, name) = (request.namespace().unwrap_or_default(), request.name_any());
-    for review in ctx.reviews.state() {
+    let untold = |review: &Arc<AirlockReview>| {
         let of_it =
             review.spec.request_name == name && review.namespace().as_deref() == Some(&namespace);
-        let state = review.status.as_ref().and_then(|s| s.state);
-        if of_it && state.is_none() {
-            let status = not_counted(REQUEST_CLOSED.0, REQUEST_CLOSED.1);
-            let uid = review.uid().unwrap_or_default();
-            write(ctx, &namespace, (&review.name_any(), &uid), status).await?;
-        }
+        of_it && review.status.as_ref().and_then(|s| s.state).is_none()
+    };
+    let late = ctx.reviews.state().into_iter().filter(untold);
+    let late: Vec<ReviewFact> = late.map(|review| fact(&review)).collect();
+    if late.is_empty() {
+        return Ok(());
+    }
+    let key = RequestKey {
+        namespace,
+        uid: request.uid().unwrap_or_default(),
+    };
+    // The ledger has a review before its author is told.
+    let events = ledger::in_order(ledger::of_reviews(&key, &late));
+    let records = ctx.zones.records.bucket();
+    ctx.chain(&key).append(records, events).await?;
+    ctx.forget(&key.uid);
+    for review in &late {
+        let status = not_counted(REQUEST_CLOSED.0, REQUEST_CLOSED.1);
+        let named = (review.name.as_str(), review.uid.as_str());
+        write(ctx, &key.namespace, named, status).await?;
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::{Mutex, Notify, broadcast, mpsc};
 
+use super::checkpoints::{self, Standing};
 use super::context::{Context, Memories};
 use super::effects::confirm::Confirmations;
 use super::error::EffectError;
@@ -19,6 +20,8 @@ use super::hints::Hints;
 use super::reconcile::{error_policy, reconcile};
 use super::{actions, policies, reviews, strays};
 use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
+use crate::audit::key::VARIABLE;
+use crate::audit::{Heads, KeyError, SigningKey};
 use crate::config::Config;
 use crate::lease::Leadership;
 use crate::notify::dispatch::{self, Dispatcher};
@@ -67,6 +70,14 @@ pub enum RunError {
     /// The spool folder cannot be used.
     #[error("configuration key controller.packaging.spool_dir: {0}")]
     Spool(std::io::Error),
+    /// The key that signs checkpoints is no key.
+    #[error("environment variable {VARIABLE}, from audit.signing_key_secret: {0}")]
+    SigningKey(#[from] KeyError),
+    /// It is named, and not there.
+    #[error(
+        "configuration key audit.signing_key_secret: names a Secret, and the environment variable {VARIABLE} has no key; pass it on from there"
+    )]
+    NoSigningKey,
 }
 
 /// Runs until the process is told to stop.
@@ -79,6 +90,7 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
     let release = Release::connect(&config.storage).await;
     proof::prove(&zones, &release).await?;
     prepare_spool(&config)?;
+    let signing = signing_key(&config)?;
     let signer = storage::signer(&config.storage.release)
         .await
         .ok_or(RunError::NoCredentials)?;
@@ -140,6 +152,12 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         releases: Mutex::default(),
         confirmations: Confirmations::default(),
         background: std::sync::Mutex::default(),
+        heads: Arc::new(match &signing {
+            Some(_) => Heads::kept(),
+            None => Heads::default(),
+        }),
+        checkpoints: Arc::new(Standing::new(signing.is_some())),
+        signing,
         memory: Memories::default(),
     });
     let seen = request_seen.clone();
@@ -235,7 +253,8 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         leadership.clone(),
         rules,
         Arc::clone(&ctx.outbox),
-    );
+    )
+    .with_metrics_of(Arc::clone(&ctx.checkpoints));
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, hints.router()).await {
             tracing::error!(%error, "the controller's listener stopped");
@@ -255,6 +274,7 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         };
         let work = lead(
             &config,
+            &options.namespace,
             Arc::clone(&ctx),
             requests.clone(),
             request_seen.subscribe(),
@@ -271,6 +291,7 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
 /// Reconciles while this process leads: everything once, then what is seen.
 async fn lead(
     config: &Config,
+    namespace: &str,
     ctx: Arc<Context>,
     requests: Store<AirlockRequest>,
     seen: broadcast::Receiver<ObjectRef<AirlockRequest>>,
@@ -291,6 +312,7 @@ async fn lead(
     .flat_map(futures::stream::iter);
     let strays = strays::serve(Arc::clone(&ctx));
     let notices = dispatch::serve(dispatcher(&ctx));
+    let checkpoints = checkpoints::serve(Arc::clone(&ctx), namespace.to_owned());
     let work = Controller::for_stream(futures::stream::pending(), requests)
         .with_config(controller::Config::default().concurrency(config.controller.concurrency))
         .reconcile_on(all.chain(follow))
@@ -310,6 +332,7 @@ async fn lead(
         () = work => {}
         () = strays => {}
         () = notices => {}
+        () = checkpoints => {}
     }
 }
 
@@ -321,7 +344,11 @@ fn dispatcher(ctx: &Context) -> Dispatcher {
         leadership: ctx.leadership.clone(),
         outbox: Arc::clone(&ctx.outbox),
         cluster: ctx.cluster.clone(),
-        checkpoint_patience: None,
+        // Three are due in that time; then it goes out without one.
+        checkpoint_patience: ctx
+            .signing
+            .as_ref()
+            .map(|_| checkpoints::every(&ctx.config) * 3),
     }
 }
 
@@ -459,6 +486,15 @@ where
             .annotations_mut()
             .remove("kubectl.kubernetes.io/last-applied-configuration");
     })
+}
+
+/// The key of the environment; one that is named must be there.
+fn signing_key(config: &Config) -> Result<Option<Arc<SigningKey>>, RunError> {
+    let key = SigningKey::from_environment()?;
+    if key.is_none() && config.audit.signing_key_secret.is_some() {
+        return Err(RunError::NoSigningKey);
+    }
+    Ok(key.map(Arc::new))
 }
 
 fn prepare_spool(config: &Config) -> Result<(), RunError> {

@@ -159,6 +159,7 @@ async fn act_alone(
     }
     let mut events = ledger::events(&key, &facts);
     events.extend(ledger::of_actions(&key, &taken));
+    events.extend(ledger::of_urls(ctx, &key, facts.revoked.as_ref()).await?);
     let told = outbox::told(&key, &facts, &events, true);
     let head = ledger::append(ctx, &key, &facts, events).await?;
     Box::pin(outbox::fill_alone(ctx, &key, &facts, told, head.as_ref())).await?;

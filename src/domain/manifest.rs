@@ -60,6 +60,9 @@ pub struct Manifest {
     /// How ingress files reach the workspace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Delivery>,
+    /// SHA-256 over the receipts of this round's uploads ([`super::receipt::uploads`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uploads: Option<Sha256Hex>,
     /// The files, sorted by path.
     pub files: Vec<ManifestFile>,
 }

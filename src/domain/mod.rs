@@ -12,7 +12,7 @@ pub mod declared;
 pub mod digest;
 pub mod epoch;
 #[cfg(test)]
-mod examples;
+pub(crate) mod examples;
 pub mod ingress;
 pub mod manifest;
 pub mod media_type;

@@ -70,6 +70,7 @@ fn terms() -> Terms {
 
 fn manifest(round: i64) -> Manifest {
     Manifest {
+        uploads: None,
         namespace: "a".into(),
         name: "r".into(),
         uid: "u".into(),

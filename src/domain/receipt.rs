@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::canonical;
 use super::digest::{Crc32, Sha256Hex};
 use super::names;
 use super::sniff::Sniffed;
@@ -51,6 +52,16 @@ pub struct Content {
     /// what a manifest lists).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sniffed: Option<Sniffed>,
+}
+
+/// SHA-256 over the receipts of a round that count, so that the manifest, and with it
+/// the ledger, has who uploaded what, and when. None where the round has none.
+#[must_use]
+pub fn uploads(standing: &[Receipt], round: i64) -> Option<Sha256Hex> {
+    let mut of_round: Vec<&Receipt> = standing.iter().filter(|r| r.round == round).collect();
+    of_round.sort_by(|a, b| (&a.path, &a.version).cmp(&(&b.path, &b.version)));
+    let bytes = canonical::to_vec(&of_round).ok()?;
+    (!of_round.is_empty()).then(|| Sha256Hex::of(&bytes))
 }
 
 /// The files that stand at the end of `round`: those listed by the last freeze,

@@ -10,9 +10,11 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, StatusCode};
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::json;
 use tracing::error;
 
 use super::content::readable;
+use super::ledger::Act;
 use super::lists::not_frozen;
 use super::problem::Problem;
 use super::request;
@@ -65,6 +67,14 @@ pub async fn crate_view(
     let frozen = frozen
         .and_then(|f| f.freeze.frozen())
         .ok_or_else(|| not_frozen(round))?;
+    let act = Act {
+        kind: "CrateOpened",
+        actor: &call.caller.user,
+        namespace: &key.namespace,
+        uid: &key.uid,
+        detail: json!({"round": round, "digest": frozen.digest}),
+    };
+    gateway.ledger.record(act).await?;
     let (inputs, basis) = inputs(gateway, &key, round, &frozen).await?;
     let (content_type, body) = if html {
         (

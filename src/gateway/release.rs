@@ -5,7 +5,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 use kube::api::Api;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::kubernetes::in_time;
 use super::ledger::Act;
@@ -27,6 +27,8 @@ struct Released<'a> {
     sha256: &'a Sha256Hex,
     size: u64,
     filename: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    statement: Option<Value>,
 }
 
 /// Hands out the URL in force.
@@ -85,6 +87,10 @@ pub async fn release(gateway: &Gateway, call: &Call) -> Result<Response, Problem
         sha256: &stored.sha256,
         size: stored.size,
         filename: &stored.filename,
+        statement: stored
+            .statement
+            .as_deref()
+            .and_then(|text| serde_json::from_str(text).ok()),
     };
     Ok(axum::Json(released).into_response())
 }

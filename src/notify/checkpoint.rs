@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 
+use crate::audit;
 use crate::storage::keys::RequestKey;
 use crate::storage::{Bucket, StorageError};
 
@@ -12,10 +13,11 @@ use crate::storage::{Bucket, StorageError};
 /// # Errors
 /// As the server says.
 pub async fn covering(
-    _records: &Bucket,
-    _key: &RequestKey,
-    _sequence: i64,
-    _since: Timestamp,
+    records: &Bucket,
+    key: &RequestKey,
+    sequence: i64,
+    since: Timestamp,
 ) -> Result<Option<String>, StorageError> {
-    Ok(None)
+    let found = audit::checkpoint::covering(records, &key.ledger(), sequence, since).await?;
+    Ok(found.map(|signed| signed.note))
 }

@@ -73,6 +73,7 @@ fn file(path: &str, bytes: &[u8]) -> ManifestFile {
 fn manifest(mut files: Vec<ManifestFile>) -> Manifest {
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Manifest {
+        uploads: None,
         namespace: "project-a".into(),
         name: "frailty-tables".into(),
         uid: "5f0c".into(),

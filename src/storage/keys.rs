@@ -211,6 +211,11 @@ impl RequestKey {
     pub fn record(&self) -> String {
         format!("records/{}/{}.json", self.namespace, self.uid)
     }
+    /// The signed statement of the release, beside its record.
+    #[must_use]
+    pub fn statement(&self) -> String {
+        format!("records/{}/{}.dsse.json", self.namespace, self.uid)
+    }
     /// Prefix of the ledger.
     #[must_use]
     pub fn ledger(&self) -> String {

@@ -13,6 +13,7 @@ mod download;
 mod error;
 mod hashed;
 pub mod keys;
+mod listing;
 mod plain;
 pub mod preflight;
 mod presign;

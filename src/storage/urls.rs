@@ -40,6 +40,9 @@ pub struct UrlIssue {
     /// uid of the AirlockAction that asked for it; none: it is the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
+    /// The signed statement of the release, a DSSE envelope.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement: Option<String>,
 }
 
 /// All issues of a request, in order; the last is the one in force.
@@ -79,6 +82,7 @@ impl UrlIssue {
             filename,
             key: None,
             action: None,
+            statement: None,
         }
     }
 

@@ -40,6 +40,7 @@ def up(folder, tools, with_operator, step, static_admission=False):
         step("the chart's CRDs, roles and policies")
         cluster.start_controller_manager()
         cluster.bind_roles()
+        trevor.make_signing_key(folder)
         for process in trevor.PROCESSES:
             trevor.write_identity(folder, cluster, process)
             outputs.write_process_environment(folder, process, trevor.environment(folder, process, buckets))

@@ -26,6 +26,8 @@ def variables(state):
             values[f"TREVOR_{name.upper()}_{part.upper()}"] = value
     for process, pid in state["pids"].items():
         values[f"TREVOR_{process.upper()}_PID"] = str(pid)
+    values["TREVOR_AUDIT_PUBLIC_KEY"] = f"{folder}/audit-public-key.pem"
+    values["TREVOR_COSIGN"] = state["tools"]["cosign"]
     values["TREVOR_BOTO3_PYTHON"] = state["tools"]["boto3_python"]
     values["TREVOR_SMTP_PYTHON"] = state["tools"]["smtp_python"]
     values["TREVOR_CRATE_VALIDATOR"] = state["tools"]["crate_validator"]

@@ -16,6 +16,7 @@ from tools import Failed
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PROCESSES = ("controller", "gateway")
+SIGNING_KEY, PUBLIC_KEY = "audit-signing-key.pem", "audit-public-key.pem"
 PEOPLE = ("alice", "dave", "bob", "carol", "olga")  # holders of a role in project-a
 
 
@@ -72,6 +73,8 @@ def configuration(folder, storage, addresses):
                        "packaging": {"spool_dir": str(folder / "spool")}},
         "crate": crate_settings(),
         "identity": {"rules": str(folder / "admission-rules.yaml")},
+        "audit": {"signing_key_secret": "trevor-audit" if (folder / SIGNING_KEY).exists() else None,
+                  "checkpoint_seconds": 2},
         "log": {"format": "json", "level": "info"},
     }, indent=2)
 
@@ -98,7 +101,19 @@ def environment(folder, process, buckets):
     for bucket, pair in keys.items():
         for part, value in pair.items():
             variables[f"TREVOR_S3_{bucket}_{part.upper()}"] = value
+    if process == "controller" and (folder / SIGNING_KEY).exists():
+        # A line of an environment file: spaces stand for the line ends.
+        variables["TREVOR_AUDIT_SIGNING_KEY"] = " ".join((folder / SIGNING_KEY).read_text().split("\n")).strip()
     return variables
+
+
+def make_signing_key(folder):
+    """The key of the ledger's checkpoints, as an administrator would make it."""
+    key, public = folder / SIGNING_KEY, folder / PUBLIC_KEY
+    if binary() and not key.exists():
+        done = subprocess.run([binary(), "audit", "keygen", "--out", key, "--public", public], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Failed(f"`trevor audit keygen` fails: {done.stderr.strip()}")
 
 
 def read_environment(folder, process):

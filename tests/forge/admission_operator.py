@@ -81,7 +81,7 @@ def accounts(t, f):
         t.controller,
         "POST",
         core("secrets", namespace=PROJECT),
-        secret(f.name("s1"), data={k: "eA==" for k in ("url", "sha256", "size", "expires", "filename")}),
+        secret(f.name("s1"), data={k: "eA==" for k in ("url", "sha256", "size", "expires", "filename", "statement")}),
     )
     t.passes("... is deleted", t.controller, "DELETE", core("secrets", f.name("s1"), PROJECT))
     t.passes(
@@ -189,6 +189,14 @@ def accounts(t, f):
     t.passes("the controller's lease", t.controller, "POST", LP, lease)
     t.passes("... renewed", t.controller, "PATCH", f"{LP}/{f.name('lease')}", {"spec": {"holderIdentity": "y"}})
     t.deny("... deleted", fence, t.controller, "DELETE", f"{LP}/{f.name('lease')}")
+    shown = {"data": {"sequence": "1"}}
+    t.passes("the controller shows its checkpoint", t.controller, "PATCH", core("configmaps", "trevor-audit-checkpoint", HOME), shown)
+    t.deny("... deletes it", fence, t.controller, "DELETE", core("configmaps", "trevor-audit-checkpoint", HOME))
+    t.deny("... makes one elsewhere", fence, t.controller, "APPLY", core("configmaps", "trevor-audit-checkpoint", PROJECT),
+           {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "trevor-audit-checkpoint"}})
+    for name in (f"{RELEASE}-config", f"{RELEASE}-rules"):
+        t.deny(f"... changes {name}", fence, t.controller, "PATCH", core("configmaps", name, HOME), shown)
+    t.deny("the gateway shows a checkpoint", fence, t.gateway, "PATCH", core("configmaps", "trevor-audit-checkpoint", HOME), shown)
     for who, label in ((t.unbound, "without pod"), (fake_controller, "by kubectl --as")):
         t.deny(f"the controller's lease {label}", fence, who, "PATCH", f"{LP}/{f.name('lease')}", {"spec": {"holderIdentity": "z"}})
         t.deny(f"a release Secret {label}", fence, who, "POST", core("secrets", namespace=PROJECT), secret(f.name("xs")))

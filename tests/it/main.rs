@@ -13,6 +13,7 @@ mod harness;
 
 mod access;
 mod actions;
+mod audit;
 mod check;
 mod confirmation;
 mod examples;

@@ -160,7 +160,7 @@ fn is_the_secret(secret: &Secret, url: &str, digest: &str) {
     let data = secret.data.as_ref().unwrap();
     assert_eq!(
         data.keys().map(String::as_str).collect::<Vec<_>>(),
-        ["expires", "filename", "sha256", "size", "url"]
+        ["expires", "filename", "sha256", "size", "statement", "url"]
     );
     let path = |url: &str| url.split('?').next().unwrap().to_owned();
     assert_eq!(

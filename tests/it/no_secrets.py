@@ -23,6 +23,9 @@ def wanted(env):
             found[name] = value.encode()
     for name, bucket in env["buckets"].items():
         found[f"root key of {name}"] = bucket["root"]["secret_access_key"].encode()
+    signing = pathlib.Path(env["folder"]) / "audit-signing-key.pem"
+    if signing.exists():
+        found["the key that signs checkpoints"] = signing.read_text().split("\n")[1].encode()
     return found
 
 

@@ -66,6 +66,12 @@ cannot drift apart.
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   verbs: [create, get, update, patch]
+# The latest checkpoint of the ledger, and no other ConfigMap: two of them are what the
+# operator is configured with, and what the admission rules are compared with.
+- apiGroups: [""]
+  resources: [configmaps]
+  resourceNames: [trevor-audit-checkpoint]
+  verbs: [get, patch]
 {{- end -}}
 
 {{/* The gateway. It writes none of our kinds. */}}

@@ -7,6 +7,7 @@ use super::super::context::Context;
 use super::super::error::EffectError;
 use super::super::reconcile::Subject;
 use super::record::{self, Crossed};
+use super::statement;
 use super::url::{self, Life};
 use crate::domain::phase::Facts;
 use crate::storage::commit::{commit, read};
@@ -26,6 +27,7 @@ pub async fn deliver(
         return Ok(());
     };
     let crossed = Crossed::of(subject);
+    statement::keep(ctx, &crossed, facts).await?;
     let until = spec.delete_after_time.0;
     let url = first(ctx, &crossed, facts, until).await?;
     let made = record::make(ctx, &crossed, &spec).await;

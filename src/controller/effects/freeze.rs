@@ -13,7 +13,7 @@ use crate::api::condition::reason;
 use crate::domain::commit::{Freeze, Refusal, SealedBecause};
 use crate::domain::manifest::{Manifest, ManifestFile};
 use crate::domain::phase::{Ended, Facts};
-use crate::domain::receipt::Receipt;
+use crate::domain::receipt::{self, Receipt};
 use crate::domain::{declared, rounds};
 use crate::storage::commit::commit;
 
@@ -202,6 +202,7 @@ fn manifest(subject: &Subject, facts: &Facts, round: i64, standing: Vec<Receipt>
         authors: spec.authors.clone().unwrap_or_default(),
         recipients: spec.recipients.clone().unwrap_or_default(),
         delivery: spec.delivery.clone(),
+        uploads: receipt::uploads(&standing, round),
         files: standing.into_iter().filter_map(file).collect(),
     };
     manifest.changes = facts

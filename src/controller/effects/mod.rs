@@ -19,5 +19,6 @@ pub mod renew;
 pub mod review;
 pub mod revoke;
 pub mod room;
+pub mod statement;
 pub mod url;
 pub mod url_ending;

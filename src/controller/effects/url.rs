@@ -15,6 +15,7 @@ use kube::api::{DeleteParams, ObjectMeta, PostParams, PropagationPolicy};
 use super::super::context::Context;
 use super::super::error::EffectError;
 use super::record::Crossed;
+use super::statement;
 use crate::api::{RELEASE_SECRET_TYPE, condition};
 use crate::domain::commit::PackageFact;
 use crate::storage::UrlIssue;
@@ -70,6 +71,7 @@ pub async fn sign(
     );
     made.key = Some(package.key.clone());
     made.issued = Some(condition::second(now));
+    made.statement = statement::stored(ctx, crossed).await?;
     Ok(Some(made))
 }
 
@@ -81,13 +83,16 @@ pub async fn make_secret(
 ) -> Result<(), EffectError> {
     let api = secrets(ctx, crossed);
     let text = |value: String| ByteString(value.into_bytes());
-    let data = BTreeMap::from([
+    let mut data = BTreeMap::from([
         ("url".to_owned(), text(url.url().expose().to_owned())),
         ("sha256".to_owned(), text(url.sha256.to_string())),
         ("size".to_owned(), text(url.size.to_string())),
         ("expires".to_owned(), text(url.expires.to_string())),
         ("filename".to_owned(), text(url.filename.clone())),
     ]);
+    if let Some(statement) = &url.statement {
+        data.insert("statement".to_owned(), text(statement.clone()));
+    }
     let secret = Secret {
         metadata: ObjectMeta {
             name: Some(url.secret_name.clone()),

@@ -1,0 +1,189 @@
+//! Records of what crossed: each has its outcome, its decision and its statement, and
+//! where the package is at hand, its bytes.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use futures::TryStreamExt as _;
+use sha2::{Digest as _, Sha256};
+
+use super::requests::read;
+use super::source::{Source, SourceError, failed};
+use super::{Findings, Kind, Trust};
+use crate::api::{ReleaseRecordSpec, ReviewDecision};
+use crate::audit::dsse::Envelope;
+use crate::audit::statement::{PREDICATE, Statement};
+use crate::domain::commit::{Decision, Outcome, OutcomeKind, Verdict};
+use crate::storage::keys::RequestKey;
+
+const PREFIX: &str = "records/";
+
+/// Goes through all records.
+pub async fn verify(
+    source: &Source,
+    trust: &Trust,
+    findings: &mut Findings<'_>,
+) -> Result<(), SourceError> {
+    let mut keys = source.keys(PREFIX);
+    while let Some(at) = keys.try_next().await? {
+        findings.looked_at_one();
+        let named = at[PREFIX.len()..].split_once('/');
+        let Some((namespace, file)) = named else {
+            findings.add(Kind::Unexpected, &at, "is no record");
+            continue;
+        };
+        let key = |uid: &str| RequestKey {
+            namespace: namespace.to_owned(),
+            uid: uid.to_owned(),
+        };
+        if let Some(uid) = file.strip_suffix(".dsse.json") {
+            statement(source, &key(uid), trust, findings).await?;
+        } else if let Some(uid) = file.strip_suffix(".json") {
+            record(source, &key(uid), findings).await?;
+        } else {
+            findings.add(Kind::Unexpected, &at, "is no record");
+        }
+    }
+    Ok(())
+}
+
+async fn record(
+    source: &Source,
+    key: &RequestKey,
+    findings: &mut Findings<'_>,
+) -> Result<(), SourceError> {
+    findings.summary.records += 1;
+    let at = key.record();
+    let Some(record) = read::<ReleaseRecordSpec>(source, &at, findings).await? else {
+        return Ok(());
+    };
+    let round = record.round;
+    let decision: Option<Decision> = read(source, &key.decision(round), findings).await?;
+    let outcome: Option<Outcome> = read(source, &key.outcome(round), findings).await?;
+    match &decision {
+        None => {
+            let detail = format!("has no decision of round {round}");
+            findings.add(Kind::DecisionMissing, &at, &detail);
+        }
+        Some(decision) => differences(&at, &record, decision, findings),
+    }
+    match &outcome {
+        Some(outcome) if outcome.kind == OutcomeKind::Released => {
+            let same = outcome
+                .package
+                .as_ref()
+                .map(|p| (p.sha256.to_string(), &p.key))
+                == record.package.as_ref().map(|p| (p.sha256.clone(), &p.key));
+            if !same || outcome.time != record.released_time.0 {
+                findings.add(
+                    Kind::RecordDiffers,
+                    &at,
+                    "is of another package than the outcome",
+                );
+            }
+        }
+        _ => findings.add(
+            Kind::DecisionMissing,
+            &at,
+            "has no outcome that says Released",
+        ),
+    }
+    if let Some(package) = &record.package
+        && let Some(path) = source.path(&package.key)
+    {
+        findings.summary.packages += 1;
+        let found = hash(&path).map_err(|e| failed(&path, e))?;
+        if found != package.sha256 {
+            let detail = format!("has the SHA-256 {found}, and its record {}", package.sha256);
+            findings.add(Kind::PackageDiffers, &package.key, &detail);
+        }
+    }
+    Ok(())
+}
+
+fn differences(
+    at: &str,
+    record: &ReleaseRecordSpec,
+    decision: &Decision,
+    findings: &mut Findings<'_>,
+) {
+    if decision.verdict != Verdict::Approved {
+        let detail = format!("is of a round that was decided {:?}", decision.verdict);
+        findings.add(Kind::DecisionMissing, at, &detail);
+    }
+    let digest = decision.manifest_digest.as_ref().map(ToString::to_string);
+    if digest.as_deref() != Some(record.manifest_digest.as_str()) {
+        findings.add(
+            Kind::RecordDiffers,
+            at,
+            "is of another manifest than the decision",
+        );
+    }
+    let said: Vec<(&str, &str)> = record
+        .approvals
+        .iter()
+        .map(|a| (a.reviewer.as_str(), a.review_name.as_str()))
+        .collect();
+    let stored: Vec<(&str, &str)> = decision
+        .reviews
+        .iter()
+        .filter(|r| r.decision == ReviewDecision::Approve)
+        .map(|r| (r.reviewer.as_str(), r.name.as_str()))
+        .collect();
+    if said != stored {
+        findings.add(
+            Kind::ReviewMissing,
+            at,
+            "has other approvals than the decision",
+        );
+    }
+}
+
+async fn statement(
+    source: &Source,
+    key: &RequestKey,
+    trust: &Trust,
+    findings: &mut Findings<'_>,
+) -> Result<(), SourceError> {
+    let at = key.statement();
+    let Some(envelope) = read::<Envelope>(source, &at, findings).await? else {
+        return Ok(());
+    };
+    let Some(payload) = envelope.open(trust.0.iter()) else {
+        findings.add(
+            Kind::KeyNotTrusted,
+            &at,
+            "is not signed by a key that is trusted",
+        );
+        return Ok(());
+    };
+    let record: Option<ReleaseRecordSpec> = read(source, &key.record(), findings).await?;
+    let wanted = record.as_ref().and_then(|r| r.package.as_ref());
+    let said = serde_json::from_slice::<Statement>(&payload).ok();
+    let same = said.as_ref().zip(wanted).is_some_and(|(said, package)| {
+        said.predicate_type == PREDICATE
+            && said.predicate.uid == key.uid
+            && said.subject.len() == 1
+            && said.subject[0].digest.sha256.as_str() == package.sha256
+    });
+    if !same {
+        findings.add(
+            Kind::StatementDiffers,
+            &at,
+            "is not of the package that its record has",
+        );
+    }
+    Ok(())
+}
+
+fn hash(path: &Path) -> std::io::Result<String> {
+    let mut file = std::fs::File::open(path)?;
+    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(hex::encode(hash.finalize()));
+        }
+        hash.update(&buffer[..read]);
+    }
+}

@@ -1,0 +1,536 @@
+//! A ledger as the operator writes it, changed in every way that somebody could.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::{SignedDuration, Timestamp};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{Finding, Kind, Question, Source, Summary, verify};
+use crate::audit::checkpoint::{self, Checkpoint, Mark};
+use crate::audit::dsse::Envelope;
+use crate::audit::statement::Statement;
+use crate::audit::{Entry, Event, Head, KeyChange, SigningKey, entry_name};
+use crate::controller::ledger;
+use crate::domain::commit::{Closed, Decision, Outcome, Owner};
+use crate::domain::digest::Sha256Hex;
+use crate::domain::phase::{Facts, Round};
+use crate::domain::{canonical, examples, receipt};
+use crate::storage::keys::RequestKey;
+
+const TIME: &str = "1970-01-01T00:00:00Z";
+const LATER: &str = "1971-01-01T00:00:00Z";
+
+/// A copy of a bucket, made as the operator makes one.
+struct Made {
+    dir: TempDir,
+    random: StdRng,
+    keys: Vec<SigningKey>,
+    last: Head,
+    heads: BTreeMap<String, Head>,
+}
+
+impl Made {
+    fn new(seed: u64, requests: usize) -> Self {
+        let mut made = Self {
+            dir: tempfile::tempdir().unwrap(),
+            random: StdRng::seed_from_u64(seed),
+            keys: vec![SigningKey::from_seed([1; 32])],
+            last: checkpoint::start(),
+            heads: BTreeMap::new(),
+        };
+        made.put(
+            "audit/epochs/00000000000000000001.json",
+            &json!({"sequence": 1, "rules": Sha256Hex::of(b"r"), "objects": {}, "time": "1969-01-01T00:00:00Z"}),
+        );
+        made.gateway("gateway-0a");
+        for n in 0..requests {
+            let namespace = ["a", "a-b"][n % 2];
+            made.request(&RequestKey {
+                namespace: namespace.into(),
+                uid: format!("{n:04}-uid"),
+            });
+            if made.random.random_bool(0.4) {
+                made.checkpoint();
+            }
+        }
+        made.gateway("gateway-1b");
+        made.checkpoint();
+        made
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        self.dir.path().join(key)
+    }
+
+    fn put_bytes(&self, key: &str, bytes: &[u8]) {
+        let path = self.path(key);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    fn put(&self, key: &str, value: &impl Serialize) {
+        self.put_bytes(key, &canonical::to_vec(value).unwrap());
+    }
+
+    fn chain(&mut self, prefix: &str, events: Vec<Event>) {
+        let mut last = checkpoint::start();
+        let mut events = events.as_slice();
+        while !events.is_empty() {
+            let some = self.random.random_range(1..=events.len().min(3));
+            let entry = Entry {
+                sequence: last.sequence + 1,
+                previous: last.hash,
+                events: events[..some].to_vec(),
+            };
+            let bytes = canonical::to_vec(&entry).unwrap();
+            self.put_bytes(&format!("{prefix}{}", entry_name(entry.sequence)), &bytes);
+            last = Head {
+                sequence: entry.sequence,
+                hash: Sha256Hex::of(&bytes),
+            };
+            events = &events[some..];
+        }
+        self.heads.insert(prefix.to_owned(), last);
+    }
+
+    fn gateway(&mut self, instance: &str) {
+        let event = |n: usize| Event {
+            id: format!("{n}"),
+            kind: "ContentOpened".into(),
+            actor: Some("bob".into()),
+            namespace: "a".into(),
+            uid: "u".into(),
+            before: None,
+            after: None,
+            detail: serde_json::Map::new(),
+            time: TIME.parse().unwrap(),
+        };
+        let events = (0..self.random.random_range(3..12)).map(event).collect();
+        self.chain(&format!("audit/gateway/{instance}/"), events);
+    }
+
+    /// A request that was released, with all that is stored of it.
+    fn request(&mut self, key: &RequestKey) {
+        let receipts: Vec<_> = [("a.csv", "x"), ("b.csv", "yz")]
+            .map(|(path, bytes)| examples::receipt(path, Some(bytes)))
+            .into();
+        for receipt in &receipts {
+            self.put(&key.receipt(&receipt.path, &receipt.version), receipt);
+        }
+        let files = [examples::file("a.csv", "x"), examples::file("b.csv", "yz")];
+        let mut manifest = examples::manifest(1, &files);
+        manifest["uploads"] = json!(receipt::uploads(&receipts, 1));
+        manifest["kind"] = json!("Manifest");
+        let freeze: crate::domain::commit::Freeze = serde_json::from_value(manifest).unwrap();
+        let frozen = freeze.frozen().unwrap();
+        let reviews = [examples::review("bob", "Approve", &frozen)];
+        let decision: Decision = examples::decision("Approved", &frozen, &reviews);
+        let package = json!({"bucket": "rel", "key": format!("releases/{}/{}/n/p.zip", key.namespace, key.uid),
+            "sha256": Sha256Hex::of(b"zip"), "size": 3, "files": 2, "attempt": 1});
+        let outcome: Outcome = serde_json::from_value(
+            json!({"round": 1, "kind": "Released", "package": package, "time": TIME}),
+        )
+        .unwrap();
+        let owner: Owner = serde_json::from_value(
+            json!({"cluster": "c", "namespace": key.namespace, "name": "r",
+            "uid": key.uid, "direction": "Egress", "submitter": "alice", "created": TIME}),
+        )
+        .unwrap();
+        let closed: Closed =
+            serde_json::from_value(json!({"closedAs": "Released", "round": 1, "time": TIME,
+            "quarantineDue": LATER, "releaseDue": LATER, "policy": decision.policy}))
+            .unwrap();
+        let mut round: Round = examples::sealed(1, &json!("Complete"));
+        self.put(&key.owner(), &owner);
+        self.put(&key.seal(1), round.seal.as_ref().unwrap());
+        self.put(&key.manifest(1), &freeze);
+        self.put(&key.decision(1), &decision);
+        self.put(&key.outcome(1), &outcome);
+        self.put(&key.closed(), &closed);
+        self.put(
+            &key.record(),
+            &json!({"requestRef": {"name": "r", "uid": key.uid}, "direction": "Egress", "type": "Package",
+                "package": {"bucket": "rel", "key": package["key"], "sha256": package["sha256"], "size": 3, "files": 2},
+                "manifestDigest": frozen.digest, "round": 1, "policy": decision.policy,
+                "approvals": [{"reviewer": "bob", "reviewName": "bob", "viewed": 0, "time": TIME}],
+                "releasedTime": TIME, "deleteAfterTime": LATER}),
+        );
+        self.put_bytes(package["key"].as_str().unwrap(), b"zip");
+        let fact = outcome.package.clone().unwrap();
+        let said = Statement::of(&key.namespace, &key.uid, &decision, &fact, outcome.time).unwrap();
+        let envelope = Envelope::sign(
+            &canonical::to_vec(&said).unwrap(),
+            self.keys.last().unwrap(),
+        );
+        self.put(&key.statement(), &envelope);
+        round.freeze = Some(freeze);
+        round.decision = Some(decision);
+        round.outcome = Some(outcome);
+        let facts = Facts {
+            owner: Some(owner),
+            last: Some(round),
+            closed: Some(closed),
+            ..Facts::default()
+        };
+        self.chain(&key.ledger(), ledger::in_order(ledger::events(key, &facts)));
+    }
+
+    fn checkpoint(&mut self) {
+        let before = self.last.sequence;
+        let heads = std::mem::take(&mut self.heads);
+        let key = self.keys.last().unwrap();
+        let older = self.keys.iter().rev().nth(1).filter(|_| before > 0);
+        let named = |sequence| -> Value {
+            serde_json::from_slice(&std::fs::read(self.path(&checkpoint::key(sequence))).unwrap())
+                .unwrap()
+        };
+        let older = older.filter(|_| named(before)["key"] != json!(key.public().vkey()));
+        let made = Checkpoint {
+            sequence: before + 1,
+            previous: self.last.hash.clone(),
+            heads,
+            complete: TIME.parse().unwrap(),
+            time: LATER.parse().unwrap(),
+            key: key.public().vkey(),
+            key_change: older.map(|older| KeyChange::to(older.public(), key)),
+        };
+        let bytes = checkpoint::bytes(&made).unwrap();
+        let mark = Mark {
+            sequence: made.sequence,
+            hash: Sha256Hex::of(&bytes),
+        };
+        self.put_bytes(&checkpoint::key(made.sequence), &bytes);
+        self.put_bytes(
+            &checkpoint::note_key(made.sequence),
+            mark.sign(key).as_bytes(),
+        );
+        self.last = Head {
+            sequence: mark.sequence,
+            hash: mark.hash,
+        };
+    }
+
+    fn note(&self, sequence: i64) -> (String, String) {
+        let path = self.path(&checkpoint::note_key(sequence));
+        (
+            "kept.note".to_owned(),
+            std::fs::read_to_string(path).unwrap(),
+        )
+    }
+
+    async fn asked(
+        &self,
+        keys: &[&SigningKey],
+        notes: &[(String, String)],
+        now: &str,
+    ) -> (Vec<Finding>, Summary) {
+        let question = Question {
+            keys: keys.iter().map(|key| key.public().clone()).collect(),
+            checkpoints: notes.to_vec(),
+            now: now.parse().unwrap(),
+            grace: SignedDuration::from_hours(24),
+        };
+        let mut found = Vec::new();
+        let source = Source::Folder(self.dir.path().to_owned());
+        let summary = verify(&source, &question, &mut |f| found.push(f), &mut |_| ())
+            .await
+            .unwrap();
+        (found, summary)
+    }
+
+    async fn found(&self, notes: &[(String, String)]) -> Vec<Finding> {
+        self.asked(&[&self.keys[0]], notes, LATER).await.0
+    }
+
+    async fn kinds(&self) -> Vec<Kind> {
+        let mut kinds: Vec<Kind> = self.found(&[]).await.into_iter().map(|f| f.kind).collect();
+        kinds.dedup();
+        kinds
+    }
+
+    /// Keys of the ledger.
+    fn ledger(&self) -> Vec<String> {
+        let mut keys = Vec::new();
+        let mut folders = vec![self.path("audit")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let key = path.strip_prefix(self.dir.path()).unwrap();
+                    keys.push(key.to_str().unwrap().to_owned());
+                }
+            }
+        }
+        // An epoch is no link of a chain; the decisions that rest on it are looked at.
+        keys.retain(|key| !key.starts_with("audit/epochs/"));
+        keys.sort();
+        keys
+    }
+}
+
+fn first() -> RequestKey {
+    RequestKey {
+        namespace: "a".into(),
+        uid: "0000-uid".into(),
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_clean_ledgers_have_no_finding() {
+    for seed in 0..100 {
+        let made = Made::new(seed, 1 + usize::try_from(seed).unwrap() % 5);
+        let last = made.note(made.last.sequence);
+        let (found, summary) = made.asked(&[&made.keys[0]], &[last], LATER).await;
+        assert_eq!(found, [], "seed {seed}");
+        assert_eq!(summary.not_yet_covered, 0);
+        assert!(summary.entries > 0 && summary.packages > 0 && summary.requests > 0);
+    }
+}
+
+#[tokio::test]
+async fn each_of_a_thousand_edits_drops_reorders_and_truncations_is_found() {
+    let mut made = Made::new(4711, 8);
+    let kept = made.note(made.last.sequence);
+    let unseen = checkpoint::note_key(made.last.sequence);
+    let keys: Vec<String> = made.ledger().into_iter().filter(|k| *k != unseen).collect();
+    for n in 0..1000 {
+        let key = keys[made.random.random_range(0..keys.len())].clone();
+        let mut before: Vec<(String, Vec<u8>)> =
+            vec![(key.clone(), std::fs::read(made.path(&key)).unwrap())];
+        let what = match n % 4 {
+            0 => {
+                let mut bytes = before[0].1.clone();
+                let at = made.random.random_range(0..bytes.len());
+                bytes[at] ^= 1 << made.random.random_range(0..8);
+                made.put_bytes(&key, &bytes);
+                format!("byte {at} of {key} was changed")
+            }
+            1 => {
+                std::fs::remove_file(made.path(&key)).unwrap();
+                format!("{key} was dropped")
+            }
+            2 => {
+                let other = loop {
+                    let other = &keys[made.random.random_range(0..keys.len())];
+                    if std::fs::read(made.path(other)).unwrap() != before[0].1 {
+                        break other.clone();
+                    }
+                };
+                let bytes = std::fs::read(made.path(&other)).unwrap();
+                made.put_bytes(&key, &bytes);
+                made.put_bytes(&other, &before[0].1);
+                before.push((other.clone(), bytes));
+                format!("{key} and {other} were exchanged")
+            }
+            _ => {
+                let folder = &key[..=key.rfind('/').unwrap()];
+                before.clear();
+                for behind in keys.iter().filter(|k| k.starts_with(folder) && **k >= key) {
+                    before.push((behind.clone(), std::fs::read(made.path(behind)).unwrap()));
+                    std::fs::remove_file(made.path(behind)).unwrap();
+                }
+                format!("{folder} was cut before {key}")
+            }
+        };
+        let found = made.found(std::slice::from_ref(&kept)).await;
+        assert!(!found.is_empty(), "change {n}: {what}");
+        for (key, bytes) in &before {
+            made.put_bytes(key, bytes);
+        }
+    }
+    assert_eq!(made.found(&[kept]).await, [], "all is as it was");
+    std::fs::remove_file(made.path(&unseen)).unwrap();
+    let (found, summary) = made.asked(&[&made.keys[0]], &[], LATER).await;
+    assert!(found.is_empty() && summary.last_not_signed, "{found:?}");
+}
+
+#[tokio::test]
+async fn a_ledger_rewritten_with_the_real_key_is_found_by_any_checkpoint_kept_elsewhere() {
+    let old = Made::new(1, 4);
+    let rewritten = Made::new(2, 4);
+    for sequence in 1..=old.last.sequence.min(rewritten.last.sequence) {
+        let found = rewritten.found(&[old.note(sequence)]).await;
+        assert!(found.iter().any(|f| f.kind == Kind::Rewritten), "{found:?}");
+    }
+    assert_eq!(rewritten.found(&[]).await, []);
+    let two = [old.note(1), rewritten.note(1)];
+    let found = rewritten.found(&two).await;
+    assert!(found.iter().any(|f| f.kind == Kind::Fork), "{found:?}");
+}
+
+#[tokio::test]
+async fn trust_goes_from_the_old_key_to_the_new_and_back_and_never_to_a_strange_one() {
+    let mut made = Made::new(3, 2);
+    let next = SigningKey::from_seed([2; 32]).after(&made.keys[0]);
+    made.keys.push(next);
+    made.request(&RequestKey {
+        namespace: "a".into(),
+        uid: "9000-uid".into(),
+    });
+    made.checkpoint();
+    made.gateway("gateway-2c");
+    made.checkpoint();
+    for key in &made.keys {
+        assert_eq!(made.asked(&[key], &[], LATER).await.0, []);
+    }
+    let strange = SigningKey::from_seed([3; 32]);
+    let (found, _) = made.asked(&[&strange], &[], LATER).await;
+    assert!(found.iter().all(|f| f.kind == Kind::KeyNotTrusted));
+    assert!(i64::try_from(found.len()).unwrap() >= made.last.sequence);
+    // One that took over without the word of the key before: both must be known.
+    made.keys.push(strange);
+    made.gateway("gateway-3d");
+    made.checkpoint();
+    let (found, _) = made.asked(&[&made.keys[0]], &[], LATER).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    let both = [&made.keys[0], &made.keys[2]];
+    assert_eq!(made.asked(&both, &[], LATER).await.0, []);
+}
+
+#[tokio::test]
+async fn what_is_stored_of_a_request_must_be_what_its_ledger_says() {
+    let key = first();
+    let edit = |at: String, change: fn(&mut Value)| async move {
+        let made = Made::new(5, 1);
+        let mut value: Value =
+            serde_json::from_slice(&std::fs::read(made.path(&at)).unwrap()).unwrap();
+        change(&mut value);
+        made.put(&at, &value);
+        made.kinds().await
+    };
+    let gone = |at: String| async move {
+        let made = Made::new(5, 1);
+        std::fs::remove_file(made.path(&at)).unwrap();
+        made.kinds().await
+    };
+    let has =
+        |found: &[Kind], kind: Kind| assert!(found.contains(&kind), "{kind:?} is not in {found:?}");
+    has(&gone(key.decision(1)).await, Kind::DecisionMissing);
+    has(&gone(key.outcome(1)).await, Kind::DecisionMissing);
+    has(&gone(key.receipt("a.csv", "1")).await, Kind::ReceiptMissing);
+    has(
+        &gone("audit/epochs/00000000000000000001.json".into()).await,
+        Kind::DecisionUnfounded,
+    );
+    has(
+        &edit(key.decision(1), |v| v["reviews"] = json!([])).await,
+        Kind::DecisionUnfounded,
+    );
+    has(
+        &edit(key.decision(1), |v| {
+            v["reviews"][0]["reviewer"] = json!("carol")
+        })
+        .await,
+        Kind::LedgerDiffers,
+    );
+    has(
+        &edit(key.decision(1), |v| {
+            v["reviews"][0]["reviewer"] = json!("carol")
+        })
+        .await,
+        Kind::ReviewMissing,
+    );
+    has(
+        &edit(key.decision(1), |v| v["policy"]["name"] = json!("other")).await,
+        Kind::LedgerDiffers,
+    );
+    has(
+        &edit(key.manifest(1), |v| v["title"] = json!("other")).await,
+        Kind::ManifestChanged,
+    );
+    has(
+        &edit(key.receipt("a.csv", "1"), |v| v["by"] = json!("mallory")).await,
+        Kind::ReceiptMissing,
+    );
+    has(
+        &edit(key.outcome(1), |v| {
+            v["package"]["sha256"] = json!(Sha256Hex::of(b"y"))
+        })
+        .await,
+        Kind::RecordDiffers,
+    );
+    has(
+        &edit(key.record(), |v| {
+            v["package"]["sha256"] = json!(Sha256Hex::of(b"y"))
+        })
+        .await,
+        Kind::PackageDiffers,
+    );
+    has(
+        &edit(key.record(), |v| v["approvals"] = json!([])).await,
+        Kind::ReviewMissing,
+    );
+    has(
+        &edit(key.statement(), |v| v["payload"] = json!("e30=")).await,
+        Kind::KeyNotTrusted,
+    );
+    has(
+        &edit(key.closed(), |v| v["quarantineDue"] = json!(TIME)).await,
+        Kind::LedgerDiffers,
+    );
+    let made = Made::new(5, 1);
+    made.put_bytes(
+        &format!("releases/{}/{}/n/p.zip", key.namespace, key.uid),
+        b"zap",
+    );
+    assert_eq!(made.kinds().await, [Kind::PackageDiffers]);
+    // A record out of nowhere.
+    let made = Made::new(5, 1);
+    let record = std::fs::read(made.path(&key.record())).unwrap();
+    made.put_bytes("records/a/made-up.json", &record);
+    has(&made.kinds().await, Kind::DecisionMissing);
+    // A corrupt fact is named, and the rest is looked at all the same.
+    let made = Made::new(5, 2);
+    made.put_bytes(&key.closed(), b"{");
+    made.put_bytes("releases/a-b/0001-uid/n/p.zip", b"zap");
+    let found = made.found(&[]).await;
+    let named = |kind, key: &str| found.iter().any(|f| f.kind == kind && f.key == key);
+    assert!(named(Kind::Corrupt, &key.closed()), "{found:?}");
+    assert!(
+        named(Kind::PackageDiffers, "releases/a-b/0001-uid/n/p.zip"),
+        "{found:?}"
+    );
+}
+
+#[tokio::test]
+async fn files_that_went_early_or_stayed_long_are_told_and_a_hold_explains_it() {
+    const MUCH_LATER: &str = "1972-01-01T00:00:00Z";
+    let key = first();
+    let deleted = |started: &str, finished: &str, remaining: u64| {
+        json!({"what": "quarantine", "due": LATER, "started": started, "finished": finished, "prefix": "p", "bucket": "b",
+            "objects": 1, "versions": 1, "bytes": 1, "uploads": 0, "remaining": remaining})
+    };
+    let quarantine = format!("{}deleted/quarantine.json", key.prefix());
+    let release = format!("{}deleted/release.json", key.prefix());
+    let soon = "1971-01-01T01:00:00Z";
+    let rows: [(Value, &[Kind]); 4] = [
+        (deleted(LATER, soon, 0), &[]),
+        (
+            deleted("1970-12-31T23:59:59Z", soon, 0),
+            &[Kind::DeletedEarly],
+        ),
+        (deleted(LATER, MUCH_LATER, 0), &[Kind::KeptTooLong]),
+        (deleted(LATER, soon, 2), &[Kind::DeletionIncomplete]),
+    ];
+    for (receipt, wanted) in rows {
+        let made = Made::new(6, 1);
+        made.put(&quarantine, &receipt);
+        made.put(&release, &deleted(LATER, soon, 0));
+        let (found, _) = made.asked(&[&made.keys[0]], &[], MUCH_LATER).await;
+        let kinds: Vec<Kind> = found.iter().map(|f| f.kind).collect();
+        assert_eq!(kinds, wanted, "{receipt}");
+    }
+    let made = Made::new(6, 1);
+    let (found, _) = made.asked(&[&made.keys[0]], &[], MUCH_LATER).await;
+    assert_eq!(found.len(), 2, "neither was deleted: {found:?}");
+    made.put(&format!("work/holds/{}/1.json", key.uid), &json!({}));
+    assert_eq!(made.asked(&[&made.keys[0]], &[], MUCH_LATER).await.0, []);
+    let _: Timestamp = MUCH_LATER.parse().unwrap();
+}

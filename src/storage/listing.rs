@@ -1,0 +1,66 @@
+//! Listings that need not be whole: a page behind a key, and keys with their times.
+
+use super::bucket::{Bucket, Listed};
+use super::error::{StorageError, translate};
+
+impl Bucket {
+    /// The first keys behind `after` under a prefix, in order, at most `limit` (1,000).
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn page(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: i32,
+    ) -> Result<Vec<Listed>, StorageError> {
+        let page = self
+            .client()
+            .list_objects_v2()
+            .bucket(self.name())
+            .prefix(prefix)
+            .start_after(after)
+            .max_keys(limit)
+            .send()
+            .await
+            .map_err(|e| translate("ListObjectsV2", self.name(), prefix, &e))?;
+        let listed = page.contents().iter().filter_map(|object| {
+            Some(Listed {
+                key: object.key()?.to_owned(),
+                size: object
+                    .size()
+                    .and_then(|n| u64::try_from(n).ok())
+                    .unwrap_or(0),
+            })
+        });
+        Ok(listed.collect())
+    }
+
+    /// Every key under a prefix, in order, with the second in which it was stored by
+    /// the server's clock, a page in memory at a time.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn visit_times(
+        &self,
+        prefix: &str,
+        mut each: impl FnMut(&str, Option<i64>) + Send,
+    ) -> Result<(), StorageError> {
+        let mut pages = self
+            .client()
+            .list_objects_v2()
+            .bucket(self.name())
+            .prefix(prefix)
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|e| translate("ListObjectsV2", self.name(), prefix, &e))?;
+            for object in page.contents() {
+                if let Some(key) = object.key() {
+                    each(key, object.last_modified().map(|time| time.secs()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
