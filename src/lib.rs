@@ -14,6 +14,7 @@ pub mod domain;
 pub mod gateway;
 pub mod lease;
 pub mod package;
+pub mod retention;
 pub mod rules;
 pub mod shutdown;
 pub mod storage;

@@ -6,6 +6,7 @@ mod fetch;
 mod logging;
 mod login;
 mod release;
+mod retention;
 mod send;
 
 use std::path::PathBuf;
@@ -48,6 +49,8 @@ enum Command {
     Fetch(fetch::FetchArgs),
     /// Revokes a release from the buckets alone, when the cluster is gone.
     Release(release::ReleaseArgs),
+    /// Holds, adopts and deletes, from the buckets alone.
+    Retention(retention::RetentionArgs),
     /// Prints the custom resource definitions.
     Crd(crd::CrdArgs),
 }
@@ -113,6 +116,7 @@ async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
             }
         }
         Command::Release(args) => release::release(&args).await?,
+        Command::Retention(args) => retention::retention(&args).await?,
         Command::Login(args) => login::login(&args).await?,
         Command::Logout(args) => login::logout(&args).await?,
         Command::Send(args) => send::send(&args).await?,

@@ -18,6 +18,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::api::AirlockRequest;
 use crate::lease::Leadership;
+use crate::retention::Numbers;
 use crate::rules::Verifier;
 
 /// What the listener needs.
@@ -27,6 +28,7 @@ pub struct Hints {
     requests: Store<AirlockRequest>,
     leadership: Leadership,
     rules: Arc<Verifier>,
+    numbers: Arc<Numbers>,
     recent: Arc<Mutex<HashMap<String, Instant>>>,
 }
 
@@ -46,12 +48,14 @@ impl Hints {
         requests: Store<AirlockRequest>,
         leadership: Leadership,
         rules: Arc<Verifier>,
+        numbers: Arc<Numbers>,
     ) -> Self {
         Self {
             wake,
             requests,
             leadership,
             rules,
+            numbers,
             recent: Arc::default(),
         }
     }
@@ -98,6 +102,7 @@ async fn metrics(State(hints): State<Hints>) -> impl IntoResponse {
             "Whether this process leads.",
             hints.leadership.current().is_some(),
         ),
+        hints.numbers.text(),
         "# EOF\n".to_owned(),
     ]
     .concat();

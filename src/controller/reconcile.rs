@@ -14,6 +14,7 @@ use super::effects::record::{Crossed, record_name};
 use super::effects::renew::{self, Renewed};
 use super::effects::{close, confirm, deliver, establish, freeze, gather, release, review, revoke};
 use super::error::EffectError;
+use super::kept::{self, Kept};
 use super::{actions, ledger, observe, reviews, status};
 use crate::api::condition::{self, reason};
 use crate::api::{AirlockRequest, FINALIZER, Phase};
@@ -47,6 +48,8 @@ pub struct Subject {
     pub renewals: Vec<ActionFact>,
     /// How far they are, by uid of the action.
     pub renewed: BTreeMap<String, Renewed>,
+    /// Holds, and what was deleted.
+    pub kept: Kept,
 }
 
 impl Subject {
@@ -128,6 +131,7 @@ fn is_at_rest(request: &AirlockRequest) -> bool {
         && status.closed_time.is_some()
         && status.observed_generation == request.metadata.generation
         && request.metadata.deletion_timestamp.is_none()
+        && !kept::is_behind(status, Timestamp::now())
 }
 
 async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectError> {
@@ -158,6 +162,7 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
         revocation: None,
         renewals: Vec::new(),
         renewed: BTreeMap::new(),
+        kept: Kept::default(),
         request,
     };
 
@@ -170,6 +175,10 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
         Ok(taken) => taken,
         Err(error) => return report(ctx, &subject, None, Err(error), None).await,
     };
+    match kept::carry_out(ctx, &subject.key, &taken).await {
+        Ok(holds) => events.extend(holds),
+        Err(error) => return report(ctx, &subject, None, Err(error), None).await,
+    }
     let mut advanced = Box::pin(advance(ctx, &mut subject, &mut facts, &mut events)).await;
     events.extend(ledger::of_actions(&subject.key, &taken));
     if advanced.as_ref().is_ok_and(|rest| rest.judgement.is_none())
@@ -178,6 +187,10 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
         advanced = Err(error);
     }
     events.extend(ledger::events(&subject.key, &facts));
+    match kept::look(ctx, &subject.key, &facts).await {
+        Ok(kept) => subject.kept = kept,
+        Err(error) => advanced = Err(error),
+    }
     let head = ledger::append(ctx, &subject.key, &facts, events).await;
     // An action that has its word is not looked at again: the ledger has it before.
     if head.is_ok()

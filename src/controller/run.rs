@@ -17,7 +17,7 @@ use super::effects::confirm::Confirmations;
 use super::error::EffectError;
 use super::hints::Hints;
 use super::reconcile::{error_policy, reconcile};
-use super::{actions, policies, reviews, strays};
+use super::{actions, policies, reviews, strays, sweeper};
 use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
 use crate::config::Config;
 use crate::lease::Leadership;
@@ -129,6 +129,8 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         recorder: Recorder::new(client.clone(), reporter),
         wake: wake.clone(),
         strays: Arc::default(),
+        sweeps: Arc::default(),
+        numbers: Arc::default(),
         verified: Arc::default(),
         releases: Mutex::default(),
         confirmations: Confirmations::default(),
@@ -222,7 +224,8 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
             tracing::warn!("a watch ended before it was in sync");
         }
     }
-    let hints = Hints::new(wake, requests.clone(), leadership.clone(), rules);
+    let numbers = Arc::clone(&ctx.numbers);
+    let hints = Hints::new(wake, requests.clone(), leadership.clone(), rules, numbers);
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, hints.router()).await {
             tracing::error!(%error, "the controller's listener stopped");
@@ -277,6 +280,7 @@ async fn lead(
     )
     .flat_map(futures::stream::iter);
     let strays = strays::serve(Arc::clone(&ctx));
+    let sweeper = sweeper::serve(Arc::clone(&ctx));
     let work = Controller::for_stream(futures::stream::pending(), requests)
         .with_config(controller::Config::default().concurrency(config.controller.concurrency))
         .reconcile_on(all.chain(follow))
@@ -295,6 +299,7 @@ async fn lead(
     tokio::select! {
         () = work => {}
         () = strays => {}
+        () = sweeper => {}
     }
 }
 

@@ -19,7 +19,7 @@ use super::context::Context;
 use super::effects::record::{self, Crossed};
 use super::effects::{renew, revoke};
 use super::error::EffectError;
-use super::{ledger, observe};
+use super::{kept, ledger, observe};
 use crate::api::{
     AirlockAction, AirlockRequest, ReleaseRecord, ReleaseRecordSpec, TargetKind, condition,
 };
@@ -139,6 +139,7 @@ async fn act_alone(
         window_over: renew::window_end(&facts).is_some_and(|end| end <= Timestamp::now()),
     };
     let taken = actions::take_up(ctx, &target).await?;
+    let holds = kept::carry_out(ctx, &key, &taken).await?;
     let mut renewed = BTreeMap::new();
     if facts.revoked.is_none() && actions::revocation(&taken).is_none() {
         for fact in actions::renewals(&taken) {
@@ -157,6 +158,7 @@ async fn act_alone(
     }
     let mut events = ledger::events(&key, &facts);
     events.extend(ledger::of_actions(&key, &taken));
+    events.extend(holds);
     ledger::append(ctx, &key, &facts, events).await?;
     actions::tell(ctx, namespace, &facts, &taken, &renewed).await?;
     ctx.forget(&key.uid);

@@ -15,6 +15,7 @@ mod hashed;
 pub mod keys;
 mod presign;
 pub mod proof;
+pub mod purge;
 mod read_back;
 pub mod revocation;
 mod rounds;
