@@ -281,6 +281,7 @@ async fn lead(
     .flat_map(futures::stream::iter);
     let strays = strays::serve(Arc::clone(&ctx));
     let sweeper = sweeper::serve(Arc::clone(&ctx));
+    let orphans = sweeper::look_for_orphans(Arc::clone(&ctx));
     let work = Controller::for_stream(futures::stream::pending(), requests)
         .with_config(controller::Config::default().concurrency(config.controller.concurrency))
         .reconcile_on(all.chain(follow))
@@ -300,6 +301,7 @@ async fn lead(
         () = work => {}
         () = strays => {}
         () = sweeper => {}
+        () = orphans => {}
     }
 }
 

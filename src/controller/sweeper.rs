@@ -2,13 +2,14 @@
 //! now and then besides. It writes nothing while nothing is due.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::Resource as _;
 use kube::runtime::events::{Event, EventType};
 use kube::runtime::reflector::ObjectRef;
+use kube::{Api, Resource as _};
 
 use super::context::Context;
 use super::effects::record::{self, Crossed, record_name};
@@ -17,7 +18,8 @@ use super::error::EffectError;
 use crate::api::{AirlockRequest, ReleaseRecordSpec, ReleaseType};
 use crate::domain::commit::Owner;
 use crate::domain::retention::What;
-use crate::retention::{Done, RetentionError, Sweeper, Witness};
+use crate::retention::adopt::adopt;
+use crate::retention::{Done, RetentionError, Sweeper, Witness, let_go, orphans};
 use crate::storage::commit::read;
 use crate::storage::keys::RequestKey;
 
@@ -49,6 +51,36 @@ pub async fn serve(ctx: Arc<Context>) {
             () = tokio::time::sleep(pause) => {}
             () = ctx.sweeps.notified() => {}
         }
+    }
+}
+
+/// Tells of requests that nobody closes, slowly. It never ends, and deletes nothing.
+pub async fn look_for_orphans(ctx: Arc<Context>) {
+    let every = Duration::from_secs(ctx.config.controller.retention.orphans_seconds);
+    loop {
+        let has_resource = |key: &RequestKey, owner: Option<&Owner>| match owner {
+            Some(owner) => {
+                let named = ObjectRef::<AirlockRequest>::new(&owner.name).within(&key.namespace);
+                let found = ctx.requests.get(&named);
+                found.is_some_and(|r| r.metadata.uid.as_deref() == Some(&key.uid))
+            }
+            None => false,
+        };
+        let records = ctx.zones.records.bucket();
+        match orphans::scan(records, &ctx.cluster, has_resource).await {
+            Ok(found) => {
+                ctx.numbers.orphans.store(found.count, Relaxed);
+                for key in &found.named {
+                    tracing::warn!(
+                        namespace = key.namespace,
+                        uid = key.uid,
+                        "a request has files, no resource and no closing, so that nothing deletes them: trevor retention adopt"
+                    );
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the scan for orphans broke off"),
+        }
+        tokio::time::sleep(every).await;
     }
 }
 
@@ -152,9 +184,37 @@ impl Witness for Shows<'_> {
         }
     }
 
-    async fn open(&self, _: &RequestKey, _: &Owner) -> bool {
-        false
+    async fn open(&self, key: &RequestKey, owner: &Owner) -> bool {
+        match Box::pin(close_what_went(self.0, key, owner)).await {
+            Ok(closed) => closed,
+            Err(error) => {
+                tracing::warn!(namespace = key.namespace, uid = key.uid, %error, "a request that was let go could not be closed; it is tried again");
+                false
+            }
+        }
     }
+}
+
+/// A request that was let go while the operator was removed, and went before it came
+/// back, is closed as of then. The API server is asked, not the cache.
+async fn close_what_went(
+    ctx: &Context,
+    key: &RequestKey,
+    owner: &Owner,
+) -> Result<bool, EffectError> {
+    let records = ctx.zones.records.bucket();
+    let Some(promise) = let_go::promised(records, key).await? else {
+        return Ok(false);
+    };
+    let api: Api<AirlockRequest> = Api::namespaced(ctx.client.clone(), &key.namespace);
+    let there = api.get_opt(&owner.name).await?;
+    if there.is_some_and(|r| r.metadata.uid.as_deref() == Some(&key.uid)) {
+        return Ok(false);
+    }
+    ctx.claim()?;
+    let times = (Timestamp::now(), promise.time);
+    let closed = adopt(&ctx.zones, &ctx.release, &ctx.config, key, "trevor", times).await?;
+    Ok(closed.is_some())
 }
 
 async fn publish(

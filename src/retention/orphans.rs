@@ -47,7 +47,8 @@ pub async fn scan(
                 continue;
             }
             tokio::time::sleep(PAUSE).await;
-            if records.exists(&key.closed()).await? {
+            // What was let go has a promise.
+            if records.exists(&key.closed()).await? || records.exists(&key.let_go()).await? {
                 continue;
             }
             match read::<Owner>(records, &key.owner()).await {

@@ -24,6 +24,7 @@ mod main_job;
 mod policies;
 mod races;
 mod refusals;
+mod retention;
 mod reviews;
 mod revoke;
 mod rounds;
