@@ -16,6 +16,7 @@ mod actions;
 mod confirmation;
 mod examples;
 mod faults;
+mod holds;
 mod hostile;
 mod ingress;
 mod integrity;
