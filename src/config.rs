@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::api::Publisher;
+use crate::api::{Direction, Publisher};
+use crate::domain::commit::Terms;
+use crate::domain::policy::Rules;
 use crate::notify::config::Notifications;
 
 /// The longest life of a pre-signed URL that S3 allows (AWS: 7 days).
@@ -228,6 +230,7 @@ pub struct Controller {
     pub url: String,
     pub concurrency: u16,
     pub packaging: Packaging,
+    pub retention: Retention,
 }
 
 impl Default for Controller {
@@ -237,6 +240,33 @@ impl Default for Controller {
             url: "http://trevor-controller.trevor-system.svc:8080".into(),
             concurrency: 4,
             packaging: Packaging::default(),
+            retention: Retention::default(),
+        }
+    }
+}
+
+/// `controller.retention`: how fast files go that are due.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Object versions deleted in a second, at most.
+    pub deletes_per_second: u32,
+    /// Object versions deleted before holds, clocks and leadership of the whole are
+    /// looked at again.
+    pub deletes_per_sweep: u64,
+    /// Seconds between two looks at everything, where nothing is due before.
+    pub look_seconds: u64,
+    /// Seconds between two scans for requests that nobody closes.
+    pub orphans_seconds: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            deletes_per_second: 1000,
+            deletes_per_sweep: 50_000,
+            look_seconds: 600,
+            orphans_seconds: 86_400,
         }
     }
 }
@@ -356,6 +386,35 @@ impl Config {
         Ok(config)
     }
 
+    /// What a release needs of rules and configuration, as they are now.
+    #[must_use]
+    pub fn terms(&self, direction: Direction, rules: &Rules) -> Terms {
+        let storage = &self.storage;
+        let crate_ = &rules.crate_;
+        let configured = &self.crate_;
+        let ttl = rules.url_ttl_seconds.unwrap_or(match direction {
+            Direction::Egress => storage.presigned_url_ttl_seconds,
+            Direction::Ingress => 3600,
+        });
+        // The configuration was checked at start; its own defaults stand otherwise.
+        let quarantine = storage.quarantine_retention().unwrap_or(90 * 86_400);
+        let release = storage.release_retention().unwrap_or(30 * 86_400);
+        Terms {
+            license: crate_
+                .license
+                .clone()
+                .unwrap_or_else(|| configured.license.clone()),
+            publisher: crate_
+                .publisher
+                .clone()
+                .unwrap_or_else(|| configured.publisher.clone()),
+            names_reviewers: crate_.names_reviewers.unwrap_or(false),
+            url_ttl_seconds: ttl,
+            quarantine_retention_seconds: rules.quarantine_retention_seconds.unwrap_or(quarantine),
+            release_retention_seconds: rules.release_retention_seconds.unwrap_or(release),
+        }
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         self.storage.check()?;
         let every = self.audit.checkpoint_seconds;
@@ -382,6 +441,23 @@ impl Config {
         ] {
             if !(32..=65_536).contains(&mib) {
                 return Err(bad(key, format!("is {mib}; give 32 to 65,536")));
+            }
+        }
+        let retention = &self.controller.retention;
+        for (key, value) in [
+            (
+                "deletes_per_second",
+                u64::from(retention.deletes_per_second),
+            ),
+            ("deletes_per_sweep", retention.deletes_per_sweep),
+            ("look_seconds", retention.look_seconds),
+            ("orphans_seconds", retention.orphans_seconds),
+        ] {
+            if value == 0 {
+                return Err(bad(
+                    format!("controller.retention.{key}"),
+                    "is 0; give 1 or more",
+                ));
             }
         }
         if self.controller.concurrency == 0 {

@@ -19,6 +19,8 @@ pub const REVIEWS_WAITING: &str = "ReviewsWaiting";
 
 /// A phase lasts longer than the policy allows.
 pub const OVERDUE: &str = "Overdue";
+/// A hold stops deletion.
+pub const HELD: &str = "Held";
 /// The admission rules are those of the chart (AirlockPolicy).
 pub const RULES_LIVE: &str = "RulesLive";
 
@@ -56,6 +58,9 @@ pub mod reason {
     pub const RULES_NOT_LIVE: &str = "RulesNotLive";
     pub const OUTSIDE_EPOCH: &str = "OutsideEpoch";
     pub const LOOKING_BACK: &str = "LookingBack";
+    pub const ON_HOLD: &str = "OnHold";
+    pub const NOT_HELD: &str = "NotHeld";
+    pub const DELETED: &str = "Deleted";
     pub const IN_TIME: &str = "InTime";
     pub const PHASE_LIMIT_EXCEEDED: &str = "PhaseLimitExceeded";
     pub const SUBMITTER_UNKNOWN: &str = "SubmitterUnknown";

@@ -377,6 +377,9 @@ pub struct AirlockRequestStatus {
     /// What becomes of the quarantined files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<QuarantineSummary>,
+    /// The hold that stops deletion, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldSummary>,
     /// Head of the request's ledger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<AuditHead>,
@@ -563,6 +566,28 @@ pub struct QuarantineSummary {
     /// When they are deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_after_time: Option<Time>,
+    /// When they were deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_time: Option<Time>,
+    /// How many there were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<i64>,
+    /// How many bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<i64>,
+}
+
+/// A hold that stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldSummary {
+    /// Who asked for it.
+    pub by: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Since when.
+    pub since: Time,
 }
 
 /// Head of a ledger chain.

@@ -7,6 +7,7 @@ mod fetch;
 mod logging;
 mod login;
 mod release;
+mod retention;
 mod send;
 
 use std::path::PathBuf;
@@ -51,6 +52,8 @@ enum Command {
     Release(release::ReleaseArgs),
     /// Verifies and exports the audit ledger, and makes the keys that sign it.
     Audit(audit::AuditArgs),
+    /// Holds, adopts and deletes, from the buckets alone.
+    Retention(retention::RetentionArgs),
     /// Prints the custom resource definitions.
     Crd(crd::CrdArgs),
 }
@@ -117,6 +120,7 @@ async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         }
         Command::Release(args) => release::release(&args).await?,
         Command::Audit(args) => audit::audit(&args).await?,
+        Command::Retention(args) => retention::retention(&args).await?,
         Command::Login(args) => login::login(&args).await?,
         Command::Logout(args) => login::logout(&args).await?,
         Command::Send(args) => send::send(&args).await?,

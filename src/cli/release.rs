@@ -49,7 +49,8 @@ struct RevokeArgs {
     by: String,
 }
 
-fn request(text: &str) -> Result<RequestKey, String> {
+/// Namespace and uid of a request.
+pub fn request(text: &str) -> Result<RequestKey, String> {
     let plain = |part: &str| {
         !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
     };

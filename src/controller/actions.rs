@@ -175,10 +175,8 @@ pub async fn tell(
             (None, ActionKind::Recall) => recalled(facts, fact),
             (None, ActionKind::Revoke) => revoked(facts, fact),
             (None, ActionKind::Renew) => renewal(facts, renewed.get(&fact.uid)),
-            (None, ActionKind::Hold | ActionKind::LiftHold) => word::pending(
-                "Accepted",
-                "it is permitted and recorded; this version does not carry it out yet",
-            ),
+            // The word stands in the bucket before anybody is told.
+            (None, ActionKind::Hold | ActionKind::LiftHold) => word::counted(),
         };
         word::write::<AirlockAction>(ctx, namespace, &fact.name, &fact.uid, &status).await?;
     }
@@ -285,7 +283,7 @@ pub fn awaits(ctx: &Context, request: &AirlockRequest) -> bool {
 
 /// Whether it is one that waits to be carried out while it is pending.
 fn is_carried_out(action: &AirlockAction) -> bool {
-    matches!(action.spec.action, ActionKind::Renew | ActionKind::Revoke)
+    action.spec.action != ActionKind::Recall
 }
 
 /// Actions that no request of ours is about.

@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::domain::receipt::Receipt;
 use crate::lease::{Claim, Leadership};
 use crate::notify::Outbox;
+use crate::retention::Numbers;
 use crate::rules::Verifier;
 use crate::storage::keys::RequestKey;
 use crate::storage::{Release, Signer, Zones};
@@ -59,6 +60,10 @@ pub struct Context {
     pub outbox: Arc<Outbox>,
     /// An action has no request, or a release was revoked: look at ReleaseRecords.
     pub strays: Arc<Notify>,
+    /// Something may be due soon, or a hold ended: sweep.
+    pub sweeps: Arc<Notify>,
+    /// Numbers about retention.
+    pub numbers: Arc<Numbers>,
     /// Copies of packages that were read back, by key.
     pub verified: Arc<std::sync::Mutex<HashSet<String>>>,
     /// Releases under way, by uid.

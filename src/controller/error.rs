@@ -1,6 +1,7 @@
 //! What an effect can fail with, and what follows from it.
 
 use crate::api::condition::reason;
+use crate::retention::RetentionError;
 use crate::rules::RulesError;
 use crate::storage::StorageError;
 
@@ -16,6 +17,9 @@ pub enum EffectError {
     /// Whether the admission rules are in force cannot be told.
     #[error("admission rules: {0}")]
     Rules(RulesError),
+    /// Clocks differ.
+    #[error(transparent)]
+    Retention(RetentionError),
     /// This process leads no more; another goes on.
     #[error("another controller leads")]
     NotLeading,
@@ -28,6 +32,16 @@ pub enum EffectError {
     /// It took too long; it will be tried again.
     #[error("timed out; will be tried again")]
     Timeout,
+}
+
+impl From<RetentionError> for EffectError {
+    fn from(error: RetentionError) -> Self {
+        match error {
+            RetentionError::Storage(error) => Self::Storage(error),
+            RetentionError::NotLeading => Self::NotLeading,
+            error => Self::Retention(error),
+        }
+    }
 }
 
 impl From<RulesError> for EffectError {
@@ -50,6 +64,7 @@ impl EffectError {
             Self::Storage(_) => "StorageUnavailable",
             Self::Kube(_) => "ApiServerUnavailable",
             Self::Rules(_) => "RulesUnknown",
+            Self::Retention(error) => error.reason(),
             Self::NotLeading => "NotLeading",
             Self::Json(_) => "Internal",
             Self::Moving => reason::REVOKING,

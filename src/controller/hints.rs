@@ -21,6 +21,7 @@ use super::checkpoints::Standing;
 use crate::api::AirlockRequest;
 use crate::lease::Leadership;
 use crate::notify::Outbox;
+use crate::retention::Numbers;
 use crate::rules::Verifier;
 
 /// What the listener needs.
@@ -32,6 +33,7 @@ pub struct Hints {
     rules: Arc<Verifier>,
     outbox: Arc<Outbox>,
     checkpoints: Arc<Standing>,
+    numbers: Arc<Numbers>,
     recent: Arc<Mutex<HashMap<String, Instant>>>,
 }
 
@@ -52,6 +54,7 @@ impl Hints {
         leadership: Leadership,
         rules: Arc<Verifier>,
         outbox: Arc<Outbox>,
+        numbers: Arc<Numbers>,
     ) -> Self {
         Self {
             wake,
@@ -60,6 +63,7 @@ impl Hints {
             rules,
             outbox,
             checkpoints: Arc::default(),
+            numbers,
             recent: Arc::default(),
         }
     }
@@ -115,6 +119,7 @@ async fn metrics(State(hints): State<Hints>) -> impl IntoResponse {
         hints.outbox.metrics.render(),
         ages::render(&hints.requests.state(), Timestamp::now()),
         hints.checkpoints.metrics(),
+        hints.numbers.text(),
         "# EOF\n".to_owned(),
     ]
     .concat();

@@ -13,6 +13,7 @@ mod effects;
 mod error;
 mod evidence;
 mod hints;
+mod kept;
 pub(crate) mod ledger;
 pub(crate) mod observe;
 mod policies;
@@ -21,6 +22,7 @@ mod reviews;
 mod run;
 mod status;
 mod strays;
+mod sweeper;
 mod word;
 
 pub use run::{Options, run};

@@ -17,6 +17,7 @@ use super::effects::{
     close, confirm, deliver, establish, freeze, gather, outbox, release, review, revoke, url_ending,
 };
 use super::error::EffectError;
+use super::kept::{self, Kept};
 use super::{actions, ledger, observe, reviews, status};
 use crate::api::condition::{self, reason};
 use crate::api::{AirlockRequest, Direction, FINALIZER, Phase};
@@ -50,6 +51,8 @@ pub struct Subject {
     pub renewals: Vec<ActionFact>,
     /// How far they are, by uid of the action.
     pub renewed: BTreeMap<String, Renewed>,
+    /// Holds, and what was deleted.
+    pub kept: Kept,
 }
 
 impl Subject {
@@ -145,6 +148,7 @@ fn is_at_rest(request: &AirlockRequest) -> bool {
         && status.observed_generation == request.metadata.generation
         && request.metadata.deletion_timestamp.is_none()
         && warning_of(request).is_none_or(|at| Timestamp::now() < at)
+        && !kept::is_behind(status, Timestamp::now())
 }
 
 async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectError> {
@@ -175,6 +179,7 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
         revocation: None,
         renewals: Vec::new(),
         renewed: BTreeMap::new(),
+        kept: Kept::default(),
         request,
     };
 
@@ -187,6 +192,10 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
         Ok(taken) => taken,
         Err(error) => return report(ctx, &subject, None, Err(error), None).await,
     };
+    match kept::carry_out(ctx, &subject.key, &taken).await {
+        Ok(holds) => events.extend(holds),
+        Err(error) => return report(ctx, &subject, None, Err(error), None).await,
+    }
     let mut advanced = Box::pin(advance(ctx, &mut subject, &mut facts, &mut events)).await;
     events.extend(ledger::of_actions(&subject.key, &taken));
     if let Ok(rest) = &advanced {
@@ -198,6 +207,10 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
         advanced = Err(error);
     }
     events.extend(ledger::events(&subject.key, &facts));
+    match kept::look(ctx, &subject.key, &facts).await {
+        Ok(kept) => subject.kept = kept,
+        Err(error) => advanced = Err(error),
+    }
     let told = outbox::told(&subject.key, &facts, &events, advanced.is_ok());
     let head = match ledger::append(ctx, &subject.key, &facts, events).await {
         Ok(head) => Box::pin(outbox::fill(ctx, &subject, &facts, told, head.as_ref()))

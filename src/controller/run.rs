@@ -18,7 +18,7 @@ use super::effects::confirm::Confirmations;
 use super::error::EffectError;
 use super::hints::Hints;
 use super::reconcile::{error_policy, reconcile};
-use super::{actions, policies, reviews, strays};
+use super::{actions, policies, reviews, strays, sweeper};
 use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
 use crate::audit::key::VARIABLE;
 use crate::audit::{Heads, KeyError, SigningKey};
@@ -148,6 +148,8 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         wake: wake.clone(),
         outbox: Arc::new(Outbox::new(channels)),
         strays: Arc::default(),
+        sweeps: Arc::default(),
+        numbers: Arc::default(),
         verified: Arc::default(),
         releases: Mutex::default(),
         confirmations: Confirmations::default(),
@@ -253,6 +255,7 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         leadership.clone(),
         rules,
         Arc::clone(&ctx.outbox),
+        Arc::clone(&ctx.numbers),
     )
     .with_metrics_of(Arc::clone(&ctx.checkpoints));
     tokio::spawn(async move {
@@ -313,6 +316,8 @@ async fn lead(
     let strays = strays::serve(Arc::clone(&ctx));
     let notices = dispatch::serve(dispatcher(&ctx));
     let checkpoints = checkpoints::serve(Arc::clone(&ctx), namespace.to_owned());
+    let sweeper = sweeper::serve(Arc::clone(&ctx));
+    let orphans = sweeper::look_for_orphans(Arc::clone(&ctx));
     let work = Controller::for_stream(futures::stream::pending(), requests)
         .with_config(controller::Config::default().concurrency(config.controller.concurrency))
         .reconcile_on(all.chain(follow))
@@ -332,6 +337,8 @@ async fn lead(
         () = work => {}
         () = strays => {}
         () = notices => {}
+        () = sweeper => {}
+        () = orphans => {}
         () = checkpoints => {}
     }
 }
@@ -344,6 +351,7 @@ fn dispatcher(ctx: &Context) -> Dispatcher {
         leadership: ctx.leadership.clone(),
         outbox: Arc::clone(&ctx.outbox),
         cluster: ctx.cluster.clone(),
+        heads: Arc::clone(&ctx.heads),
         // Three are due in that time; then it goes out without one.
         checkpoint_patience: ctx
             .signing

@@ -17,7 +17,8 @@ use super::reconcile::{Rest, Subject, refusal_of, seal_of};
 use crate::api::condition::{self, reason};
 use crate::api::{
     AirlockRequest, AirlockRequestStatus, Approvals, AuditHead, Direction, FileSummary,
-    ManifestSummary, Phase, PolicySummary, QuarantineSummary, ReleaseSummary, ReviewSummary,
+    HeldSummary, ManifestSummary, Phase, PolicySummary, QuarantineSummary, ReleaseSummary,
+    ReviewSummary,
 };
 use crate::audit::Head;
 use crate::domain::commit::RevokedThrough;
@@ -119,11 +120,20 @@ async fn derive(
     };
     votes(subject, facts, last, rest, status);
     if let Some(closed) = &facts.closed {
+        let deleted = subject.kept.deleted.as_ref();
         status.closed_time = Some(Time(condition::second(closed.time)));
         status.quarantine = Some(QuarantineSummary {
             delete_after_time: Some(Time(closed.quarantine_due)),
+            deleted_time: deleted.map(|d| Time(d.finished)),
+            objects: deleted.map(|d| int(d.totals.objects)),
+            bytes: deleted.map(|d| int(d.totals.bytes)),
         });
     }
+    status.held = subject.kept.held().map(|hold| HeldSummary {
+        by: hold.by.clone(),
+        reason: hold.reason.clone(),
+        since: Time(condition::second(hold.time)),
+    });
     if phase == Phase::Released {
         let url = deliver::url_in_force(ctx, subject).await?;
         status.release = Some(ReleaseSummary {
@@ -414,6 +424,12 @@ impl Told {
             Phase::Approved | Phase::Releasing | Phase::Released | Phase::Failed | Phase::Revoked
         );
         let released = phase == Phase::Released;
+        let held = status.held.as_ref().map_or_else(String::new, |held| {
+            format!(
+                "nothing of it is deleted while the hold of {} stands; a hold officer lifts it",
+                held.by
+            )
+        });
         let rows = [
             (
                 condition::READY,
@@ -463,6 +479,16 @@ impl Told {
                     reason::IN_TIME
                 },
                 self.overdue.as_deref().unwrap_or(&self.age),
+            ),
+            (
+                condition::HELD,
+                status.held.is_some(),
+                if status.held.is_some() {
+                    reason::ON_HOLD
+                } else {
+                    reason::NOT_HELD
+                },
+                held.as_str(),
             ),
         ];
         for (kind, holds, word, message) in rows {

@@ -19,7 +19,7 @@ use super::context::Context;
 use super::effects::record::{self, Crossed};
 use super::effects::{outbox, renew, revoke};
 use super::error::EffectError;
-use super::{ledger, observe};
+use super::{kept, ledger, observe};
 use crate::api::{
     AirlockAction, AirlockRequest, Direction, ReleaseRecord, ReleaseRecordSpec, TargetKind,
     condition,
@@ -141,6 +141,7 @@ async fn act_alone(
         inwards: owner.direction == Direction::Ingress,
     };
     let taken = actions::take_up(ctx, &target).await?;
+    let holds = kept::carry_out(ctx, &key, &taken).await?;
     let mut renewed = BTreeMap::new();
     if facts.revoked.is_none() && actions::revocation(&taken).is_none() {
         for fact in actions::renewals(&taken) {
@@ -159,6 +160,7 @@ async fn act_alone(
     }
     let mut events = ledger::events(&key, &facts);
     events.extend(ledger::of_actions(&key, &taken));
+    events.extend(holds);
     events.extend(ledger::of_urls(ctx, &key, facts.revoked.as_ref()).await?);
     let told = outbox::told(&key, &facts, &events, true);
     let head = ledger::append(ctx, &key, &facts, events).await?;

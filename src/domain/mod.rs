@@ -22,6 +22,7 @@ pub mod phase;
 pub mod policy;
 pub mod quorum;
 pub mod receipt;
+pub mod retention;
 pub mod rounds;
 pub mod seen;
 pub mod sniff;

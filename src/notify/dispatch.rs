@@ -23,7 +23,7 @@ use super::delivery::{
 use super::message::Message;
 use super::outbox::{Entry, Outbox};
 use super::{backoff, checkpoint, shown};
-use crate::audit::Chain;
+use crate::audit::{Chain, Heads};
 use crate::domain::notice::Kind;
 use crate::lease::Leadership;
 use crate::storage::commit::{commit, read};
@@ -57,6 +57,8 @@ pub struct Dispatcher {
     /// How long a release waits to be told for a checkpoint that covers it; none: there
     /// are no checkpoints.
     pub checkpoint_patience: Option<Duration>,
+    /// Hears what the ledger gets, for the next checkpoint.
+    pub heads: Arc<Heads>,
 }
 
 /// Why an entry stays where it is.
@@ -175,6 +177,7 @@ impl Dispatcher {
             .map(|(slot, delivery)| shown::in_ledger(&key, &entry, slot, delivery))
             .collect();
         Chain::new(key.ledger())
+            .telling(Arc::clone(&self.heads))
             .append(self.zones.records.bucket(), events)
             .await?;
         bucket.delete_versions(at).await?;

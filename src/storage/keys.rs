@@ -7,6 +7,8 @@ use crate::domain::volume::Errand;
 
 /// Prefix of notifications that wait, in quarantine; what is due first comes first.
 pub const OUTBOX: &str = "work/outbox/";
+/// Prefix of the sweeper's wake-ups, which sort by due time.
+pub const TICKETS: &str = "work/retention/";
 
 /// A request, as the buckets know it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -201,6 +203,36 @@ impl RequestKey {
     pub fn url_deleted(&self, secret: &str) -> String {
         format!("{}{secret}.json", self.urls_deleted())
     }
+    /// What is to be deleted, counted before.
+    #[must_use]
+    pub fn deletion_plan(&self, what: &str) -> String {
+        format!("{}deleted/{what}.plan.json", self.prefix())
+    }
+    /// The receipt of a deletion.
+    #[must_use]
+    pub fn deletion(&self, what: &str) -> String {
+        format!("{}deleted/{what}.json", self.prefix())
+    }
+    /// Prefix of the holds; in quarantine.
+    #[must_use]
+    pub fn holds(&self) -> String {
+        format!("work/holds/{}/", self.uid)
+    }
+    /// One hold or its end; the highest wins.
+    #[must_use]
+    pub fn hold(&self, sequence: i64) -> String {
+        format!("{}{sequence}.json", self.holds())
+    }
+    /// The warning that a request which nobody touched since then is withdrawn.
+    #[must_use]
+    pub fn idle_warning(&self, since: i64) -> String {
+        format!("{}idle/{since}.json", self.prefix())
+    }
+    /// The finalizer was taken off because the operator was being removed.
+    #[must_use]
+    pub fn let_go(&self) -> String {
+        format!("{}let-go.json", self.prefix())
+    }
     /// Why the package could not be moved.
     #[must_use]
     pub fn move_failed(&self, action: &str) -> String {
@@ -294,7 +326,7 @@ impl RequestKey {
     /// A wake-up for the sweeper; `due` is `YYYY-MM-DDTHH:MM:SSZ`.
     #[must_use]
     pub fn ticket(&self, due: &str, what: &str) -> String {
-        format!("work/retention/{due}/{}-{what}.json", self.uid)
+        format!("{TICKETS}{due}/{}-{what}.json", self.uid)
     }
     /// A notification that waits; `due` is `YYYY-MM-DDTHH:MM:SSZ`.
     #[must_use]

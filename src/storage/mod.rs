@@ -18,7 +18,7 @@ mod plain;
 pub mod preflight;
 mod presign;
 pub mod proof;
-mod purge;
+pub mod purge;
 mod read_back;
 pub mod revocation;
 mod rounds;
@@ -28,6 +28,7 @@ mod staging_proof;
 mod streaming;
 mod transfer;
 pub mod urls;
+mod versions;
 mod zones;
 
 pub use bucket::{Bucket, Created, Listed, ObjectBody, Stored};

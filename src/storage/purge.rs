@@ -1,91 +1,321 @@
-//! Deletes single objects with all that a bucket keeps of them.
+//! Emptying a prefix for good: every version, every delete marker, every open
+//! multipart upload, a page in memory at a time.
+//!
+//! Only what was just listed under the prefix is deleted; and a 200 with errors
+//! inside is no success.
 
-use std::collections::BTreeSet;
+use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use jiff::Timestamp;
 
 use super::bucket::Bucket;
 use super::error::{StorageError, translate};
+use super::staging::Staging;
+use super::zones::Release;
 
-/// A version, or a delete marker.
-struct Version {
-    key: String,
+/// Objects of a page, and of one call that deletes.
+pub const PAGE: i32 = 1000;
+
+/// A bucket, for whoever empties prefixes of it.
+#[derive(Clone, Debug)]
+pub struct Emptying(Bucket);
+
+/// One version of an object, or a delete marker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// The key.
+    pub key: String,
+    /// Its version, where the server names one.
     id: Option<String>,
-    marker: bool,
+    /// Bytes; none: a delete marker.
+    pub size: Option<u64>,
+}
+
+/// Where a listing goes on.
+#[derive(Clone, Debug, Default)]
+pub struct Marker {
+    key: Option<String>,
+    version: Option<String>,
+}
+
+/// A page of versions.
+#[derive(Debug)]
+pub struct Versions {
+    /// What is there.
+    pub found: Vec<Version>,
+    /// Where the next page starts, if there is one.
+    pub next: Option<Marker>,
+}
+
+/// A version that the server keeps, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Its key.
+    pub key: String,
+    /// S3 error code.
+    pub code: String,
 }
 
 impl Bucket {
-    /// Keys under a prefix of which bytes are kept: an object, or a version of one. A
-    /// delete marker is none; some servers keep that of a bucket whose versioning is
-    /// suspended for ever.
-    ///
-    /// # Errors
-    /// As the server says.
-    pub async fn ever_stored(&self, prefix: &str) -> Result<BTreeSet<String>, StorageError> {
-        let all = self.versions(prefix).await?;
-        let bytes = all.into_iter().filter(|version| !version.marker);
-        Ok(bytes.map(|version| version.key).collect())
+    /// For emptying prefixes.
+    #[must_use]
+    pub fn emptying(&self) -> Emptying {
+        Emptying(self.clone())
     }
 
-    /// Deletes one object with every version and delete marker that it ever had.
+    /// The first keys under a prefix that come after one, at most `most` of them.
     ///
     /// # Errors
     /// As the server says.
-    pub async fn purge(&self, key: &str) -> Result<(), StorageError> {
-        // Whoever reads it by a URL gets nothing from here on, whatever follows.
-        self.delete(&[key.to_owned()]).await?;
-        for version in self.versions(key).await? {
-            // A prefix finds longer keys too.
-            if version.key != key {
-                continue;
-            }
-            let deleted = self
-                .client()
-                .delete_object()
-                .bucket(self.name())
-                .key(key)
-                .set_version_id(version.id)
-                .send()
-                .await
-                .map_err(|e| translate("DeleteObject", self.name(), key, &e));
-            match deleted {
-                Ok(_) | Err(StorageError::NotFound { .. }) => {}
-                Err(error) => return Err(error),
-            }
+    pub async fn keys_after(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        most: i32,
+    ) -> Result<Vec<String>, StorageError> {
+        let page = self
+            .client()
+            .list_objects_v2()
+            .bucket(self.name())
+            .prefix(prefix)
+            .set_start_after(after.map(str::to_owned))
+            .max_keys(most)
+            .send()
+            .await
+            .map_err(|e| translate("ListObjectsV2", self.name(), prefix, &e))?;
+        let keys = page.contents().iter().filter_map(|o| o.key());
+        Ok(keys.map(str::to_owned).collect())
+    }
+
+    /// When something under a prefix was last written; none: nothing is there.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn last_written(&self, prefix: &str) -> Result<Option<Timestamp>, StorageError> {
+        let mut newest = None;
+        let mut pages = self
+            .client()
+            .list_objects_v2()
+            .bucket(self.name())
+            .prefix(prefix)
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|e| translate("ListObjectsV2", self.name(), prefix, &e))?;
+            let times = page.contents().iter().filter_map(|o| o.last_modified());
+            newest = times.map(|t| t.secs()).chain(newest).max();
         }
-        Ok(())
+        Ok(newest.and_then(|seconds| Timestamp::from_second(seconds).ok()))
     }
 
-    async fn versions(&self, prefix: &str) -> Result<Vec<Version>, StorageError> {
-        let mut found = Vec::new();
-        let (mut key_marker, mut version_marker) = (None, None);
-        loop {
-            let page = self
-                .client()
-                .list_object_versions()
-                .bucket(self.name())
-                .prefix(prefix)
-                .set_key_marker(key_marker)
-                .set_version_id_marker(version_marker)
-                .send()
-                .await
-                .map_err(|e| translate("ListObjectVersions", self.name(), prefix, &e))?;
-            let versions = page.versions().iter();
-            let versions = versions.map(|v| (v.key(), v.version_id(), false));
-            let markers = page.delete_markers().iter();
-            let markers = markers.map(|m| (m.key(), m.version_id(), true));
-            for (key, id, marker) in versions.chain(markers) {
-                if let Some(key) = key.filter(|key| key.starts_with(prefix)) {
-                    found.push(Version {
-                        key: key.to_owned(),
-                        id: id.map(str::to_owned),
-                        marker,
-                    });
+    /// What the server's clock says, to the second.
+    ///
+    /// # Errors
+    /// As the server says, or when its answer has no date.
+    pub async fn server_time(&self) -> Result<Timestamp, StorageError> {
+        // A key that is never there: the answer's headers are what is wanted.
+        const ABSENT: &str = "work/probe/absent";
+        let head = self
+            .client()
+            .head_object()
+            .bucket(self.name())
+            .key(ABSENT)
+            .send()
+            .await;
+        let undated = || StorageError::Unavailable {
+            operation: "HeadObject",
+            bucket: self.name().to_owned(),
+            key: ABSENT.to_owned(),
+            message: "the server does not say what time it is (Date)".to_owned(),
+        };
+        let Err(error) = head else {
+            return Err(undated());
+        };
+        let date = error
+            .raw_response()
+            .and_then(|answer| answer.headers().get("date"))
+            .and_then(http_date);
+        match translate("HeadObject", self.name(), ABSENT, &error) {
+            StorageError::NotFound { .. } => date.ok_or_else(undated),
+            other => Err(other),
+        }
+    }
+}
+
+impl Release {
+    /// For emptying prefixes.
+    #[must_use]
+    pub fn emptying(&self) -> Emptying {
+        Emptying(self.listing().clone())
+    }
+}
+
+impl Staging {
+    /// For emptying prefixes.
+    #[must_use]
+    pub fn emptying(&self) -> Emptying {
+        Emptying(self.probe_bucket().clone())
+    }
+}
+
+impl Emptying {
+    /// The bucket's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    /// As [`Bucket::server_time`].
+    ///
+    /// # Errors
+    /// As the server says, or when its answer has no date.
+    pub async fn server_time(&self) -> Result<Timestamp, StorageError> {
+        self.0.server_time().await
+    }
+
+    /// A page of versions and delete markers under a prefix.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn versions(&self, prefix: &str, from: Marker) -> Result<Versions, StorageError> {
+        let page = self
+            .0
+            .client()
+            .list_object_versions()
+            .bucket(self.0.name())
+            .prefix(prefix)
+            .set_key_marker(from.key)
+            .set_version_id_marker(from.version)
+            .max_keys(PAGE)
+            .send()
+            .await
+            .map_err(|e| translate("ListObjectVersions", self.0.name(), prefix, &e))?;
+        let versions = page.versions().iter().map(|v| {
+            let size = v.size().and_then(|n| u64::try_from(n).ok());
+            (v.key(), v.version_id(), Some(size.unwrap_or(0)))
+        });
+        let markers = page
+            .delete_markers()
+            .iter()
+            .map(|m| (m.key(), m.version_id(), None));
+        let found = versions.chain(markers).filter_map(|(key, id, size)| {
+            // Whatever the server lists, nothing beside the prefix is touched.
+            let key = key.filter(|key| key.starts_with(prefix))?;
+            Some(Version {
+                key: key.to_owned(),
+                id: id.map(str::to_owned),
+                size,
+            })
+        });
+        let next =
+            (page.is_truncated() == Some(true) && page.next_key_marker().is_some()).then(|| {
+                Marker {
+                    key: page.next_key_marker().map(str::to_owned),
+                    version: page.next_version_id_marker().map(str::to_owned),
                 }
-            }
-            if page.is_truncated() != Some(true) || page.next_key_marker().is_none() {
-                return Ok(found);
-            }
-            key_marker = page.next_key_marker().map(str::to_owned);
-            version_marker = page.next_version_id_marker().map(str::to_owned);
+            });
+        Ok(Versions {
+            found: found.collect(),
+            next,
+        })
+    }
+
+    /// Deletes versions that were listed; gives those that the server keeps.
+    ///
+    /// # Errors
+    /// As the server says of the call as a whole.
+    pub async fn delete(&self, versions: &[Version]) -> Result<Vec<Kept>, StorageError> {
+        let mut kept = Vec::new();
+        for batch in versions.chunks(usize::try_from(PAGE).unwrap_or(1000)) {
+            let objects = batch
+                .iter()
+                .map(|version| {
+                    ObjectIdentifier::builder()
+                        .key(&version.key)
+                        .set_version_id(version.id.clone())
+                        .build()
+                })
+                .collect::<Result<Vec<_>, _>>()
+                .and_then(|objects| {
+                    Delete::builder()
+                        .set_objects(Some(objects))
+                        .quiet(true)
+                        .build()
+                })
+                .map_err(|error| StorageError::Corrupt {
+                    bucket: self.0.name().to_owned(),
+                    key: batch[0].key.clone(),
+                    problem: error.to_string(),
+                })?;
+            let answer = self
+                .0
+                .client()
+                .delete_objects()
+                .bucket(self.0.name())
+                .delete(objects)
+                .send()
+                .await
+                .map_err(|e| translate("DeleteObjects", self.0.name(), &batch[0].key, &e))?;
+            let errors = answer.errors().iter();
+            kept.extend(
+                errors
+                    .filter(|e| !matches!(e.code(), Some("NoSuchKey" | "NoSuchVersion")))
+                    .map(|e| Kept {
+                        key: e.key().unwrap_or_default().to_owned(),
+                        code: e.code().unwrap_or("unknown").to_owned(),
+                    }),
+            );
         }
+        Ok(kept)
+    }
+
+    /// A page of open multipart uploads under a prefix, as key and upload id, and
+    /// whether there are more.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn uploads(
+        &self,
+        prefix: &str,
+    ) -> Result<(Vec<(String, String)>, bool), StorageError> {
+        let page = self
+            .0
+            .client()
+            .list_multipart_uploads()
+            .bucket(self.0.name())
+            .prefix(prefix)
+            .max_uploads(PAGE)
+            .send()
+            .await
+            .map_err(|e| translate("ListMultipartUploads", self.0.name(), prefix, &e))?;
+        let found = page.uploads().iter().filter_map(|upload| {
+            let key = upload.key().filter(|key| key.starts_with(prefix))?;
+            Some((key.to_owned(), upload.upload_id()?.to_owned()))
+        });
+        Ok((found.collect(), page.is_truncated() == Some(true)))
+    }
+
+    /// Aborts an upload that was listed; one that is gone is no error.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn abort(&self, (key, upload): &(String, String)) -> Result<(), StorageError> {
+        self.0.abort_upload(key, upload).await
+    }
+}
+
+/// A `Date` header (RFC 9110: always UTC, in English).
+fn http_date(text: &str) -> Option<Timestamp> {
+    Some(jiff::fmt::rfc2822::parse(text).ok()?.timestamp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::http_date;
+
+    #[test]
+    fn the_date_of_an_answer_is_read_as_it_is_written() {
+        let time = http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        assert_eq!(time.to_string(), "1994-11-06T08:49:37Z");
+        assert_eq!(http_date("yesterday"), None);
     }
 }

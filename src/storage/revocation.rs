@@ -32,6 +32,15 @@ pub async fn sweep(
     key: &RequestKey,
 ) -> Result<Vec<String>, StorageError> {
     empty(release, &key.releases()).await?;
+    receipts(zones, key).await
+}
+
+/// Stores a receipt of every URL, and gives the names of all Secrets that ever held
+/// one.
+///
+/// # Errors
+/// As the servers say.
+pub async fn receipts(zones: &Zones, key: &RequestKey) -> Result<Vec<String>, StorageError> {
     let records = zones.records.bucket();
     for issue in issues(zones.quarantine.bucket(), key).await? {
         let receipt = UrlDeleted {

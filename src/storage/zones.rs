@@ -247,6 +247,11 @@ impl Release {
         self.0.copy(&package.key, to, ZIP).await
     }
 
+    /// For whoever empties prefixes.
+    pub(super) fn listing(&self) -> &Bucket {
+        &self.0
+    }
+
     /// For the start-up proof only, which writes probes under `probe/`.
     pub(super) fn probe_bucket(&self) -> &Bucket {
         &self.0

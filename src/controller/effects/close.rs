@@ -8,8 +8,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::context::Context;
 use super::super::error::EffectError;
 use super::super::reconcile::Subject;
-use crate::domain::commit::{Closed, ClosedAs, Ticket};
+use crate::domain::commit::{Closed, ClosedAs};
 use crate::domain::phase::Facts;
+use crate::domain::retention::What;
+use crate::retention::{self, tickets};
 use crate::storage::commit::commit;
 
 /// Writes the closing facts, once all else of the round is done.
@@ -29,18 +31,26 @@ pub async fn close(
         return Ok(());
     };
     let time = last.outcome.as_ref().map_or(decision.time, |o| o.time);
+    let package = last.outcome.as_ref().is_some_and(|o| o.package.is_some());
     let terms = &decision.terms;
     let closed = Closed {
         closed_as,
         round: last.round,
         time,
         quarantine_due: due(time, terms.quarantine_retention_seconds),
-        release_due: (closed_as == ClosedAs::Released)
+        release_due: (closed_as == ClosedAs::Released && package)
             .then(|| due(time, terms.release_retention_seconds)),
         policy: decision.policy.clone(),
     };
     let records = ctx.zones.records.bucket();
-    ticket(ctx, subject, "quarantine", closed.quarantine_due).await?;
+    // A wrong clock would make wrong due dates, for good.
+    let now = Timestamp::now();
+    retention::agree(&ctx.zones.quarantine.bucket().emptying(), now).await?;
+    if let Some(due) = closed.release_due {
+        retention::agree(&ctx.release.emptying(), now).await?;
+        ticket(ctx, subject, What::Release, due).await?;
+    }
+    ticket(ctx, subject, What::Quarantine, closed.quarantine_due).await?;
     facts.closed = Some(
         commit(records, &subject.key.closed(), &closed)
             .await?
@@ -53,22 +63,13 @@ pub async fn close(
 pub async fn ticket(
     ctx: &Context,
     subject: &Subject,
-    what: &str,
+    what: What,
     due: Timestamp,
 ) -> Result<(), EffectError> {
-    let ticket = Ticket {
-        namespace: subject.key.namespace.clone(),
-        uid: subject.key.uid.clone(),
-        what: what.to_owned(),
-        due,
-    };
-    let due = due.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    commit(
-        ctx.zones.quarantine.bucket(),
-        &subject.key.ticket(&due, what),
-        &ticket,
-    )
-    .await?;
+    let work = ctx.zones.quarantine.bucket();
+    tickets::write(work, &subject.key, what, due).await?;
+    // The sweeper sleeps until the next one that it knows of.
+    ctx.sweeps.notify_one();
     Ok(())
 }
 

@@ -23,8 +23,10 @@ use crate::api::{AirlockRequest, DeclaredFile};
 use crate::domain::ingress::{self, Planned};
 use crate::domain::phase::Facts;
 use crate::domain::receipt::{Content, Receipt, version};
+use crate::domain::retention::What;
 use crate::domain::sniff::sniff;
 use crate::domain::{declared, media_type};
+use crate::retention::SLACK_SECONDS;
 use crate::storage::commit::{Committed, commit, read};
 use crate::storage::keys::RequestKey;
 use crate::storage::staging::StagedPart;
@@ -36,8 +38,6 @@ const LOOKS: usize = 16;
 const COPIES: usize = 4;
 /// Times that a file is copied which is replaced meanwhile.
 const TRIES: usize = 100;
-/// Seconds that a URL may be used beyond its end, where clocks differ.
-const SLACK: i64 = 600;
 /// What of a confirmation was wrong, for people.
 const SHOWN: usize = 5;
 
@@ -449,7 +449,7 @@ pub async fn promise(
     subject: &Subject,
     created: Timestamp,
 ) -> Result<(), EffectError> {
-    close::ticket(ctx, subject, "staging", due(ctx, created)).await
+    close::ticket(ctx, subject, What::Staging, due(ctx, created)).await
 }
 
 /// The request closes: its plans and its staging go now, and once more after the
@@ -471,7 +471,7 @@ pub async fn retire(ctx: &Context, subject: &Subject, facts: &Facts) -> Result<(
         outcome.or_else(|| last.decision.as_ref().map(|d| d.time))
     });
     if let Some(ended) = ended {
-        close::ticket(ctx, subject, "staging", due(ctx, ended)).await?;
+        close::ticket(ctx, subject, What::Staging, due(ctx, ended)).await?;
     }
     staging.custody().empty(&subject.key.staged()).await?;
     let work = ctx.zones.quarantine.bucket();
@@ -483,5 +483,5 @@ pub async fn retire(ctx: &Context, subject: &Subject, facts: &Facts) -> Result<(
 
 /// When no URL that was signed until then can be used any more.
 fn due(ctx: &Context, last: Timestamp) -> Timestamp {
-    close::due(last, ctx.config.storage.plan_ttl_seconds() + SLACK)
+    close::due(last, ctx.config.storage.plan_ttl_seconds() + SLACK_SECONDS)
 }

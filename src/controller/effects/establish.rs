@@ -16,6 +16,7 @@ use crate::api::condition::reason;
 use crate::api::{AirlockRequest, DeliveryType, Direction, FINALIZER};
 use crate::domain::commit::Owner;
 use crate::domain::phase::Facts;
+use crate::retention::let_go;
 use crate::storage::commit::commit;
 
 /// Makes sure that the request has an owner object and the finalizer; or says
@@ -64,7 +65,10 @@ pub async fn ensure(
         let standing = commit(ctx.zones.records.bucket(), &subject.key.owner(), &owner).await?;
         facts.owner = Some(standing.into_inner());
     }
-    if !has_finalizer(&subject.request) && !subject.deleting() {
+    if !has_finalizer(&subject.request)
+        && !subject.deleting()
+        && !let_go::is_announced(ctx.zones.quarantine.bucket(), Timestamp::now()).await?
+    {
         subject.request = set_finalizer(ctx, subject, true).await?;
     }
     if into_a_volume(&subject.request) && !subject.wish().stop {

@@ -125,7 +125,10 @@ pub async fn show_available(
     url: Option<&UrlIssue>,
 ) -> Result<(), EffectError> {
     show(ctx, crossed, |status, generation| {
-        if status.phase == Some(ReleasePhase::Revoked) {
+        if matches!(
+            status.phase,
+            Some(ReleasePhase::Revoked | ReleasePhase::Deleted)
+        ) {
             return;
         }
         status.phase = Some(status.phase.unwrap_or(ReleasePhase::Available));
@@ -179,6 +182,29 @@ pub async fn show_revoked(
                 reason::REVOKING
             },
             &message,
+            generation,
+            Timestamp::now(),
+        );
+    })
+    .await
+}
+
+/// Its status: its time is over, and nothing of it is there any more. What was
+/// revoked stays so.
+pub async fn show_deleted(ctx: &Context, crossed: &Crossed, time: Time) -> Result<(), EffectError> {
+    show(ctx, crossed, |status, generation| {
+        status.deleted_time = Some(status.deleted_time.take().unwrap_or(time));
+        status.url = None;
+        if status.phase == Some(ReleasePhase::Revoked) {
+            return;
+        }
+        status.phase = Some(ReleasePhase::Deleted);
+        condition::set(
+            &mut status.conditions,
+            condition::READY,
+            true,
+            reason::DELETED,
+            "its time is over: what was released is deleted, and the receipt is kept",
             generation,
             Timestamp::now(),
         );

@@ -30,6 +30,7 @@ use crate::domain::commit::{
 use crate::domain::ingress::FilesFact;
 use crate::domain::phase::{Facts, Round};
 use crate::domain::quorum::{Question, ReviewFact, approve, judge};
+use crate::domain::retention::What;
 use crate::storage::commit::{commit, read};
 
 /// What a task verified.
@@ -330,7 +331,7 @@ async fn new_attempt(
     let records = ctx.zones.records.bucket();
     if last.attempts.is_empty() && !inwards {
         let due = super::close::due(decided, terms.release_retention_seconds);
-        super::close::ticket(ctx, subject, "release", due).await?;
+        super::close::ticket(ctx, subject, What::Release, due).await?;
     }
     let mut number = last.attempts.last().map_or(0, |a| a.attempt) + 1;
     let file = crate::domain::names::safe_zip_name(&subject.name);

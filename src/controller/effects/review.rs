@@ -11,9 +11,9 @@ use super::super::error::EffectError;
 use super::super::reconcile::{Rest, Subject, seal_of};
 use super::super::{evidence, reviews};
 use super::look_back::look_back;
+use crate::api::AirlockRequest;
 use crate::api::condition::reason;
-use crate::api::{AirlockRequest, Direction};
-use crate::domain::commit::{Decision, Terms, Verdict};
+use crate::domain::commit::{Decision, Verdict};
 use crate::domain::manifest::Frozen;
 use crate::domain::phase::{Facts, Round};
 use crate::domain::policy::{self, Rules};
@@ -223,34 +223,7 @@ fn decision(
         quorum,
         reviews,
         recalled: None,
-        terms: terms(ctx, subject.request.spec.direction, rules),
+        terms: ctx.config.terms(subject.request.spec.direction, rules),
         time: crate::api::condition::second(Timestamp::now()),
-    }
-}
-
-fn terms(ctx: &Context, direction: Direction, rules: &Rules) -> Terms {
-    let storage = &ctx.config.storage;
-    let crate_ = &rules.crate_;
-    let configured = &ctx.config.crate_;
-    let ttl = rules.url_ttl_seconds.unwrap_or(match direction {
-        Direction::Egress => storage.presigned_url_ttl_seconds,
-        Direction::Ingress => 3600,
-    });
-    // The configuration was checked at start; its own defaults stand otherwise.
-    let quarantine = storage.quarantine_retention().unwrap_or(90 * 86_400);
-    let release = storage.release_retention().unwrap_or(30 * 86_400);
-    Terms {
-        license: crate_
-            .license
-            .clone()
-            .unwrap_or_else(|| configured.license.clone()),
-        publisher: crate_
-            .publisher
-            .clone()
-            .unwrap_or_else(|| configured.publisher.clone()),
-        names_reviewers: crate_.names_reviewers.unwrap_or(false),
-        url_ttl_seconds: ttl,
-        quarantine_retention_seconds: rules.quarantine_retention_seconds.unwrap_or(quarantine),
-        release_retention_seconds: rules.release_retention_seconds.unwrap_or(release),
     }
 }

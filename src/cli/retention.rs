@@ -1,0 +1,349 @@
+//! `trevor retention`: holds, closings and deletions from the buckets alone, for when
+//! request, namespace or cluster are gone.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use kube::api::ListParams;
+use kube::{Api, Client, ResourceExt as _};
+
+use super::release::request;
+use crate::api::{AirlockRequest, condition};
+use crate::config::Config;
+use crate::domain::commit::Owner;
+use crate::domain::retention::{Deletion, HoldState, What};
+use crate::retention::adopt::{Adopted, adopt};
+use crate::retention::holds::{self, Asked};
+use crate::retention::{Numbers, Silent, Sweep, Sweeper, let_go};
+use crate::storage::commit::read;
+use crate::storage::keys::RequestKey;
+use crate::storage::{Release, Zones};
+
+/// Holds, adopts and deletes.
+#[derive(Args)]
+pub struct RetentionArgs {
+    #[command(subcommand)]
+    command: RetentionCommand,
+}
+
+#[derive(Subcommand)]
+enum RetentionCommand {
+    /// Stops the deletion of a request's files.
+    Hold(HoldArgs),
+    /// Ends a hold: what is due goes at the next sweep.
+    Lift(HoldArgs),
+    /// Withdraws a request that has no resource any more, so that its files are
+    /// deleted after their time.
+    Adopt(AdoptArgs),
+    /// Says what is stored of a request's retention.
+    Status(StatusArgs),
+    /// Deletes what is due now, where no controller does it.
+    Sweep(SweepArgs),
+    /// Before the operator is removed: promises the deletion of every request's
+    /// files, and takes its finalizer off, so that no namespace waits for it.
+    ReleaseFinalizers(ConfigArg),
+}
+
+#[derive(Args)]
+struct ConfigArg {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Args)]
+struct HoldArgs {
+    /// Namespace and uid of the request, as `project-a/<uid>`.
+    #[arg(value_name = "NAMESPACE/UID", value_parser = request)]
+    request: RequestKey,
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Why; it is stored.
+    #[arg(long)]
+    reason: String,
+    /// Who asks for it; it is stored.
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "USER",
+        default_value = "administrator"
+    )]
+    by: String,
+}
+
+#[derive(Args)]
+struct AdoptArgs {
+    /// Namespace and uid of the request, as `project-a/<uid>`.
+    #[arg(value_name = "NAMESPACE/UID", value_parser = request)]
+    request: RequestKey,
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Does not ask the cluster whether the request is still there.
+    #[arg(long)]
+    cluster_gone: bool,
+    /// Who adopts it; it is stored.
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "USER",
+        default_value = "administrator"
+    )]
+    by: String,
+}
+
+#[derive(Args)]
+struct StatusArgs {
+    /// Namespace and uid of the request, as `project-a/<uid>`.
+    #[arg(value_name = "NAMESPACE/UID", value_parser = request)]
+    request: RequestKey,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+#[derive(Args)]
+struct SweepArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Whose requests: uid of the cluster's namespace kube-system, as each
+    /// requests/<namespace>/<uid>/owner.json has it under `cluster`.
+    #[arg(long, value_name = "UID")]
+    cluster: String,
+}
+
+/// Why it was not done.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error(
+        "{0}/{1}: the records bucket has no such request; list requests/{0}/ there for its uids"
+    )]
+    Unknown(String, String),
+    #[error(
+        "{0}/{1}: the request is still there; delete it with kubectl, and it is closed by itself"
+    )]
+    StillThere(String, String),
+    #[error(
+        "the cluster cannot be asked whether the request is still there: {0}; with --cluster-gone it is not asked"
+    )]
+    NoCluster(String),
+    #[error("{0} of the deletions that are due failed")]
+    Failed(usize),
+}
+
+impl CliError {
+    fn unknown(key: &RequestKey) -> Self {
+        Self::Unknown(key.namespace.clone(), key.uid.clone())
+    }
+}
+
+/// Runs it.
+pub async fn retention(args: &RetentionArgs) -> Result<(), Box<dyn std::error::Error>> {
+    match &args.command {
+        RetentionCommand::Hold(args) => hold(args, HoldState::Held).await,
+        RetentionCommand::Lift(args) => hold(args, HoldState::Lifted).await,
+        RetentionCommand::Adopt(args) => take_in(args).await,
+        RetentionCommand::Status(args) => status(args).await,
+        RetentionCommand::Sweep(args) => sweep(args).await,
+        RetentionCommand::ReleaseFinalizers(args) => release_finalizers(args).await,
+    }
+}
+
+async fn hold(args: &HoldArgs, state: HoldState) -> Result<(), Box<dyn std::error::Error>> {
+    let config = Config::load(&args.config.config)?;
+    let zones = Zones::connect(&config.storage).await;
+    let key = &args.request;
+    let owner: Option<Owner> = read(zones.records.bucket(), &key.owner()).await?;
+    owner.ok_or_else(|| CliError::unknown(key))?;
+    let asked = Asked {
+        state,
+        by: args.by.clone(),
+        reason: Some(args.reason.clone()),
+        action: None,
+        time: condition::second(Timestamp::now()),
+    };
+    let said = holds::say_alone(&zones, key, &asked).await?;
+    let what = match state {
+        HoldState::Held => "held: nothing of it is deleted until the hold is lifted",
+        HoldState::Lifted => "not held any more: what is due goes at the next sweep",
+    };
+    println!(
+        "{}/{}: {what} (word {}, by {})",
+        key.namespace, key.uid, said.sequence, said.by
+    );
+    let gone = deletions(&zones, key).await?;
+    for deletion in gone.iter().filter(|_| state == HoldState::Held) {
+        println!(
+            "too late for {}: deleted at {}",
+            deletion.what.word(),
+            deletion.finished
+        );
+    }
+    Ok(())
+}
+
+async fn take_in(args: &AdoptArgs) -> Result<(), Box<dyn std::error::Error>> {
+    let config = Config::load(&args.config.config)?;
+    let key = &args.request;
+    let zones = Zones::connect(&config.storage).await;
+    let owner: Option<Owner> = read(zones.records.bucket(), &key.owner()).await?;
+    let owner = owner.ok_or_else(|| CliError::unknown(key))?;
+    if !args.cluster_gone && is_there(key, &owner).await? {
+        return Err(CliError::StillThere(key.namespace.clone(), key.uid.clone()).into());
+    }
+    let release = Release::connect(&config.storage).await;
+    let now = Timestamp::now();
+    let adopted = adopt(&zones, &release, &config, key, &args.by, (now, now)).await?;
+    let (how, closed) = match adopted.ok_or_else(|| CliError::unknown(key))? {
+        Adopted::AlreadyClosed(closed) => ("was closed before", closed),
+        Adopted::Closed(closed) => ("is closed now", closed),
+        Adopted::Released(closed) => ("was released, and is closed now", closed),
+    };
+    println!(
+        "{}/{}: {how}, as {:?} at {}; its files are deleted after {}",
+        key.namespace, key.uid, closed.closed_as, closed.time, closed.quarantine_due
+    );
+    Ok(())
+}
+
+async fn is_there(key: &RequestKey, owner: &Owner) -> Result<bool, CliError> {
+    let unreachable = |error: &dyn std::fmt::Display| CliError::NoCluster(error.to_string());
+    let client = Client::try_default().await.map_err(|e| unreachable(&e))?;
+    let api: Api<AirlockRequest> = Api::namespaced(client, &key.namespace);
+    match api.get_opt(&owner.name).await {
+        Ok(found) => Ok(found.and_then(|r| r.uid()).as_deref() == Some(&key.uid)),
+        Err(error) => Err(unreachable(&error)),
+    }
+}
+
+async fn deletions(
+    zones: &Zones,
+    key: &RequestKey,
+) -> Result<Vec<Deletion>, crate::storage::StorageError> {
+    let mut found = Vec::new();
+    for what in What::ALL {
+        found.extend(read(zones.records.bucket(), &key.deletion(what.word())).await?);
+    }
+    Ok(found)
+}
+
+async fn status(args: &StatusArgs) -> Result<(), Box<dyn std::error::Error>> {
+    let config = Config::load(&args.config.config)?;
+    let zones = Zones::connect(&config.storage).await;
+    let key = &args.request;
+    let records = zones.records.bucket();
+    let facts = crate::controller::observe::facts(records, key).await?;
+    let owner = facts.owner.as_ref().ok_or_else(|| CliError::unknown(key))?;
+    println!(
+        "request   {}/{} of {}",
+        key.namespace, owner.name, owner.submitter
+    );
+    match &facts.closed {
+        None => println!("closed    no; if its resource is gone: trevor retention adopt"),
+        Some(closed) => {
+            println!("closed    {:?} at {}", closed.closed_as, closed.time);
+            println!("due       quarantine after {}", closed.quarantine_due);
+            if let Some(due) = closed.release_due {
+                println!("due       release after {due}");
+            }
+        }
+    }
+    match holds::standing(zones.quarantine.bucket(), key).await? {
+        Some(hold) => println!(
+            "hold      {:?} by {} at {}: {}",
+            hold.state,
+            hold.by,
+            hold.time,
+            hold.reason.as_deref().unwrap_or("no reason given")
+        ),
+        None => println!("hold      none"),
+    }
+    for deletion in deletions(&zones, key).await? {
+        println!(
+            "deleted   {} at {}: {} objects, {} bytes",
+            deletion.what.word(),
+            deletion.finished,
+            deletion.totals.objects,
+            deletion.totals.bytes
+        );
+    }
+    Ok(())
+}
+
+async fn sweep(args: &SweepArgs) -> Result<(), Box<dyn std::error::Error>> {
+    let config = Config::load(&args.config.config)?;
+    let zones = Zones::connect(&config.storage).await;
+    let release = Release::connect(&config.storage).await;
+    let limits = &config.controller.retention;
+    let numbers = Arc::<Numbers>::default();
+    let sweeper = Sweeper::new(
+        zones,
+        release,
+        &args.cluster,
+        &config.storage,
+        limits,
+        numbers,
+    );
+    loop {
+        let found: Sweep = sweeper.sweep(Timestamp::now(), &Silent).await?;
+        println!(
+            "{} due: {} deleted, {} held, {} of open requests, {} of other clusters, {} put right, {} refused, {} failed",
+            found.due,
+            found.deleted,
+            found.held,
+            found.open,
+            found.foreign,
+            found.early,
+            found.refused.len(),
+            found.failed.len()
+        );
+        for (key, why) in found.refused.iter().chain(&found.failed) {
+            println!("{key}: {why}");
+        }
+        if !found.more {
+            let failed = found.failed.len();
+            return match failed {
+                0 => Ok(()),
+                failed => Err(CliError::Failed(failed).into()),
+            };
+        }
+    }
+}
+
+async fn release_finalizers(args: &ConfigArg) -> Result<(), Box<dyn std::error::Error>> {
+    let config = Config::load(&args.config)?;
+    let zones = Zones::connect(&config.storage).await;
+    let release = Release::connect(&config.storage).await;
+    let client = Client::try_default().await?;
+    let now = Timestamp::now();
+    // A controller that still runs sets no finalizer while this stands.
+    let_go::announce(zones.quarantine.bucket(), now).await?;
+    let api: Api<AirlockRequest> = Api::all(client.clone());
+    let mut page = ListParams::default().limit(200);
+    let (mut done, mut failed) = (0, 0);
+    loop {
+        let listed = api.list(&page).await?;
+        for found in &listed.items {
+            match let_go::let_go(&client, &zones, &release, &config, found, now).await {
+                Ok(true) => done += 1,
+                Ok(false) => {}
+                Err(error) => {
+                    let namespace = found.namespace().unwrap_or_default();
+                    eprintln!("trevor: {namespace}/{}: {error}", found.name_any());
+                    failed += 1;
+                }
+            }
+        }
+        match listed.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => page = page.continue_token(&token),
+            None => break,
+        }
+    }
+    println!(
+        "{done} requests were let go; what they left is deleted on time once trevor runs again, or by trevor retention sweep"
+    );
+    match failed {
+        0 => Ok(()),
+        failed => Err(CliError::Failed(failed).into()),
+    }
+}

@@ -1,0 +1,45 @@
+//! Tickets: wake-ups for the sweeper, one object each, that sort by due time.
+//!
+//! Repeated: the key follows from due time, request and what is due; create-only.
+
+use jiff::Timestamp;
+
+use crate::domain::commit::Ticket;
+use crate::domain::retention::What;
+use crate::storage::commit::commit;
+use crate::storage::keys::RequestKey;
+use crate::storage::{Bucket, StorageError};
+
+/// Stores a wake-up. `work` is the quarantine bucket.
+///
+/// # Errors
+/// As the server says.
+pub async fn write(
+    work: &Bucket,
+    key: &RequestKey,
+    what: What,
+    due: Timestamp,
+) -> Result<(), StorageError> {
+    let ticket = Ticket {
+        namespace: key.namespace.clone(),
+        uid: key.uid.clone(),
+        what: what.word().to_owned(),
+        due,
+    };
+    commit(work, &at(key, what, due), &ticket).await.map(drop)
+}
+
+/// Where a ticket lies.
+#[must_use]
+pub fn at(key: &RequestKey, what: What, due: Timestamp) -> String {
+    let due = due.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    key.ticket(&due, what.word())
+}
+
+/// Takes a ticket away, with every version of it.
+///
+/// # Errors
+/// As the server says.
+pub async fn remove(work: &Bucket, key: &str) -> Result<(), StorageError> {
+    work.delete_versions(key).await
+}
