@@ -42,6 +42,8 @@ pub mod reason {
     pub const WITHDRAWN: &str = "Withdrawn";
     pub const REVOKED: &str = "Revoked";
     pub const REVOKING: &str = "Revoking";
+    /// Nobody touched the request for long; it is about to be withdrawn, or was.
+    pub const IDLE: &str = "Idle";
     pub const URL_ENDING: &str = "URLEnding";
     pub const INTEGRITY_MISMATCH: &str = "IntegrityMismatch";
     pub const PACKAGE_IMPOSSIBLE: &str = "PackageImpossible";

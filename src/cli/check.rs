@@ -11,6 +11,7 @@ use crate::api::AirlockPolicy;
 use crate::audit::SigningKey;
 use crate::audit::key::VARIABLE;
 use crate::config::Config;
+use crate::notify::Channels;
 use crate::rules::shipped::{Id, Rules};
 use crate::rules::{live, probe};
 use crate::storage::preflight::{self, Row, State};
@@ -74,6 +75,7 @@ async fn controller(
     ));
     rows.push(Row::of("policies", "", policies(&client).await));
     rows.push(audit(config));
+    rows.extend(channels(config).await);
     Ok(rows)
 }
 
@@ -94,6 +96,32 @@ fn print(rows: &[Row]) {
         of(State::Warning),
         of(State::Failed)
     );
+}
+
+/// Whether those who tell people are reached; nothing is sent.
+async fn channels(config: &Config) -> Vec<Row> {
+    let row = |state, detail: String| Row::new("notifications", "", state, detail);
+    let channels = match Channels::new(&config.notifications, |name| std::env::var(name).ok()) {
+        Ok(channels) => channels,
+        Err(error) => return vec![row(State::Failed, error.to_string())],
+    };
+    if channels.is_empty() {
+        let detail = "notifications.channels has no entry: nobody is told by message";
+        return vec![row(State::Warning, detail.to_owned())];
+    }
+    let tried = channels.reach().await;
+    let shown = tried.into_iter().map(|(name, reached)| match reached {
+        Ok(()) => row(State::Ok, format!("channel {name} is reached")),
+        Err(failure) => row(
+            State::Failed,
+            format!(
+                "channel {name} is not reached: {:?}{}; look at its address, and at what lies between",
+                failure.reason,
+                failure.code.map(|code| format!(" {code}")).unwrap_or_default()
+            ),
+        ),
+    });
+    shown.collect()
 }
 
 /// Whether the ledger is signed. Only the controller has the key.

@@ -92,7 +92,7 @@ pub fn outside(report: &Report, request: &AirlockRequest) -> Option<String> {
 
 /// The newest managedFields time outside status. Whoever may write can choose the
 /// name of a manager, so that none is left out.
-fn last_edit(request: &AirlockRequest) -> Option<Timestamp> {
+pub fn last_edit(request: &AirlockRequest) -> Option<Timestamp> {
     request
         .meta()
         .managed_fields

@@ -13,6 +13,7 @@ use crate::audit::{Event, Head};
 use crate::domain::commit::{Decision, Freeze, Outcome, Revoked, UrlDeleted};
 use crate::domain::phase::{Facts, Round};
 use crate::domain::quorum::ReviewFact;
+use crate::domain::retention::IdleWarning;
 use crate::domain::url_ending::UrlWarning;
 use crate::storage::commit::read;
 use crate::storage::keys::RequestKey;
@@ -69,6 +70,18 @@ pub fn of_actions(key: &RequestKey, taken: &[ActionFact]) -> BTreeMap<String, Ev
         let id = format!("action-{}", fact.uid);
         log.add(&id, "Acted", Some(&fact.actor), fact.time, detail);
     }
+    log.events
+}
+
+/// The event of a warning that a request is withdrawn unless somebody touches it, by id.
+pub fn of_idle(key: &RequestKey, fact: &IdleWarning) -> BTreeMap<String, Event> {
+    let mut log = Log {
+        key,
+        events: BTreeMap::new(),
+    };
+    let detail = json!({"since": fact.since, "withdraw": fact.withdraw});
+    let id = format!("idle-{}", fact.since.as_second());
+    log.add(&id, "IdleWarning", None, fact.warned, detail);
     log.events
 }
 

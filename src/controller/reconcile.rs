@@ -11,6 +11,7 @@ use kube::{Api, Resource as _, ResourceExt as _};
 
 use super::actions::{ActionFact, Target};
 use super::context::Context;
+use super::effects::idle::{self, Patience};
 use super::effects::record::{Crossed, record_name};
 use super::effects::renew::{self, Renewed};
 use super::effects::{
@@ -43,6 +44,8 @@ pub struct Subject {
     pub name: String,
     /// The policy that applies now, or why none does.
     pub policy: Result<Applied, PolicyProblem>,
+    /// Nobody touched it for so long that it is withdrawn.
+    pub idle: bool,
     /// The recall that is to be carried out.
     pub recall: Option<Recall>,
     /// The revocation that is to be carried out.
@@ -60,7 +63,7 @@ impl Subject {
     pub fn wish(&self) -> Wish {
         Wish {
             submission: self.request.spec.submission,
-            stop: self.request.spec.withdrawn || self.deleting(),
+            stop: self.request.spec.withdrawn || self.idle || self.deleting(),
             recall: self.recall.as_ref().map(|recall| recall.round),
             revoke: self.revocation.is_some(),
         }
@@ -175,6 +178,7 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
         name: request.name_any(),
         key,
         policy,
+        idle: false,
         recall: None,
         revocation: None,
         renewals: Vec::new(),
@@ -320,7 +324,15 @@ async fn advance(
         ctx.claim()?;
         events.extend(ledger::events(&subject.key, facts));
         match phase::next(facts, subject.wish()) {
-            Next::Rest => return Ok(Rest::default()),
+            Next::Rest => match Box::pin(idle::patience(ctx, subject, facts)).await? {
+                Patience::Over => subject.idle = true,
+                Patience::Waits(after) => {
+                    return Ok(Rest {
+                        after,
+                        ..Rest::default()
+                    });
+                }
+            },
             Next::Gather { round } => {
                 if let Some(rest) = Box::pin(gather::gather(ctx, subject, facts, round)).await? {
                     return Ok(rest);
@@ -329,6 +341,7 @@ async fn advance(
             Next::Seal { round, ended } => {
                 let because = match (ended, &subject.recall) {
                     (Ended::Recalled, Some(recall)) => SealedBecause::Recalled(recall.clone()),
+                    _ if subject.idle => SealedBecause::Idle,
                     _ => SealedBecause::Withdrawn,
                 };
                 Box::pin(gather::seal(ctx, subject, facts, round, because)).await?;
@@ -347,7 +360,16 @@ async fn advance(
             }
             Next::Release { round } => {
                 if let Some(rest) = Box::pin(release::release(ctx, subject, facts, round)).await? {
-                    return Ok(rest);
+                    if phase::standing(facts, subject.wish()).0 != Phase::Failed || subject.idle {
+                        return Ok(rest);
+                    }
+                    match Box::pin(idle::patience(ctx, subject, facts)).await? {
+                        Patience::Over => subject.idle = true,
+                        Patience::Waits(after) => {
+                            let after = rest.after.into_iter().chain(after).min();
+                            return Ok(Rest { after, ..rest });
+                        }
+                    }
                 }
             }
             Next::Deliver { .. } => {

@@ -585,6 +585,11 @@ fn passed(before: Option<Phase>, after: Phase) -> &'static [Phase] {
     }
 }
 
+/// Tells of something that a person should see to, by an Event.
+pub async fn warn(ctx: &Context, subject: &Subject, reason: &str, note: String) {
+    publish(ctx, subject, EventType::Warning, reason.to_owned(), note).await;
+}
+
 async fn publish(ctx: &Context, subject: &Subject, type_: EventType, reason: String, note: String) {
     let event = Event {
         type_,

@@ -62,6 +62,8 @@ pub enum SealedBecause {
     Recalled(Recall),
     /// The request was taken back for good.
     Withdrawn,
+    /// Nobody touched the request for as long as its policy allows: withdrawn.
+    Idle,
 }
 
 /// `submitted.json`: since when a round waits for its files.

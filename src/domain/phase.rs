@@ -309,7 +309,7 @@ fn refuse(sealed: &Round, wish: Wish) -> Option<Ended> {
         return Some(Ended::Withdrawn);
     }
     match sealed.seal.as_ref().map(|seal| &seal.because) {
-        Some(SealedBecause::Withdrawn) => Some(Ended::Withdrawn),
+        Some(SealedBecause::Withdrawn | SealedBecause::Idle) => Some(Ended::Withdrawn),
         Some(SealedBecause::Recalled(_)) => Some(Ended::Recalled),
         Some(SealedBecause::UploadExpired) => Some(Ended::UploadExpired),
         Some(SealedBecause::Complete | SealedBecause::Mismatch(_)) | None => {

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::address::Allowed;
 use super::config::{Channel as Settings, Notifications};
+use super::delivery::Failure;
 use super::mail::Mail;
 use super::webhook::Webhook;
 use crate::domain::notice::Kind;
@@ -145,6 +146,18 @@ impl Channels {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
+    }
+
+    /// Tries whether each is reached, without sending anything.
+    pub async fn reach(&self) -> Vec<(&str, Result<(), Failure>)> {
+        let tries = self.all.iter().map(|(name, channel)| async move {
+            let reached = match &channel.way {
+                Way::Webhook(webhook) => webhook.reach().await,
+                Way::Mail(mail) => mail.reach().await,
+            };
+            (name.as_str(), reached)
+        });
+        futures::future::join_all(tries).await
     }
 
     /// One of them.

@@ -85,6 +85,20 @@ impl Mail {
         }
     }
 
+    /// Greets the server, with TLS and a log-in where configured, and sends nothing.
+    ///
+    /// # Errors
+    /// When it does not answer well.
+    pub async fn reach(&self) -> Result<(), Failure> {
+        let unreachable = || Failure::passing(NotificationFailure::Unreachable);
+        match tokio::time::timeout(PATIENCE * 2, self.transport.test_connection()).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err(unreachable()),
+            Ok(Err(error)) => Err(failure(&error)),
+            Err(_) => Err(Failure::passing(NotificationFailure::TimedOut)),
+        }
+    }
+
     fn write(&self, message: &Message<'_>, to: &str) -> Option<lettre::Message> {
         let to: Address = to.parse().ok()?;
         let id = format!("<{}@{}>", message.notice.id(), self.from.email.domain());

@@ -26,6 +26,7 @@ use sha2::Sha256;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::address::{Allowed, literal};
 use super::channel::{ChannelError, Secret};
@@ -53,6 +54,12 @@ impl std::fmt::Debug for Webhook {
             .field("host", &self.uri.host())
             .finish_non_exhaustive()
     }
+}
+
+/// A connection to the address that was checked.
+enum Stream {
+    Plain(TcpStream),
+    Secure(Box<TlsStream<TcpStream>>),
 }
 
 /// The key of Standard Webhooks.
@@ -141,19 +148,37 @@ impl Webhook {
         Some(request)
     }
 
+    /// Connects, with TLS where it is https, and sends nothing.
+    ///
+    /// # Errors
+    /// When nobody is reached who may be.
+    pub async fn reach(&self) -> Result<(), Failure> {
+        match tokio::time::timeout(PATIENCE, self.stream()).await {
+            Ok(reached) => reached.map(drop),
+            Err(_) => Err(Failure::passing(NotificationFailure::TimedOut)),
+        }
+    }
+
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(), Failure> {
+        match self.stream().await? {
+            Stream::Plain(stream) => call(stream, request).await,
+            Stream::Secure(stream) => call(stream, request).await,
+        }
+    }
+
+    async fn stream(&self) -> Result<Stream, Failure> {
         let secure = self.uri.scheme_str() != Some("http");
         let host = self.uri.host().unwrap_or_default();
         let port = self.uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let stream = self.connect(host, port).await?;
         if !secure {
-            return call(stream, request).await;
+            return Ok(Stream::Plain(stream));
         }
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let failed = || Failure::passing(NotificationFailure::TlsFailed);
         let name = ServerName::try_from(bare.to_owned()).map_err(|_| failed())?;
         let stream = self.tls.connect(name, stream).await.map_err(|_| failed())?;
-        call(stream, request).await
+        Ok(Stream::Secure(Box::new(stream)))
     }
 
     async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, Failure> {

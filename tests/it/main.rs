@@ -20,6 +20,7 @@ mod examples;
 mod faults;
 mod holds;
 mod hostile;
+mod idle;
 mod ingress;
 mod integrity;
 mod look_back;

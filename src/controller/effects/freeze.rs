@@ -69,7 +69,7 @@ fn taken_back(
     standing: Vec<Receipt>,
 ) -> Freeze {
     let (word, message) = match ended {
-        Ended::Withdrawn => (reason::WITHDRAWN, "the request was withdrawn".to_owned()),
+        Ended::Withdrawn => (reason::WITHDRAWN, withdrawn(facts).to_owned()),
         Ended::Recalled => (
             reason::RECALLED,
             format!(
@@ -97,6 +97,15 @@ fn taken_back(
         }
     };
     refusal(facts, round, word, message, standing)
+}
+
+fn withdrawn(facts: &Facts) -> &'static str {
+    match seal_of(facts).map(|seal| &seal.because) {
+        Some(SealedBecause::Idle) => {
+            "nobody touched the request for as long as its policy allows (idleDays), so that it was withdrawn; make a new one"
+        }
+        _ => "the request was withdrawn",
+    }
 }
 
 fn problems(subject: &Subject, facts: &Facts, standing: &[Receipt]) -> Vec<String> {

@@ -8,6 +8,7 @@ pub mod deliver;
 pub mod establish;
 pub mod freeze;
 pub mod gather;
+pub mod idle;
 pub mod ingress_release;
 pub mod look_back;
 pub mod outbox;

@@ -4,6 +4,7 @@
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::operation::get_bucket_lifecycle_configuration::GetBucketLifecycleConfigurationOutput;
 use bytes::Bytes;
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::super::bucket::Bucket;
@@ -14,6 +15,7 @@ use super::super::zones::{Release, Zones};
 use super::lifecycle::{LifecycleRule, verdict};
 use super::{Row, State};
 use crate::config::{self, Storage};
+use crate::domain::retention::clocks_agree;
 
 /// One zone.
 struct Place<'a> {
@@ -90,6 +92,7 @@ async fn one(place: &Place<'_>) -> Vec<Row> {
             server
         },
     )];
+    rows.push(clock(place).await);
     if zone != "staging" {
         rows.push(Row::of(
             "create-only",
@@ -105,6 +108,28 @@ async fn one(place: &Place<'_>) -> Vec<Row> {
     rows.push(lock(place).await);
     rows.push(public_access(place).await);
     rows
+}
+
+/// Nothing is deleted, and nothing closed, while the clocks disagree.
+async fn clock(place: &Place<'_>) -> Row {
+    let (zone, now) = (place.zone, Timestamp::now());
+    match place.bucket.server_time().await {
+        Ok(theirs) if clocks_agree(now, theirs) => Row::new(
+            "clock",
+            zone,
+            State::Ok,
+            "the server's clock agrees with ours",
+        ),
+        Ok(theirs) => Row::new(
+            "clock",
+            zone,
+            State::Failed,
+            format!(
+                "the server says {theirs}, and we {now}: nothing is closed or deleted while they differ by more than 5 minutes; set the clocks"
+            ),
+        ),
+        Err(error) => Row::new("clock", zone, State::Warning, error.to_string()),
+    }
 }
 
 /// An object of ours: is it encrypted, and can a stranger read it?
