@@ -9,6 +9,7 @@ name comes from the folder: a killed run's are found again.
 import hashlib
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -50,6 +51,8 @@ def check(folder):
         fail(f"it needs Linux, and this is {sys.platform}")
     if os.geteuid() != 0:
         fail("it needs root, for namespaces, mounts and control groups")
+    if missing := [program for program in ("unshare", "nsenter", "mount") if not shutil.which(program)]:
+        fail(f"{', '.join(missing)} not found: install util-linux")
     tried = subprocess.run(["unshare", *NAMESPACES, "--fork", "true"], capture_output=True, text=True)
     if tried.returncode != 0:
         fail(f"new namespaces are refused: {tried.stderr.strip()} (in a container: it has to be a privileged one)")
@@ -138,10 +141,11 @@ def write_wrappers(folder, names):
     bin_folder = folder / "bin"
     bin_folder.mkdir(exist_ok=True)
     driver = " ".join(shlex.quote(str(word)) for word in (sys.executable, HERE / "node.py", "in", "--dir", folder))
+    on_node = f"grep -qsz {shlex.quote(f'^{processes.MARK}={folder}#{NAME}$')} /proc/1/environ"
     for name, command in {"on-node": "", **names}.items():
-        path = bin_folder / name
+        path, word = bin_folder / name, shlex.quote(str(command)) if command else ""
         path.unlink(missing_ok=True)
-        path.write_text(f"#!/bin/sh\nexec {driver} -- {shlex.quote(str(command)) if command else ''} \"$@\"\n")
+        path.write_text(f'#!/bin/sh\nif {on_node}; then exec {word} "$@"; fi\nexec {driver} -- {word} "$@"\n')
         path.chmod(0o755)
 
 

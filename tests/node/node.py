@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """A real Kubernetes node on this machine, for tests: kubelet, containerd, pods. Needs root.
 
+    node.py check            say what this machine lacks
     node.py tools            install every pinned tool (see node_tools.py)
     node.py up               the node, two S3 servers, people and projects, in DIR; not trevor
     node.py in -- COMMAND…   run a command where the node's addresses and names are reachable
@@ -39,6 +40,10 @@ def main():
         if options.command == "tools":
             for name, path in node_tools.ensure().items():
                 print(f"{name}={path}")
+        elif options.command == "check":
+            machine.check(options.dir)
+            if not machine.pid(options.dir):
+                machine.remove_cgroups(options.dir)
         elif options.command in ("up", "down"):
             with env.one_at_a_time(options.dir):
                 {"up": up, "down": down}[options.command](options)
@@ -60,7 +65,7 @@ def arguments():
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("tools")
     commands.add_parser("on-node")  # the second half of `up`; its order comes on standard input
-    for name in ("up", "down", "in", "k", "image"):
+    for name in ("check", "up", "down", "in", "k", "image"):
         command = commands.add_parser(name)
         command.add_argument("--dir", type=lambda text: Path(text).absolute(), default=env.CHECKOUT / "target/node-env")
         if name in ("in", "k", "image"):
