@@ -94,7 +94,8 @@ def make_cgroups(folder):
 def remove_cgroups(folder, seconds=10):
     """The innermost first; they are free once the kernel has let go of what ran there."""
     deadline = time.monotonic() + seconds
-    groups = [place / cgroup_name(folder) for place in hierarchies()]
+    # runc makes one more where both versions are mounted.
+    groups = [CGROUPS / cgroup_name(folder), *CGROUPS.glob(f"*/{cgroup_name(folder)}")]
     while left := [group for group in groups if group.exists()]:
         for group in left:
             for path, _, _ in os.walk(group, topdown=False):
