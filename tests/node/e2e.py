@@ -16,6 +16,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(1, str(HERE.parent / "env"))
 
+import machine  # noqa: E402
 import outputs  # noqa: E402
 import trevor  # noqa: E402
 from cluster import OPERATOR_NAMESPACE, ROLES  # noqa: E402
@@ -85,7 +86,7 @@ def install(node):
     program = trevor.needed_binary()
     tokens = trevor.sessions(node.folder, node.state["variables"]["TREVOR_GATEWAY_URL"])
     node.state |= {"bin": str(program), "tokens": tokens}
-    outputs.link_programs(node.folder, {"trevor": program, "kubectl-airlock": program})
+    machine.write_wrappers(node.folder, {"trevor": program, "kubectl-airlock": program})
     outputs.write(node.folder, node.state)
     saw(f"sessions at the gateway: {' '.join(tokens)}")
 
