@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """The chart on a real node, from `helm install` to `helm uninstall`. Runs on the node: tests/run.sh e2e.
 
+    e2e.py DIR [STEP…]      DIR is the node's; without steps, all in their order
+
 Each step prints what it saw. The first that fails ends the run, after the pods'
 states, events and logs.
 """
@@ -174,6 +176,7 @@ def leader_kill(node):
 
 
 def helm_test(node):
+    """`trevor check`, as the chart's test runs it."""
     out = node.helm("test", RELEASE, "--logs", "--timeout", "120s")
     for line in out.strip().splitlines()[-30:]:
         saw(line)
@@ -210,17 +213,20 @@ def explain(node):
 
 
 def main():
-    node = Node(Path(sys.argv[1]).absolute())
+    node, wanted = Node(Path(sys.argv[1]).absolute()), sys.argv[2:]
+    if unknown := set(wanted) - {step.__name__ for step in STEPS}:
+        sys.exit(f"no such step: {', '.join(unknown)}; there are {', '.join(step.__name__ for step in STEPS)}")
+    steps = [step for step in STEPS if not wanted or step.__name__ in wanted]
     began = time.monotonic()
-    for step in STEPS:
-        print(f"\n==> {time.monotonic() - began:5.1f} s  {step.__name__.replace('_', ' ')}: {(step.__doc__ or '').strip().splitlines()[0] if step.__doc__ else ''}", flush=True)
+    for step in steps:
+        print(f"\n==> {time.monotonic() - began:5.1f} s  {step.__name__.replace('_', ' ')}: {step.__doc__.splitlines()[0]}", flush=True)
         try:
             step(node)
         except Failed as failure:
             print(f"\nFAILED in {step.__name__}: {failure}", flush=True)
             explain(node)
             return 1
-    print(f"\n==> {time.monotonic() - began:5.1f} s  all {len(STEPS)} steps passed")
+    print(f"\n==> {time.monotonic() - began:5.1f} s  all {len(steps)} steps passed")
     return 0
 
 
