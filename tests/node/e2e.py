@@ -190,12 +190,15 @@ def uninstall(node):
 
     before = counted()
     node.helm("uninstall", RELEASE, "--wait", "--timeout", "120s")
-    left = node.ours("get", "deployments,pods,services", "-o", "name")
+    node.ours("wait", "pods", "-l", "app.kubernetes.io/component in (controller, gateway)", "--for=delete", "--timeout=60s")
+    left = node.ours("get", "deployments,services,serviceaccounts,configmaps", "-l", "app.kubernetes.io/instance=trevor", "-o", "name")
+    definitions = node.kubectl("get", "crds", "-l", "app.kubernetes.io/instance=trevor", "-o", "name").split()
+    saw(f"kept: {len(definitions)} definitions")
     after = counted()
     saw(f"kept: {', '.join(f'{count} {kind}' for kind, count in after.items())}")
     lost = [kind for kind in before if after[kind] < before[kind] or not after[kind]]
-    if left.strip() or lost:
-        raise Failed(f"after uninstall: still there: {left.split()}; lost: {lost}, {before} before, {after} after")
+    if left.strip() or lost or not definitions:
+        raise Failed(f"after uninstall: still there: {left.split()}; {len(definitions)} definitions; lost: {lost}, {before} before, {after} after")
 
 
 STEPS = [install, restricted, demo, upgrade_under_load, leader_kill, helm_test, uninstall]
