@@ -3,6 +3,7 @@
 import subprocess
 
 from storage import write_secret
+from tools import Failed
 
 DAYS = "30"
 
@@ -10,7 +11,7 @@ DAYS = "30"
 def openssl(*arguments, text=None):
     done = subprocess.run(["openssl", *map(str, arguments)], input=text, capture_output=True, text=True)
     if done.returncode != 0:
-        raise RuntimeError(f"openssl {arguments[0]}: {done.stderr}")
+        raise Failed(f"openssl {arguments[0]}: {done.stderr.strip()[-500:]}")
     return done.stdout
 
 
