@@ -58,6 +58,12 @@ chart-test: ## the chart: values that are refused, what is rendered, alert rules
 image: ## an OCI image in target/image/trevor.tar, without Docker (BINARY=… to pack another build)
 	@tests/image/build.sh
 
+node-tools: ## install what a real node is made of, too (first time: 5 minutes more)
+	@python3 tests/node/node.py tools > /dev/null
+
+e2e: ## the chart on a real node, install to uninstall (needs root; PROFILE=release: optimised)
+	@PROFILE=$(PROFILE) tests/run.sh e2e
+
 demo: ## one request from upload to release, as its people would do it
 	@tests/run.sh demo
 
@@ -67,4 +73,4 @@ mutants: ## mutation testing of the pure core (long; not in CI)
 bench: ## the benchmarks
 	@tests/run.sh bench
 
-.PHONY: help tools build env-up env-down env-restart generate fmt lint test test-long forge forge-oldest chart-test image demo bench mutants
+.PHONY: help tools build env-up env-down env-restart generate fmt lint test test-long forge forge-oldest chart-test image node-tools e2e demo bench mutants

@@ -16,9 +16,9 @@ use tokio::time::Instant;
 /// Name of the Lease.
 pub const NAME: &str = "trevor-controller";
 /// How long a claim lives without renewal.
-pub const DURATION: Duration = Duration::from_secs(15);
-const RENEW: Duration = Duration::from_secs(5);
-const RETRY: Duration = Duration::from_secs(2);
+pub const DURATION: Duration = Duration::from_secs(12);
+const RENEW: Duration = Duration::from_secs(4);
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Who leads, as far as this process knows.
 #[derive(Clone, Debug)]

@@ -71,6 +71,30 @@ forge() {
 }
 boto3_python() { $driver tools | sed -n 's/^boto3_python=//p'; }
 
+node="python3 tests/node/node.py"
+node_env=target/e2e-env
+
+# trevor's image with a static build of this profile, without what only debuggers read.
+e2e_image() {
+    local host profile=${PROFILE:-dev} built
+    host=$(rustc -vV | sed -n 's/^host: //p')
+    RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile "$profile" --bin trevor --target "$host"
+    built=${CARGO_TARGET_DIR:-target}/$host/$([ "$profile" = dev ] && echo debug || echo "$profile")/trevor
+    mkdir -p target/e2e
+    strip -o target/e2e/trevor "$built"
+    BINARY=target/e2e/trevor tests/image/build.sh
+}
+
+# The chart on a node of its own, ended also when a step fails; `on-node` reaches its addresses.
+e2e() {
+    export TREVOR_BIN=$PWD/target/e2e/trevor
+    $node down --dir $node_env
+    trap '$node down --dir $node_env' EXIT
+    step $node up --dir $node_env
+    step $node image --dir $node_env target/image/trevor.tar
+    step $node in --dir $node_env -- python3 "$PWD/tests/node/e2e.py" $node_env
+}
+
 what=${1:-test}
 case $what in
 test | test-long)
@@ -111,6 +135,12 @@ forge-oldest)
     step $driver tools --oldest
     TREVOR_CHART_VALUES=tests/forge/values-oldest.yaml with_forge_env --oldest
     step python3 tests/forge/run.py --env $forge_env --doors admission --no-fill
+    ;;
+e2e)
+    step $node check --dir $node_env
+    step make --no-print-directory node-tools
+    step e2e_image
+    e2e
     ;;
 demo)
     step tools

@@ -6,9 +6,10 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 umask 077
 
-env_dir=$PWD/target/demo-env
-work=$PWD/target/demo
-driver() { python3 "$root/tests/env/env.py" "$@" --dir "$env_dir"; }
+# TREVOR_DEMO_ENV names an environment that is up, and stays up; without it the demo has one of its own.
+env_dir=${TREVOR_DEMO_ENV:-$PWD/target/demo-env}
+work=${TREVOR_DEMO_WORK:-$PWD/target/demo}
+driver() { [ -n "${TREVOR_DEMO_ENV:-}" ] || python3 "$root/tests/env/env.py" "$@" --dir "$env_dir"; }
 root=$PWD
 refusals=0
 

@@ -58,21 +58,29 @@ class Cluster:
             f"--initial-cluster=default={peer_url}",
         ], keep_open=[self.lock.fileno()])
         server = start(self.folder, "kube-apiserver", [
-            self.tools["kube_apiserver"], f"--etcd-servers={etcd_url}", "--bind-address=127.0.0.1",
+            self.tools["kube_apiserver"], f"--etcd-servers={etcd_url}",
             f"--secure-port={self.port}", f"--cert-dir={self.home / 'serving'}",
             f"--service-account-key-file={self.home / 'service-accounts.key'}",
             f"--service-account-signing-key-file={self.home / 'service-accounts.key'}",
-            "--service-account-issuer=https://kubernetes.default.svc", f"--token-auth-file={self.home / 'tokens.csv'}",
-            "--authorization-mode=RBAC", "--service-cluster-ip-range=10.0.0.0/24", "--endpoint-reconciler-type=none",
-            "--profiling=false", *(self.static_admission() if static_admission else []),
+            f"--token-auth-file={self.home / 'tokens.csv'}", "--profiling=false",
+            *self.address_flags(), *(self.static_admission() if static_admission else []),
         ])
-        serving = self.home / "serving/apiserver.crt"
-        wait_until(lambda: serving.exists() and serving.read_text().count("END CERTIFICATE") >= 2,
-                   self.folder, server, "kube-apiserver", 30)
-        self.write_ca(serving.read_text())
+        self.learn_ca(server)
         self.admin = self.client("admin")
         wait_until(self.admin.ready, self.folder, server, "kube-apiserver", 60)
         wait_until(lambda: True, self.folder, etcd, "etcd", 1)
+
+    def address_flags(self):
+        """Where it serves, and for whom: another shape says otherwise."""
+        return ["--bind-address=127.0.0.1", "--service-account-issuer=https://kubernetes.default.svc",
+                "--authorization-mode=RBAC", "--service-cluster-ip-range=10.0.0.0/24", "--endpoint-reconciler-type=none"]
+
+    def learn_ca(self, server):
+        """The API server signs its certificate itself; the last one in its file is the authority."""
+        serving = self.home / "serving/apiserver.crt"
+        wait_until(lambda: serving.exists() and serving.read_text().count("END CERTIFICATE") >= 2,
+                   self.folder, server, "kube-apiserver", 30)
+        self.ca.write_text("-----BEGIN CERTIFICATE-----" + serving.read_text().rsplit("-----BEGIN CERTIFICATE-----", 1)[1])
 
     def static_admission(self):
         """Policies from files, none yet: `<folder>/static-admission`, set up as examples/static-admission says."""
@@ -82,14 +90,14 @@ class Cluster:
         configuration.write_text(text.replace("/etc/kubernetes/static-admission", str(manifests)))
         return [f"--admission-control-config-file={configuration}"]
 
-    def start_controller_manager(self):
+    def start_controller_manager(self, *more):
         """Garbage collection and the end of namespaces. Started after the CRDs, so that it knows them at once."""
         kubeconfig = self.kubeconfig("cluster/controller-manager.kubeconfig", [CONTROLLER_MANAGER])
         self.manager = start(self.folder, "kube-controller-manager", [
             self.tools["kube_controller_manager"], f"--kubeconfig={kubeconfig}", "--leader-elect=false",
             "--bind-address=127.0.0.1", f"--secure-port={self.manager_port}", f"--cert-dir={self.home / 'serving'}",
             f"--service-account-private-key-file={self.home / 'service-accounts.key'}", f"--root-ca-file={self.ca}",
-            "--use-service-account-credentials", "--kube-api-qps=300", "--kube-api-burst=600",
+            "--use-service-account-credentials", "--kube-api-qps=300", "--kube-api-burst=600", *more,
         ])
 
     def token_file(self):
@@ -97,10 +105,6 @@ class Cluster:
         for user, token in self.tokens.items():
             csv.writer(out, lineterminator="\n").writerow([token, user, f"uid-{user}", ",".join(USERS.get(user, []))])
         return out.getvalue()
-
-    def write_ca(self, served):
-        """The API server signs its certificate itself; the last one in its file is the authority."""
-        self.ca.write_text("-----BEGIN CERTIFICATE-----" + served.rsplit("-----BEGIN CERTIFICATE-----", 1)[1])
 
     def client(self, user):
         return Kube(self.port, self.ca, self.tokens[user])

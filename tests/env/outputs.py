@@ -15,7 +15,9 @@ def variables(state):
     values["TREVOR_ENV_DIR"] = folder
     if state["bin"]:
         values["TREVOR_BIN"] = state["bin"]
-    values["TREVOR_GATEWAY_URL"] = f"http://{state['addresses']['gateway']}"
+    values["TREVOR_GATEWAY_URL"] = f"{'https' if state.get('gateway_ca') else 'http'}://{state['addresses']['gateway']}"
+    if state.get("gateway_ca"):
+        values["TREVOR_GATEWAY_CA"] = state["gateway_ca"]
     values["TREVOR_CONTROLLER_URL"] = f"http://{state['addresses']['controller']}"
     for person, token in state["tokens"].items():
         values[f"TREVOR_TOKEN_{person.upper()}"] = token

@@ -89,13 +89,13 @@ def release():
 class Server:
     """One SeaweedFS with its buckets."""
 
-    def __init__(self, folder, name, tools, ports, buckets):
-        self.folder, self.name, self.tools, self.buckets = folder, name, tools, buckets
+    def __init__(self, folder, name, tools, ports, buckets, host="127.0.0.1"):
+        self.folder, self.name, self.tools, self.buckets, self.host = folder, name, tools, buckets, host
         self.root = new_keys()
         self.ports = {flag: ports.new() for flag in (
             "master.port", "master.port.grpc", "volume.port", "volume.port.grpc",
             "filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc")}
-        self.endpoint = f"http://127.0.0.1:{self.ports['s3.port']}"
+        self.endpoint = f"http://{host}:{self.ports['s3.port']}"
         self.keys = {}  # by identity; root apart
         for bucket in buckets:
             bucket.endpoint = self.endpoint
@@ -109,7 +109,7 @@ class Server:
         write_secret(home / "identities.json", json.dumps({"identities": self.identities()}))
         remove_sockets(self.ports.values())
         self.process = start(self.folder, self.name, [
-            self.tools["weed"], "server", "-dir=data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3",
+            self.tools["weed"], "server", "-dir=data", f"-ip={self.host}", f"-ip.bind={self.host}", "-filer", "-s3",
             *(f"-{flag}={port}" for flag, port in self.ports.items()),
             "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false", "-s3.config=identities.json",
             "-master.volumeSizeLimitMB=256", "-volume.max=300", "-volume.preStopSeconds=0",

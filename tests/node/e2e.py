@@ -1,0 +1,237 @@
+#!/usr/bin/env python3
+"""The chart on a real node, from `helm install` to `helm uninstall`. Runs on the node: tests/run.sh e2e.
+
+    e2e.py DIR [STEP…]      DIR is the node's; without steps, all in their order
+
+Each step prints what it saw. The first that fails ends the run, after the pods'
+states, events and logs.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(1, str(HERE.parent / "env"))
+
+import machine  # noqa: E402
+import outputs  # noqa: E402
+import trevor  # noqa: E402
+from cluster import OPERATOR_NAMESPACE, ROLES  # noqa: E402
+from requests_by_people import People  # noqa: E402
+from tools import Failed  # noqa: E402
+
+CHECKOUT = HERE.parents[1]
+CHART = CHECKOUT / "charts/trevor"
+RELEASE = "trevor"
+TAKE_OVER_SECONDS = 15
+UPGRADES = 2
+
+
+class Node:
+    """kubectl, helm and people's requests against the node that env.json describes."""
+
+    def __init__(self, folder):
+        self.folder, self.state = folder, outputs.read(folder)
+        os.environ |= self.state["variables"] | {"CURL_CA_BUNDLE": self.state["gateway_ca"]}
+        self.people = People(self)
+
+    def run(self, tool, *arguments, check=True):
+        done = subprocess.run([self.state["tools"][tool], *map(str, arguments)], capture_output=True, text=True)
+        if check and done.returncode != 0:
+            raise Failed(f"{tool} {' '.join(map(str, arguments[:3]))}: {done.stderr.strip()[-3000:] or done.stdout[-3000:]}")
+        return done.stdout
+
+    def kubectl(self, *arguments, check=True):
+        return self.run("kubectl", *arguments, check=check)
+
+    def ours(self, *arguments, check=True):
+        return self.kubectl("-n", OPERATOR_NAMESPACE, *arguments, check=check)
+
+    def get(self, *arguments):
+        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+
+    def helm(self, *arguments):
+        return self.run("helm", *arguments, "-n", OPERATOR_NAMESPACE, "--kube-context", "admin")
+
+    def leader(self):
+        """The pod that holds the Lease."""
+        return self.ours("get", "lease", "trevor-controller", "-o", "jsonpath={.spec.holderIdentity}", check=False)
+
+    def pods(self):
+        """Our pods that run and are to stay: name to uid."""
+        return {pod["metadata"]["name"]: pod["metadata"]["uid"]
+                for pod in self.get("-n", OPERATOR_NAMESPACE, "pods", "-l", "app.kubernetes.io/name=trevor")["items"]
+                if "deletionTimestamp" not in pod["metadata"] and pod["status"]["phase"] == "Running"}
+
+
+def saw(text):
+    print(f"    {text}", flush=True)
+
+
+def install(node):
+    """The chart's defaults, but for storage, the publisher and the gateway's certificate."""
+    began = time.monotonic()
+    node.helm("install", RELEASE, CHART, "-f", node.folder / "values.yaml", "--wait", "--timeout", "120s")
+    saw(f"helm install --wait: {time.monotonic() - began:.1f} s")
+    for kind in ("deployments", "poddisruptionbudgets", "networkpolicies"):
+        saw(node.ours("get", kind, "-o", "name").replace("\n", "  "))
+    for pod in node.get("-n", OPERATOR_NAMESPACE, "pods")["items"]:
+        name, image = pod["metadata"]["name"], pod["status"]["containerStatuses"][0]
+        saw(f"{name}: ready={image['ready']} restarts={image['restartCount']} {image['image']}")
+    for project, role, users in ROLES:
+        node.kubectl("create", "rolebinding", role, "-n", project, f"--clusterrole={role}", *(f"--user={user}" for user in users))
+    program = trevor.needed_binary()
+    tokens = trevor.sessions(node.folder, node.state["variables"]["TREVOR_GATEWAY_URL"])
+    node.state |= {"bin": str(program), "tokens": tokens}
+    machine.write_wrappers(node.folder, {"trevor": program, "kubectl-airlock": program})
+    outputs.write(node.folder, node.state)
+    saw(f"sessions at the gateway: {' '.join(tokens)}")
+
+
+def restricted(node):
+    """The pods came up although their namespace is held to Pod Security `restricted` from here on."""
+    node.kubectl("label", "namespace", OPERATOR_NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
+    refused = node.ours("run", "refused", "--image=localhost/pause:1", "--dry-run=server", check=False)
+    warned = subprocess.run([node.state["tools"]["kubectl"], "label", "--dry-run=server", "--overwrite", "namespace", OPERATOR_NAMESPACE,
+                             "pod-security.kubernetes.io/enforce=restricted"], capture_output=True, text=True)
+    if refused or "existing pods" in warned.stderr:
+        raise Failed(f"Pod Security: {warned.stderr or 'a pod of no restrictions was taken'}")
+    saw(f"{len(node.pods())} pods run under Pod Security restricted")
+
+
+def demo(node):
+    """The demo as `make demo` runs it, against the gateway's Service and its TLS."""
+    began = time.monotonic()
+    log = node.folder / "log/demo.log"
+    environment = dict(os.environ, TREVOR_DEMO_ENV=str(node.folder), TREVOR_DEMO_WORK=str(node.folder / "demo"))
+    with open(log, "w") as out:
+        done = subprocess.run([CHECKOUT / "tests/demo/demo.sh"], stdout=out, stderr=subprocess.STDOUT, env=environment)
+    lines = log.read_text().splitlines()
+    for line in lines[-8:] if done.returncode == 0 else lines[-40:]:
+        saw(line)
+    if done.returncode != 0:
+        raise Failed(f"the demo failed: {log}")
+    saw(f"demo: {time.monotonic() - began:.1f} s")
+
+
+def upgrade_under_load(node):
+    """Requests go from upload to release, one after the other, while every pod is replaced."""
+    before, stop, released, errors = node.pods(), threading.Event(), [], []
+
+    def load(worker):
+        while not stop.is_set():
+            name = f"load-{worker}-{len(released)}-{time.monotonic_ns() % 1_000_000}"
+            try:
+                node.people.release(name)
+                released.append(name)
+            except Failed as failure:
+                errors.append(f"{name}: {failure}")
+                return
+
+    workers = [threading.Thread(target=load, args=(number,)) for number in range(2)]
+    for worker in workers:
+        worker.start()
+    began = time.monotonic()
+    try:
+        for number in range(UPGRADES):
+            node.helm("upgrade", RELEASE, CHART, "-f", node.folder / "values.yaml", "--wait", "--timeout", "180s",
+                      "--set", f"workloads.controller.podAnnotations.turn=t{number}",
+                      "--set", f"workloads.gateway.podAnnotations.turn=t{number}")
+    finally:
+        seconds, during = time.monotonic() - began, len(released)
+        stop.set()
+        for worker in workers:
+            worker.join()
+    stayed = set(before.values()) & set(node.pods().values())
+    saw(f"{UPGRADES} rolling upgrades in {seconds:.1f} s, {during} requests released meanwhile, {len(errors)} failed")
+    for error in errors:
+        saw(error)
+    if errors or not during or stayed:
+        raise Failed(f"upgrade under load: {len(errors)} errors, {during} released, {len(stayed)} pods not replaced")
+
+
+def leader_kill(node):
+    """The pod that leads is deleted without grace; another one takes over, and work goes on."""
+    leader = node.leader()
+    if leader not in node.pods():
+        raise Failed(f"the Lease is held by {leader!r}, which is none of our pods")
+    began = time.monotonic()
+    node.ours("delete", "pod", leader, "--grace-period=0", "--force")
+    while (successor := node.leader()) in (leader, ""):
+        if time.monotonic() - began > 2 * TAKE_OVER_SECONDS:
+            raise Failed(f"{leader} still holds the Lease after {2 * TAKE_OVER_SECONDS} s")
+        time.sleep(0.1)
+    seconds = time.monotonic() - began
+    saw(f"{leader} killed; {successor} leads after {seconds:.1f} s")
+    if seconds > TAKE_OVER_SECONDS:
+        raise Failed(f"take-over took {seconds:.1f} s, and at most {TAKE_OVER_SECONDS} are allowed")
+    node.people.release("after-the-kill")
+    saw(f"a request went from draft to release; {time.monotonic() - began:.1f} s after the kill")
+    node.ours("rollout", "status", "deployment/trevor-controller", "--timeout=60s")
+
+
+def helm_test(node):
+    """`trevor check`, as the chart's test runs it."""
+    out = node.helm("test", RELEASE, "--logs", "--timeout", "120s")
+    for line in out.strip().splitlines()[-30:]:
+        saw(line)
+
+
+def uninstall(node):
+    """The release goes; requests, records and files stay."""
+    def counted():
+        kinds = {kind: len(node.get("-A", kind)["items"]) for kind in ("airlockrequests", "releaserecords", "airlockreviews")}
+        return kinds | {f"objects in {name}": node.people.objects(name) for name in ("quarantine", "release")}
+
+    before = counted()
+    node.helm("uninstall", RELEASE, "--wait", "--timeout", "120s")
+    node.ours("wait", "pods", "-l", "app.kubernetes.io/component in (controller, gateway)", "--for=delete", "--timeout=60s")
+    left = node.ours("get", "deployments,services,serviceaccounts,configmaps", "-l", "app.kubernetes.io/instance=trevor", "-o", "name")
+    definitions = node.kubectl("get", "crds", "-l", "app.kubernetes.io/instance=trevor", "-o", "name").split()
+    saw(f"kept: {len(definitions)} definitions")
+    after = counted()
+    saw(f"kept: {', '.join(f'{count} {kind}' for kind, count in after.items())}")
+    lost = [kind for kind in before if after[kind] < before[kind] or not after[kind]]
+    if left.strip() or lost or not definitions:
+        raise Failed(f"after uninstall: still there: {left.split()}; {len(definitions)} definitions; lost: {lost}, {before} before, {after} after")
+
+
+STEPS = [install, restricted, demo, upgrade_under_load, leader_kill, helm_test, uninstall]
+
+
+def explain(node):
+    """What the pods say, for whoever looks for the cause."""
+    for title, text in (("pods", node.kubectl("get", "pods", "-A", "-o", "wide", check=False)),
+                        ("events", node.ours("get", "events", "--sort-by=.lastTimestamp", check=False)[-4000:])):
+        print(f"\n--- {title}\n{text}")
+    for pod in node.ours("get", "pods", "-o", "name", check=False).split():
+        for more in ([], ["--previous"]):
+            if log := node.ours("logs", pod, "--tail=25", *more, check=False):
+                print(f"\n--- {pod} {' '.join(more)}\n{log}")
+
+
+def main():
+    node, wanted = Node(Path(sys.argv[1]).absolute()), sys.argv[2:]
+    if unknown := set(wanted) - {step.__name__ for step in STEPS}:
+        sys.exit(f"no such step: {', '.join(unknown)}; there are {', '.join(step.__name__ for step in STEPS)}")
+    steps = [step for step in STEPS if not wanted or step.__name__ in wanted]
+    began = time.monotonic()
+    for step in steps:
+        print(f"\n==> {time.monotonic() - began:5.1f} s  {step.__name__.replace('_', ' ')}: {step.__doc__.splitlines()[0]}", flush=True)
+        try:
+            step(node)
+        except Failed as failure:
+            print(f"\nFAILED in {step.__name__}: {failure}", flush=True)
+            explain(node)
+            return 1
+    print(f"\n==> {time.monotonic() - began:5.1f} s  all {len(steps)} steps passed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""Small requests as people make them: kubectl, curl, and nothing else."""
+
+import json
+import subprocess
+import time
+
+from cluster import PROJECTS
+from tools import Failed
+
+PROJECT = PROJECTS[0]
+GROUP = "airlock.karectl.io/v1alpha1"
+CONTENT = b"age_band,people\n50-59,2400\n"
+
+
+class People:
+    """alice asks, bob and carol review."""
+
+    def __init__(self, node):
+        self.node = node
+
+    def create(self, person, document):
+        done = subprocess.run([self.node.state["tools"]["kubectl"], "--context", person, "-n", PROJECT, "create", "-f", "-"],
+                              input=json.dumps(document), capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Failed(f"{person} creates {document['kind']}: {done.stderr.strip()}")
+
+    def release(self, name):
+        """From draft to a released package."""
+        self.create("alice", {"apiVersion": GROUP, "kind": "AirlockRequest", "metadata": {"name": name},
+                              "spec": {"direction": "Egress", "title": name, "description": "Counts by age band",
+                                       "files": [{"path": "table.csv", "description": "Counts by age band",
+                                                  "justification": "a table of the paper", "suppressionNotes": "rounded",
+                                                  "outputType": "Table", "statbarn": "frequencies"}]}})
+        self.wait(name, "jsonpath={.status.phase}=Draft")
+        self.upload(name, "table.csv", CONTENT)
+        self.node.kubectl("--context", "alice", "-n", PROJECT, "patch", "alr", name, "--type=merge", "-p", '{"spec":{"submission":1}}')
+        self.wait(name, "jsonpath={.status.phase}=InReview")
+        self.approve(name, ("bob", "carol"))
+        self.wait(name, "condition=Released")
+
+    def approve(self, name, reviewers):
+        digest = self.node.kubectl("--context", "bob", "-n", PROJECT, "get", "alr", name, "-o", "jsonpath={.status.manifest.digest}")
+        for reviewer in reviewers:
+            self.create(reviewer, {"apiVersion": GROUP, "kind": "AirlockReview", "metadata": {"generateName": f"{name}-"},
+                                   "spec": {"requestName": name, "manifestDigest": digest, "decision": "Approve"}})
+
+    def wait(self, name, what, seconds=60):
+        began = time.monotonic()
+        try:
+            self.node.kubectl("--context", "alice", "-n", PROJECT, "wait", f"alr/{name}", f"--for={what}", f"--timeout={seconds}s")
+        except Failed as failure:
+            phase = self.node.kubectl("-n", PROJECT, "get", "alr", name, "-o", "jsonpath={.status.phase} {.status.conditions}", check=False)
+            raise Failed(f"{name} does not reach {what} in {time.monotonic() - began:.0f} s: {phase}; {failure}") from failure
+
+    def upload(self, name, path, content):
+        variables = self.node.state["variables"]
+        url = f"{variables['TREVOR_GATEWAY_URL']}/v1alpha1/namespaces/{PROJECT}/airlockrequests/{name}/files/{path}"
+        header = f"header = \"Authorization: Bearer {self.node.state['tokens']['alice']}\"\n"
+        done = subprocess.run(["curl", "-sS", "--fail-with-body", "--max-time", "30", "-K", "-", "--cacert", variables["TREVOR_GATEWAY_CA"],
+                               "-X", "PUT", "--data-binary", content.decode(), url], input=header, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Failed(f"alice uploads {path}: {done.stderr.strip()} {done.stdout[-500:]}")
+
+    def objects(self, bucket):
+        """How many objects a bucket holds, as its server's root sees it."""
+        of = self.node.state["buckets"][bucket]
+        order = {"endpoint": of["endpoint"], "bucket": of["bucket"], **of["root"]}
+        done = subprocess.run([self.node.state["tools"]["boto3_python"], "-c", COUNT], input=json.dumps(order),
+                              capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Failed(f"listing {bucket}: {done.stderr[-1000:]}")
+        return int(done.stdout)
+
+
+COUNT = """
+import boto3, json, sys
+order = json.load(sys.stdin)
+client = boto3.client("s3", endpoint_url=order["endpoint"], region_name="us-east-1",
+    aws_access_key_id=order["access_key_id"], aws_secret_access_key=order["secret_access_key"])
+pages = client.get_paginator("list_objects_v2").paginate(Bucket=order["bucket"])
+print(sum(page["KeyCount"] for page in pages))
+"""
