@@ -108,7 +108,12 @@ impl Jobs {
         for (key, value, least, most) in [
             ("run_as_user", self.run_as_user, 1, i64::from(u32::MAX)),
             ("run_as_group", self.run_as_group, 0, i64::from(u32::MAX)),
-            ("fs_group", self.fs_group.unwrap_or(1), 1, i64::from(u32::MAX)),
+            (
+                "fs_group",
+                self.fs_group.unwrap_or(1),
+                1,
+                i64::from(u32::MAX),
+            ),
             ("deadline_seconds", self.deadline_seconds, 60, 604_800),
             ("ttl_seconds", i64::from(self.ttl_seconds), 60, 604_800),
             ("backoff_limit", i64::from(self.backoff_limit), 0, 10),
@@ -119,7 +124,10 @@ impl Jobs {
             }
         }
         if self.service_account.is_empty() {
-            return Err(bad("jobs.service_account", "is empty; name an account of every project"));
+            return Err(bad(
+                "jobs.service_account",
+                "is empty; name an account of every project",
+            ));
         }
         if self.images.iter().any(|image| image.trim().is_empty()) {
             return Err(bad("jobs.images", "has an empty entry; name an image"));
@@ -165,7 +173,12 @@ mod tests {
             ca_bundle: Some(path.clone()),
             ..Jobs::default()
         };
-        assert!(jobs.ca().unwrap_err().to_string().contains("jobs.ca_bundle"));
+        assert!(
+            jobs.ca()
+                .unwrap_err()
+                .to_string()
+                .contains("jobs.ca_bundle")
+        );
         std::fs::write(&path, "nothing").unwrap();
         assert!(jobs.ca().is_err());
         let pem = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n";

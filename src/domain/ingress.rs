@@ -401,7 +401,13 @@ mod tests {
             path: Some("in".into()),
         };
         let whole = Delivered {
-            files: frozen.manifest.files.iter().map(volume_file).rev().collect(),
+            files: frozen
+                .manifest
+                .files
+                .iter()
+                .map(volume_file)
+                .rev()
+                .collect(),
         };
         let written = |of: &Frozen, files: &Delivered| fact.in_volume(of, volume.clone(), files);
         let in_volume = written(&frozen, &whole).unwrap();
@@ -413,10 +419,19 @@ mod tests {
         };
         assert_eq!(paths(&outcome, &frozen), None, "no URL to it");
         for (why, change) in [
-            ("one is missing", Box::new(|d: &mut Delivered| drop(d.files.pop())) as Box<dyn Fn(&mut Delivered)>),
-            ("one is another", Box::new(|d| d.files[0].sha256 = Sha256Hex::of(b"z"))),
+            (
+                "one is missing",
+                Box::new(|d: &mut Delivered| drop(d.files.pop())) as Box<dyn Fn(&mut Delivered)>,
+            ),
+            (
+                "one is another",
+                Box::new(|d| d.files[0].sha256 = Sha256Hex::of(b"z")),
+            ),
             ("one is longer", Box::new(|d| d.files[0].size += 1)),
-            ("one is too many", Box::new(|d| d.files.push(d.files[0].clone()))),
+            (
+                "one is too many",
+                Box::new(|d| d.files.push(d.files[0].clone())),
+            ),
         ] {
             let mut files = whole.clone();
             change(&mut files);

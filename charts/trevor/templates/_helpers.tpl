@@ -46,7 +46,7 @@ true
 
 {{/* The operator's configuration: the tree of values under its own names. */}}
 {{- define "trevor.config" -}}
-{{- $config := deepCopy (pick .Values "storage" "gateway" "controller" "crate" "identity" "audit" "notifications" "log") -}}
+{{- $config := deepCopy (pick .Values "storage" "gateway" "controller" "crate" "identity" "audit" "notifications" "jobs" "log") -}}
 {{- $_ := unset $config.identity "mutating_policies" -}}
 {{- $_ := set $config.identity "rules" "/etc/trevor/rules/rules.yaml" -}}
 {{- $_ := set $config.gateway.tls "secret" (include "trevor.tlsSecret" . | default nil) -}}

@@ -118,7 +118,14 @@ fn a_job_has_no_rights_no_token_of_its_account_and_an_end() {
         ] {
             assert_eq!(container[field], wanted, "{label} {field}");
         }
-        for absent in ["envFrom", "env", "command", "ports", "lifecycle", "volumeDevices"] {
+        for absent in [
+            "envFrom",
+            "env",
+            "command",
+            "ports",
+            "lifecycle",
+            "volumeDevices",
+        ] {
             assert!(container.get(absent).is_none(), "{label} {absent}");
         }
     }
@@ -200,7 +207,8 @@ fn arguments_say_what_is_to_be_done_and_are_taken_as_they_are() {
         words.map(str::to_owned).to_vec()
     };
     let mut read = shared("collect", "https://gateway.example");
-    let first = r#"{"exclude":["$$(HOME)"],"include":["**/*.csv"],"path":"out","root":"/sources/0"}"#;
+    let first =
+        r#"{"exclude":["$$(HOME)"],"include":["**/*.csv"],"path":"out","root":"/sources/0"}"#;
     let second = r#"{"exclude":[],"include":[],"path":"","root":"/sources/1"}"#;
     let more = [
         "--round",
