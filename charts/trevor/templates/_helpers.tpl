@@ -60,6 +60,9 @@ true
 {{- if not (dig "publisher" "name" "" $config.crate) -}}
 {{- $_ := unset $config.crate "publisher" -}}
 {{- end -}}
+{{- if and (not $config.jobs.ca_bundle) (or .Values.trust.gateway.config_map .Values.trust.gateway.secret) -}}
+{{- $_ := set $config.jobs "ca_bundle" "/etc/trevor/trust/gateway.pem" -}}
+{{- end -}}
 {{/* Seconds, where tests set them, take the place of days. */}}
 {{- range list "quarantine_retention" "release_retention" -}}
 {{- if get $config.storage (printf "%s_seconds" .) -}}
