@@ -199,7 +199,14 @@ pub async fn show_revoked(
 /// Its status: its time is over, and nothing of it is there any more. What was
 /// revoked stays so.
 pub async fn show_deleted(ctx: &Context, crossed: &Crossed, time: Time) -> Result<(), EffectError> {
-    show(ctx, crossed, |status, generation| {
+    show(ctx, crossed, |spec, status, generation| {
+        let message = match &spec.persistent_volume_claim {
+            Some(volume) => format!(
+                "its time is over: the quarantined files are deleted, and the receipt is kept; what was written into {volume} stays there"
+            ),
+            None => "its time is over: what was released is deleted, and the receipt is kept"
+                .to_owned(),
+        };
         status.deleted_time = Some(status.deleted_time.take().unwrap_or(time));
         status.url = None;
         if status.phase == Some(ReleasePhase::Revoked) {
@@ -211,7 +218,7 @@ pub async fn show_deleted(ctx: &Context, crossed: &Crossed, time: Time) -> Resul
             condition::READY,
             true,
             reason::DELETED,
-            "its time is over: what was released is deleted, and the receipt is kept",
+            &message,
             generation,
             Timestamp::now(),
         );
