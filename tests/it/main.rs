@@ -46,3 +46,4 @@ mod uploads;
 mod url_ending;
 mod views;
 mod volumes;
+mod volumes_whole;
