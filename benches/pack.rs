@@ -161,6 +161,7 @@ fn manifest(sources: &[Source]) -> Manifest {
             suppression_notes: String::new(),
             output_type: None,
             statbarn: String::new(),
+            collected_by: None,
             version: "00000001".to_owned(),
             key: index.to_string(),
         }

@@ -4,10 +4,13 @@
 //! that names the key (DESIGN §8). Credentials are not here: they come from the
 //! environment (`TREVOR_S3_<IDENTITY>_…`) or from the pod's own identity.
 
+mod jobs;
+
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use self::jobs::{Jobs, Resources};
 use crate::api::{Direction, Publisher};
 use crate::domain::commit::Terms;
 use crate::domain::policy::Rules;
@@ -71,6 +74,8 @@ pub struct Config {
     pub audit: Audit,
     #[serde(default)]
     pub notifications: Notifications,
+    #[serde(default)]
+    pub jobs: Jobs,
     #[serde(default)]
     pub log: Log,
 }
@@ -417,6 +422,7 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         self.storage.check()?;
+        self.jobs.check()?;
         let every = self.audit.checkpoint_seconds;
         if !(1..=86_400).contains(&every) {
             return Err(bad(

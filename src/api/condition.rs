@@ -69,6 +69,12 @@ pub mod reason {
     pub const INGRESS_NOT_CONFIGURED: &str = "IngressNotConfigured";
     pub const DELIVERY_NOT_SUPPORTED: &str = "DeliveryNotSupported";
     pub const SOURCES_NOT_SUPPORTED: &str = "SourcesNotSupported";
+    pub const COLLECTING: &str = "Collecting";
+    pub const COLLECTION_FAILED: &str = "CollectionFailed";
+    pub const DELIVERY_FAILED: &str = "DeliveryFailed";
+    pub const JOB_NAME_TAKEN: &str = "JobNameTaken";
+    pub const JOB_REFUSED: &str = "JobRefused";
+    pub const JOB_WAITS: &str = "JobWaits";
 }
 
 /// Sets a condition; an unchanged status keeps its transition time, so that a

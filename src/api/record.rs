@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Direction, Notification, PolicySummary, patterns};
+use super::{Direction, Notification, PolicySummary, VolumePath, patterns};
 
 /// What crossed, on whose word. The permanent copy is in the records bucket.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,6 +42,9 @@ pub struct ReleaseRecordSpec {
     /// The files, where there is no package (ingress); `manifestDigest` names each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contents: Option<Contents>,
+    /// The volume that the files were written into (by type).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persistent_volume_claim: Option<VolumePath>,
     /// The manifest that was approved.
     #[schemars(length(max = 64), regex(pattern = patterns::SHA256))]
     pub manifest_digest: String,

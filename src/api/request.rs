@@ -267,6 +267,13 @@ pub struct VolumePath {
     pub path: Option<String>,
 }
 
+impl fmt::Display for VolumePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let folder = self.path.as_deref().unwrap_or("/");
+        write!(f, "the volume {}, folder {folder}", self.claim_name)
+    }
+}
+
 /// How ingress files reach the workspace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]

@@ -18,6 +18,7 @@ use super::error::EffectError;
 use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
 use crate::audit::{Chain, Heads, SigningKey};
 use crate::config::Config;
+use crate::domain::ingress::FilesFact;
 use crate::domain::receipt::Receipt;
 use crate::lease::{Claim, Leadership};
 use crate::notify::Outbox;
@@ -94,6 +95,7 @@ struct Memory {
     failures: u32,
     looks: u32,
     pause: Option<Pause>,
+    hashed: Option<(i64, FilesFact)>,
 }
 
 /// Why a release rests between two attempts, and until when.
@@ -181,6 +183,18 @@ impl Context {
         }
         let left = pause.until.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some((left, pause.why))
+    }
+
+    /// The files of a round were hashed again, and are to be delivered; or they are
+    /// to be hashed once more.
+    pub fn set_hashed(&self, uid: &str, hashed: Option<(i64, FilesFact)>) {
+        self.remember(uid, |m| m.hashed = hashed);
+    }
+
+    /// The files of a round that were hashed again.
+    pub fn hashed(&self, uid: &str, round: i64) -> Option<FilesFact> {
+        let (of, files) = self.remember(uid, |m| m.hashed.clone())?;
+        (of == round).then_some(files)
     }
 
     /// Starts work on a request that nothing waits for, unless some is under way.

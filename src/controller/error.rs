@@ -1,6 +1,7 @@
 //! What an effect can fail with, and what follows from it.
 
 use crate::api::condition::reason;
+use crate::config::ConfigError;
 use crate::retention::RetentionError;
 use crate::rules::RulesError;
 use crate::storage::StorageError;
@@ -23,6 +24,9 @@ pub enum EffectError {
     /// This process leads no more; another goes on.
     #[error("another controller leads")]
     NotLeading,
+    /// What is configured cannot be used now.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// Something of ours cannot be written as JSON.
     #[error("internal: {0}")]
     Json(#[from] serde_json::Error),
@@ -65,6 +69,7 @@ impl EffectError {
             Self::Kube(_) => "ApiServerUnavailable",
             Self::Rules(_) => "RulesUnknown",
             Self::Retention(error) => error.reason(),
+            Self::Config(_) => "ConfigurationUnusable",
             Self::NotLeading => "NotLeading",
             Self::Json(_) => "Internal",
             Self::Moving => reason::REVOKING,

@@ -13,6 +13,7 @@ mod effects;
 mod error;
 mod evidence;
 mod hints;
+mod jobs;
 mod kept;
 pub(crate) mod ledger;
 pub(crate) mod observe;

@@ -19,7 +19,7 @@ use super::effects::{
 };
 use super::error::EffectError;
 use super::kept::{self, Kept};
-use super::{actions, ledger, observe, reviews, status};
+use super::{actions, jobs, ledger, observe, reviews, status};
 use crate::api::condition::{self, reason};
 use crate::api::{AirlockRequest, Direction, FINALIZER, Phase};
 use crate::audit;
@@ -92,6 +92,8 @@ pub struct Rest {
     pub waits: Option<(&'static str, String)>,
     /// A person must act: reason and message.
     pub stalled: Option<(&'static str, String)>,
+    /// A Job collects the files that are waited for: what it does.
+    pub collecting: Option<String>,
     /// A release is under way, or why its last attempt broke off.
     pub releasing: Option<String>,
     /// Look again after this long, beside watches.
@@ -376,6 +378,7 @@ async fn advance(
                 Box::pin(release::retire(ctx, subject, facts)).await?;
                 Box::pin(deliver::deliver(ctx, subject, facts)).await?;
                 Box::pin(confirm::retire(ctx, subject, facts)).await?;
+                Box::pin(jobs::retire(ctx, subject, facts)).await?;
                 if facts.revoked.is_none() {
                     Box::pin(close::close(ctx, subject, facts, ClosedAs::Released)).await?;
                     renew_all(ctx, subject, facts).await?;
@@ -396,6 +399,7 @@ async fn advance(
                 Box::pin(revoke::revoke(ctx, subject, facts)).await?;
                 let revoked = facts.revoked.clone();
                 events.extend(ledger::of_urls(ctx, &subject.key, revoked.as_ref()).await?);
+                Box::pin(jobs::retire(ctx, subject, facts)).await?;
                 Box::pin(close::close(ctx, subject, facts, ClosedAs::Released)).await?;
                 Box::pin(reviews::settle(ctx, subject, facts)).await?;
                 return Ok(Rest {
@@ -406,6 +410,7 @@ async fn advance(
             Next::Close { closed_as, .. } => {
                 Box::pin(release::retire(ctx, subject, facts)).await?;
                 Box::pin(confirm::retire(ctx, subject, facts)).await?;
+                Box::pin(jobs::retire(ctx, subject, facts)).await?;
                 Box::pin(close::close(ctx, subject, facts, closed_as)).await?;
                 Box::pin(reviews::settle(ctx, subject, facts)).await?;
                 return Ok(Rest {

@@ -18,11 +18,11 @@ use super::effects::confirm::Confirmations;
 use super::error::EffectError;
 use super::hints::Hints;
 use super::reconcile::{error_policy, reconcile};
-use super::{actions, policies, reviews, strays, sweeper};
+use super::{actions, jobs, policies, reviews, strays, sweeper};
 use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
 use crate::audit::key::VARIABLE;
 use crate::audit::{Heads, KeyError, SigningKey};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::lease::Leadership;
 use crate::notify::dispatch::{self, Dispatcher};
 use crate::notify::{ChannelError, Channels, Outbox};
@@ -47,6 +47,9 @@ pub enum RunError {
     /// A storage server cannot be used.
     #[error(transparent)]
     Proof(#[from] proof::ProofError),
+    /// Jobs cannot be made.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// Nothing signs URLs.
     #[error(
         "configuration key storage.release.credentials_secret: there are no credentials for the release bucket"
@@ -91,6 +94,7 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
     proof::prove(&zones, &release).await?;
     prepare_spool(&config)?;
     let signing = signing_key(&config)?;
+    let makes_jobs = jobs::spec::Common::of(&config)?.is_some();
     let signer = storage::signer(&config.storage.release)
         .await
         .ok_or(RunError::NoCredentials)?;
@@ -180,6 +184,9 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
                 std::future::ready(())
             }),
     );
+    if makes_jobs {
+        tokio::spawn(jobs::wake(client.clone(), request_seen.clone()));
+    }
     let seen = request_seen.clone();
     let known = requests.clone();
     let told = Arc::clone(&ctx);

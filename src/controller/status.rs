@@ -352,9 +352,14 @@ impl Told {
             .and_then(|f| f.last.as_ref())
             .and_then(|l| l.failure.as_ref());
         let refusal = facts.and_then(refusal_of);
+        let volume = facts.and_then(in_volume);
         let inwards = subject.request.spec.direction == Direction::Ingress;
         let (word, message) = match self.phase {
             Phase::Draft => (reason::DRAFT, "upload the files, then set spec.submission to 1".to_owned()),
+            Phase::Submitted if rest.collecting.is_some() => {
+                self.busy = true;
+                (reason::COLLECTING, rest.collecting.clone().unwrap_or_default())
+            }
             Phase::Submitted => (reason::WAITING_FOR_FILES, waiting_for(inwards, rest.missing.as_deref())),
             Phase::InReview => {
                 let votes = status.approvals.as_ref().map_or_else(String::new, |a| a.summary.clone());
@@ -373,6 +378,7 @@ impl Told {
                     self.stalled = true;
                     let word = match refusal.reason.as_str() {
                         reason::UPLOAD_EXPIRED => reason::UPLOAD_EXPIRED,
+                        reason::COLLECTION_FAILED => reason::COLLECTION_FAILED,
                         _ => reason::SUBMISSION_REFUSED,
                     };
                     (word, refusal.message.clone())
@@ -399,10 +405,16 @@ impl Told {
                 let word = match word {
                     reason::FILE_MISSING => reason::FILE_MISSING,
                     reason::PACKAGE_IMPOSSIBLE => reason::PACKAGE_IMPOSSIBLE,
+                    reason::DELIVERY_FAILED => reason::DELIVERY_FAILED,
                     _ => reason::INTEGRITY_MISMATCH,
                 };
-                (word, format!("{what}; upload the file again and set spec.submission to {next}, or withdraw"))
+                let way = match word {
+                    reason::DELIVERY_FAILED => "mend that, and another attempt follows by itself; or",
+                    _ => "upload the file again and",
+                };
+                (word, format!("{what}; {way} set spec.submission to {next}, or withdraw"))
             }
+            Phase::Released if volume.is_some() => (reason::RELEASED, format!("the files are in {}", volume.unwrap_or_default())),
             Phase::Released if inwards => (reason::RELEASED, "GET release of the gateway signs a URL to each file".to_owned()),
             Phase::Released => (reason::RELEASED, "the URL is in the Secret status.release.secretName, and by GET release of the gateway".to_owned()),
             Phase::Rejected => (reason::REJECTED, "a checker rejected it; make a new request".to_owned()),
@@ -544,10 +556,19 @@ fn revoked(facts: Option<&Facts>) -> String {
         RevokedThrough::Review { name, .. } => format!("AirlockReview {name}"),
         RevokedThrough::Administrator => "trevor release revoke".to_owned(),
     };
-    format!(
-        "the release was revoked by {} ({how}); no URL of it works",
-        revoked.by
-    )
+    let left = match facts.and_then(in_volume) {
+        Some(volume) => {
+            format!("the files that were written into {volume} stay there; delete them there")
+        }
+        None => "no URL of it works".to_owned(),
+    };
+    format!("the release was revoked by {} ({how}); {left}", revoked.by)
+}
+
+/// The volume that the files were written into, if they were.
+fn in_volume(facts: &Facts) -> Option<String> {
+    let files = facts.last.as_ref()?.outcome.as_ref()?.files.as_ref()?;
+    files.volume().map(ToString::to_string)
 }
 
 fn waiting_for(inwards: bool, missing: Option<&[String]>) -> String {

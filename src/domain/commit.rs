@@ -58,6 +58,11 @@ pub enum SealedBecause {
     UploadExpired,
     /// What arrived is not what was declared (ingress): each difference, for people.
     Mismatch(Vec<String>),
+    /// The Job that reads the sources failed for good.
+    CollectionFailed {
+        /// Its last word: one line, nothing invisible in it.
+        message: String,
+    },
     /// The submitter took the round back to change it.
     Recalled(Recall),
     /// The request was taken back for good.
@@ -139,7 +144,10 @@ fn listed(manifest: &Manifest, file: &super::manifest::ManifestFile) -> Receipt 
         path: file.path.clone(),
         version: file.version.clone(),
         round: manifest.round,
-        by: manifest.submitter.clone(),
+        by: file
+            .collected_by
+            .clone()
+            .unwrap_or_else(|| manifest.submitter.clone()),
         time: Timestamp::UNIX_EPOCH,
         content: Some(Content {
             key: file.key.clone(),
@@ -459,6 +467,16 @@ mod tests {
             content: Some(content),
         };
         assert_eq!(listing, [receipt]);
+    }
+
+    #[test]
+    fn what_a_job_brought_is_still_known_for_that_in_the_next_round() {
+        let mut freeze = frozen();
+        let account = "system:serviceaccount:a:default";
+        if let Freeze::Manifest(manifest) = &mut freeze {
+            manifest.files[0].collected_by = Some(account.into());
+        }
+        assert_eq!(freeze.listing()[0].by, account);
     }
 
     #[test]

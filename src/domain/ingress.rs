@@ -13,7 +13,8 @@ use super::manifest::{Frozen, ManifestFile};
 use super::names;
 use super::quorum::Approved;
 use super::receipt::Receipt;
-use crate::api::DeclaredFile;
+use super::volume::{Delivered, VolumeFile};
+use crate::api::{DeclaredFile, VolumePath};
 
 /// A file up to this goes in one PUT, whatever else is declared.
 pub const SMALLEST_PART: u64 = 64 << 20;
@@ -112,6 +113,9 @@ pub struct FilesFact {
     manifest_digest: Sha256Hex,
     files: u64,
     bytes: u64,
+    /// Where a Job wrote them; none: URLs are signed to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    volume: Option<VolumePath>,
 }
 
 impl FilesFact {
@@ -123,7 +127,33 @@ impl FilesFact {
             manifest_digest: frozen.digest.clone(),
             files: frozen.manifest.files.len() as u64,
             bytes: frozen.manifest.total_bytes(),
+            volume: None,
         }
+    }
+
+    /// The same files, written into a volume, if what was written is all of them and
+    /// nothing else.
+    #[must_use]
+    pub fn in_volume(
+        &self,
+        frozen: &Frozen,
+        volume: VolumePath,
+        written: &Delivered,
+    ) -> Option<Self> {
+        let mut approved: Vec<VolumeFile> = frozen.manifest.files.iter().map(volume_file).collect();
+        let mut found = written.files.clone();
+        approved.sort_by(|a, b| a.path.cmp(&b.path));
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        (self.manifest_digest == frozen.digest && approved == found).then(|| Self {
+            volume: Some(volume),
+            ..self.clone()
+        })
+    }
+
+    /// Where a Job wrote them, if it did.
+    #[must_use]
+    pub fn volume(&self) -> Option<&VolumePath> {
+        self.volume.as_ref()
     }
 
     /// How many.
@@ -139,13 +169,22 @@ impl FilesFact {
     }
 }
 
-/// Quarantined files that an outcome released. There is no other way to make
-/// one, and nothing else is signed for.
+fn volume_file(file: &ManifestFile) -> VolumeFile {
+    VolumeFile {
+        path: file.path.clone(),
+        size: file.size,
+        sha256: file.sha256.clone(),
+    }
+}
+
+/// Quarantined files that an outcome released to be read by URL. There is no other
+/// way to make one, and nothing else is signed for.
 #[derive(Clone, Copy, Debug)]
 pub struct ReleasedFiles<'a>(&'a Frozen);
 
 impl<'a> ReleasedFiles<'a> {
-    /// The files of a manifest, if the outcome released exactly these.
+    /// The files of a manifest, if the outcome released exactly these, and not into
+    /// a volume.
     #[must_use]
     pub fn of(outcome: &Outcome, frozen: &'a Frozen) -> Option<Self> {
         let released = outcome.kind == OutcomeKind::Released
@@ -153,7 +192,7 @@ impl<'a> ReleasedFiles<'a> {
             && outcome
                 .files
                 .as_ref()
-                .is_some_and(|f| f.manifest_digest == frozen.digest);
+                .is_some_and(|f| f.manifest_digest == frozen.digest && f.volume.is_none());
         released.then_some(Self(frozen))
     }
 
@@ -356,5 +395,48 @@ mod tests {
         let mut other = frozen.clone();
         other.digest = Sha256Hex::of(b"another manifest");
         assert_eq!(paths(&released, &other), None);
+
+        let volume = VolumePath {
+            claim_name: "work".into(),
+            path: Some("in".into()),
+        };
+        let whole = Delivered {
+            files: frozen
+                .manifest
+                .files
+                .iter()
+                .map(volume_file)
+                .rev()
+                .collect(),
+        };
+        let written = |of: &Frozen, files: &Delivered| fact.in_volume(of, volume.clone(), files);
+        let in_volume = written(&frozen, &whole).unwrap();
+        assert_eq!(in_volume.volume(), Some(&volume));
+        assert_eq!((in_volume.files(), in_volume.bytes()), (2, 3));
+        let outcome = Outcome {
+            files: Some(in_volume),
+            ..released.clone()
+        };
+        assert_eq!(paths(&outcome, &frozen), None, "no URL to it");
+        for (why, change) in [
+            (
+                "one is missing",
+                Box::new(|d: &mut Delivered| drop(d.files.pop())) as Box<dyn Fn(&mut Delivered)>,
+            ),
+            (
+                "one is another",
+                Box::new(|d| d.files[0].sha256 = Sha256Hex::of(b"z")),
+            ),
+            ("one is longer", Box::new(|d| d.files[0].size += 1)),
+            (
+                "one is too many",
+                Box::new(|d| d.files.push(d.files[0].clone())),
+            ),
+        ] {
+            let mut files = whole.clone();
+            change(&mut files);
+            assert_eq!(written(&frozen, &files), None, "{why}");
+        }
+        assert_eq!(written(&other, &whole), None, "another manifest");
     }
 }

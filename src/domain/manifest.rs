@@ -96,6 +96,10 @@ pub struct ManifestFile {
     /// Statistical class, for reviewers.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub statbarn: String,
+    /// The account of the Job that read it from a volume: the namespace's word. None:
+    /// the submitter uploaded it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collected_by: Option<String>,
     /// Which upload of the path this is.
     pub version: String,
     /// Object key in the quarantine bucket.

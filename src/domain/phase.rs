@@ -110,6 +110,8 @@ pub enum Ended {
     Recalled,
     /// Its files did not arrive in time.
     UploadExpired,
+    /// The Job that reads its sources failed for good.
+    CollectionFailed,
 }
 
 /// How a round ended.
@@ -312,6 +314,7 @@ fn refuse(sealed: &Round, wish: Wish) -> Option<Ended> {
         Some(SealedBecause::Withdrawn | SealedBecause::Idle) => Some(Ended::Withdrawn),
         Some(SealedBecause::Recalled(_)) => Some(Ended::Recalled),
         Some(SealedBecause::UploadExpired) => Some(Ended::UploadExpired),
+        Some(SealedBecause::CollectionFailed { .. }) => Some(Ended::CollectionFailed),
         Some(SealedBecause::Complete | SealedBecause::Mismatch(_)) | None => {
             wish.recalls(sealed.round).then_some(Ended::Recalled)
         }

@@ -271,6 +271,16 @@ fn a_sealed_round_is_refused_as_its_seal_says_or_as_was_asked_since() {
         (json!({"Mismatch": ["a"]}), RECALL, Some(Ended::Recalled)),
         (json!("UploadExpired"), WISH, Some(Ended::UploadExpired)),
         (json!("UploadExpired"), STOP, Some(Ended::Withdrawn)),
+        (
+            json!({"CollectionFailed": {"message": "m"}}),
+            WISH,
+            Some(Ended::CollectionFailed),
+        ),
+        (
+            json!({"CollectionFailed": {"message": "m"}}),
+            STOP,
+            Some(Ended::Withdrawn),
+        ),
         (json!("Withdrawn"), WISH, Some(Ended::Withdrawn)),
         (recalled, WISH, Some(Ended::Recalled)),
     ] {

@@ -248,6 +248,7 @@ impl World {
                     Some(Ended::Withdrawn) => refuse(reason::WITHDRAWN),
                     Some(Ended::Recalled) => refuse(reason::RECALLED),
                     Some(Ended::UploadExpired) => refuse(reason::UPLOAD_EXPIRED),
+                    Some(Ended::CollectionFailed) => refuse(reason::COLLECTION_FAILED),
                     None if files => Freeze::Manifest(Box::new(manifest(round))),
                     None => refuse(reason::SUBMISSION_REFUSED),
                 });

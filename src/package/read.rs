@@ -224,6 +224,7 @@ mod tests {
             suppression_notes: String::new(),
             output_type: None,
             statbarn: String::new(),
+            collected_by: None,
             version: String::new(),
             key: String::new(),
         }

@@ -65,6 +65,7 @@ fn file(path: &str, bytes: &[u8]) -> ManifestFile {
         suppression_notes: "SUPPRESSION".into(),
         output_type: Some(OutputType::Table),
         statbarn: "STATBARN".into(),
+        collected_by: None,
         version: "00000001".into(),
         key: format!("key of {path}"),
     }

@@ -58,10 +58,15 @@ def crate_settings():
                           "url": "https://tre.example.org", "email": "airlock@tre.example.org"}}
 
 
+def jobs_settings():
+    """Jobs are made, and their pods; nothing runs them but a test that stands in for a kubelet."""
+    return {"images": ["trevor:light"], "backoff_limit": 0}
+
+
 def chart_values(storage, gateway_url):
     """What the chart must know to render policies, roles and accounts."""
     return json.dumps({"storage": storage, "crate": crate_settings(), "identity": {"mutating_policies": "always"},
-                       "gateway": {"url": gateway_url, "tls": {"allow_plaintext": True}}}, indent=2)
+                       "gateway": {"url": gateway_url, "tls": {"allow_plaintext": True}}, "jobs": jobs_settings()}, indent=2)
 
 
 def configuration(folder, storage, addresses):
@@ -72,6 +77,7 @@ def configuration(folder, storage, addresses):
         "controller": {"listen": addresses["controller"], "url": f"http://{addresses['controller']}",
                        "packaging": {"spool_dir": str(folder / "spool")}},
         "crate": crate_settings(),
+        "jobs": jobs_settings(),
         "identity": {"rules": str(folder / "admission-rules.yaml")},
         "audit": {"signing_key_secret": "trevor-audit" if (folder / SIGNING_KEY).exists() else None,
                   "checkpoint_seconds": 2},

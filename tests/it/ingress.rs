@@ -607,19 +607,6 @@ async fn a_plan_is_for_the_submitter_of_an_ingress_request_with_good_names() {
         alice.gets(&clash, "plan").await.expect(422).reason(),
         "BadName"
     );
-    let volume = json!({"direction": "Ingress", "title": "In", "files": [{"path": "a.txt", "size": 1}],
-        "delivery": {"type": "PersistentVolumeClaim", "persistentVolumeClaim": {"claimName": "alice-work"}}});
-    if let Ok(made) = alice
-        .tries_to_create(&crate::harness::unique("volume"), volume)
-        .await
-    {
-        let made = Request::new(
-            &made.metadata.name.unwrap(),
-            &made.metadata.uid.unwrap(),
-            alice.kube.clone(),
-        );
-        made.says("Stalled", "DeliveryNotSupported").await;
-    }
 }
 
 #[tokio::test]

@@ -45,3 +45,5 @@ mod transfer;
 mod uploads;
 mod url_ending;
 mod views;
+mod volumes;
+mod volumes_whole;

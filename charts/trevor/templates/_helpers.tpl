@@ -46,7 +46,7 @@ true
 
 {{/* The operator's configuration: the tree of values under its own names. */}}
 {{- define "trevor.config" -}}
-{{- $config := deepCopy (pick .Values "storage" "gateway" "controller" "crate" "identity" "audit" "notifications" "log") -}}
+{{- $config := deepCopy (pick .Values "storage" "gateway" "controller" "crate" "identity" "audit" "notifications" "jobs" "log") -}}
 {{- $_ := unset $config.identity "mutating_policies" -}}
 {{- $_ := set $config.identity "rules" "/etc/trevor/rules/rules.yaml" -}}
 {{- $_ := set $config.gateway.tls "secret" (include "trevor.tlsSecret" . | default nil) -}}
@@ -59,6 +59,9 @@ true
 {{- end -}}
 {{- if not (dig "publisher" "name" "" $config.crate) -}}
 {{- $_ := unset $config.crate "publisher" -}}
+{{- end -}}
+{{- if and (not $config.jobs.ca_bundle) (or .Values.trust.gateway.config_map .Values.trust.gateway.secret) -}}
+{{- $_ := set $config.jobs "ca_bundle" "/etc/trevor/trust/gateway.pem" -}}
 {{- end -}}
 {{/* Seconds, where tests set them, take the place of days. */}}
 {{- range list "quarantine_retention" "release_retention" -}}

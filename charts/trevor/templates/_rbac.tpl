@@ -50,6 +50,10 @@ cannot drift apart.
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, delete]
+# Why a Job's pod failed, or cannot start: no watch, no logs.
+- apiGroups: [""]
+  resources: [pods, events]
+  verbs: [list]
 {{- end }}
 {{- end -}}
 

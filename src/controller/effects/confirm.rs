@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::super::context::Context;
 use super::super::error::EffectError;
-use super::super::reconcile::Subject;
+use super::super::reconcile::{Rest, Subject};
 use super::room::{self, Room};
 use super::{close, gather};
 use crate::api::{AirlockRequest, DeclaredFile};
@@ -136,6 +136,10 @@ pub enum Confirmed {
     Queued,
     /// These are not what was declared.
     Mismatch(Vec<String>),
+    /// A Job reads the sources, or is kept from it.
+    Waits(Box<Rest>),
+    /// It failed for good: its last word.
+    CollectionFailed(String),
 }
 
 /// A declared file that is all in staging.

@@ -71,19 +71,28 @@ pub async fn ensure(
     {
         subject.request = set_finalizer(ctx, subject, true).await?;
     }
-    if into_a_volume(&subject.request) && !subject.wish().stop {
-        return Ok(Some((
-            reason::DELIVERY_NOT_SUPPORTED,
-            "this version does not deliver into volumes; make a new request without spec.delivery, and get the files by GET release of the gateway".into(),
-        )));
-    }
-    if spec_has_sources(&subject.request) && !subject.wish().stop {
-        return Ok(Some((
-            reason::SOURCES_NOT_SUPPORTED,
-            "this version does not collect from volumes; upload the files through the gateway and remove spec.sources".into(),
-        )));
+    if ctx.config.jobs.image().is_none() && !subject.wish().stop {
+        return Ok(without_jobs(&subject.request));
     }
     Ok(None)
+}
+
+/// What a request asks for that is done by Jobs, where there are none.
+fn without_jobs(request: &AirlockRequest) -> Option<(&'static str, String)> {
+    let delivery = request.spec.delivery.as_ref();
+    if delivery.is_some_and(|d| d.r#type == DeliveryType::PersistentVolumeClaim) {
+        return Some((
+            reason::DELIVERY_NOT_SUPPORTED,
+            "delivery into volumes is not configured; a cluster admin turns it on with jobs.images, or make a new request without spec.delivery, and get the files by GET release of the gateway".into(),
+        ));
+    }
+    let sources = request.spec.sources.as_ref();
+    sources.is_some_and(|s| !s.is_empty()).then(|| {
+        (
+            reason::SOURCES_NOT_SUPPORTED,
+            "collection from volumes is not configured; a cluster admin turns it on with jobs.images, or upload the files through the gateway and remove spec.sources".into(),
+        )
+    })
 }
 
 /// A namespace has only so many requests that are not closed; the oldest first.
@@ -115,15 +124,6 @@ fn too_many_open(ctx: &Context, subject: &Subject) -> Option<(&'static str, Stri
             format!("{open} requests of this namespace are open, and the policy allows {most}; it goes on by itself when one of them closes"),
         )
     })
-}
-
-fn into_a_volume(request: &AirlockRequest) -> bool {
-    let delivery = request.spec.delivery.as_ref();
-    delivery.is_some_and(|d| d.r#type == DeliveryType::PersistentVolumeClaim)
-}
-
-fn spec_has_sources(request: &AirlockRequest) -> bool {
-    request.spec.sources.as_ref().is_some_and(|s| !s.is_empty())
 }
 
 /// Removes the finalizer: the closing facts and their tickets are stored.
@@ -166,4 +166,34 @@ async fn set_finalizer(
             &Patch::Merge(&patch),
         )
         .await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_jobs_do_is_named_where_there_are_none() {
+        let claim = json!({"claimName": "work"});
+        for (spec, word) in [
+            (json!({"direction": "Egress", "title": "t"}), None),
+            (
+                json!({"direction": "Egress", "title": "t", "sources": [{"persistentVolumeClaim": claim}]}),
+                Some(reason::SOURCES_NOT_SUPPORTED),
+            ),
+            (
+                json!({"direction": "Ingress", "title": "t", "delivery": {"type": "Url"}}),
+                None,
+            ),
+            (
+                json!({"direction": "Ingress", "title": "t",
+                    "delivery": {"type": "PersistentVolumeClaim", "persistentVolumeClaim": claim}}),
+                Some(reason::DELIVERY_NOT_SUPPORTED),
+            ),
+        ] {
+            let request = AirlockRequest::new("r", serde_json::from_value(spec.clone()).unwrap());
+            let told = without_jobs(&request).map(|(word, _)| word);
+            assert_eq!(told, word, "{spec}");
+        }
+    }
 }

@@ -7,14 +7,15 @@
 use super::super::context::Context;
 use super::super::error::EffectError;
 use super::super::reconcile::{Subject, seal_of};
-use super::{confirm, gather};
+use super::{collect, confirm, gather};
 use crate::api::Direction;
 use crate::api::condition::reason;
 use crate::domain::commit::{Freeze, Refusal, SealedBecause};
 use crate::domain::manifest::{Manifest, ManifestFile};
 use crate::domain::phase::{Ended, Facts};
 use crate::domain::receipt::{self, Receipt};
-use crate::domain::{declared, rounds};
+use crate::domain::volume::Collection;
+use crate::domain::{collection, declared, rounds};
 use crate::storage::commit::commit;
 
 /// Writes `manifest.json`.
@@ -28,6 +29,8 @@ pub async fn freeze(
     if subject.request.spec.direction == Direction::Ingress {
         confirm::empty(ctx, subject, round).await?;
     }
+    let list = collect::list(ctx, subject, round).await?;
+    collect::end(ctx, subject, round).await?;
     let mut standing = gather::standing(ctx, subject, facts, round).await?;
     let wanted = subject.request.spec.files.as_deref().unwrap_or_default();
     // What an earlier round listed and the request no longer declares stays behind.
@@ -37,10 +40,13 @@ pub async fn freeze(
     let freeze = match refuse {
         Some(ended) => taken_back(subject, facts, round, ended, standing),
         None => {
-            let problems = problems(subject, facts, &standing);
+            let counting = collection::counting(&standing, list.as_ref());
+            let mut problems = problems(subject, facts, &counting);
+            problems.extend(replaced(list.as_ref(), &counting));
             if problems.is_empty() {
-                manifest(subject, facts, round, standing)
+                manifest(subject, facts, round, counting)
             } else {
+                // What does not count now may in the next round, and is not sent again.
                 let message = format!("{}; mend it and submit again", problems.join("; "));
                 refusal(facts, round, reason::SUBMISSION_REFUSED, message, standing)
             }
@@ -74,6 +80,26 @@ fn taken_back(
             reason::RECALLED,
             format!(
                 "its submitter took the round back; change what is to be changed, then set spec.submission to {}",
+                round + 1
+            ),
+        ),
+        Ended::CollectionFailed => {
+            let said = match seal_of(facts).map(|seal| &seal.because) {
+                Some(SealedBecause::CollectionFailed { message }) => message.as_str(),
+                _ => "the sources were not read",
+            };
+            (
+                reason::COLLECTION_FAILED,
+                format!(
+                    "{said}; mend that or change spec.sources, then set spec.submission to {}",
+                    round + 1
+                ),
+            )
+        }
+        Ended::UploadExpired if collect::has_sources(subject) => (
+            reason::UPLOAD_EXPIRED,
+            format!(
+                "the files of spec.sources were not collected in time; mend what the condition Stalled said, then set spec.submission to {}",
                 round + 1
             ),
         ),
@@ -142,6 +168,15 @@ fn problems(subject: &Subject, facts: &Facts, standing: &[Receipt]) -> Vec<Strin
     problems
 }
 
+/// What was collected and is another file by now.
+fn replaced(list: Option<&Collection>, counting: &[Receipt]) -> Vec<String> {
+    let paths = list.map(|list| collection::outstanding(list, counting));
+    let paths = paths.into_iter().flatten().take(5);
+    paths
+        .map(|path| format!("{path} is not what the sources hold"))
+        .collect()
+}
+
 fn refusal(
     facts: &Facts,
     round: i64,
@@ -167,6 +202,7 @@ fn manifest(subject: &Subject, facts: &Facts, round: i64, standing: Vec<Receipt>
     let spec = &subject.request.spec;
     let wanted = spec.files.as_deref().unwrap_or_default();
     let file = |receipt: Receipt| {
+        let collected = collection::is_collected(&receipt);
         let content = receipt.content?;
         let said = declared::covering(wanted, &receipt.path);
         let text = |of: fn(&crate::api::DeclaredFile) -> &Option<String>| {
@@ -178,6 +214,7 @@ fn manifest(subject: &Subject, facts: &Facts, round: i64, standing: Vec<Receipt>
             suppression_notes: text(|d| &d.suppression_notes),
             statbarn: text(|d| &d.statbarn),
             output_type: said.and_then(|d| d.output_type),
+            collected_by: collected.then_some(receipt.by),
             path: receipt.path,
             size: content.size,
             sha256: content.sha256,

@@ -10,15 +10,16 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::context::Context;
 use super::super::error::EffectError;
 use super::super::reconcile::{Rest, Subject};
+use super::collect;
 use super::confirm::{Confirmed, confirm};
 use crate::api::Direction;
 use crate::domain::commit::{Freeze, Seal, SealedBecause, Submitted};
-use crate::domain::declared;
 use crate::domain::digest::Sha256Hex;
 use crate::domain::manifest::PolicyRef;
 use crate::domain::phase::{Facts, Round};
 use crate::domain::policy::{Applied, Rules};
 use crate::domain::receipt::{self, Receipt};
+use crate::domain::{collection, declared};
 use crate::storage::commit::{commit, read};
 use crate::storage::{StorageError, observe_previous};
 
@@ -42,6 +43,7 @@ pub async fn gather(
     let because = match arrived(ctx, subject, facts, round).await? {
         Confirmed::All => SealedBecause::Complete,
         Confirmed::Mismatch(problems) => SealedBecause::Mismatch(problems),
+        Confirmed::CollectionFailed(message) => SealedBecause::CollectionFailed { message },
         Confirmed::Busy => {
             return Ok(Some(Rest {
                 missing: Some(Vec::new()),
@@ -56,21 +58,38 @@ pub async fn gather(
             }));
         }
         Confirmed::Missing(missing) => {
-            let left = time_left(ctx, subject, round).await?;
-            if left.is_positive() {
-                let left = Duration::try_from(left).unwrap_or_default();
-                let after = Some(ctx.patience(&subject.key.uid).min(left));
-                return Ok(Some(Rest {
-                    missing: Some(missing),
-                    after,
-                    ..Rest::default()
-                }));
+            let rest = Rest {
+                missing: Some(missing),
+                ..Rest::default()
+            };
+            match in_time(ctx, subject, round, rest).await? {
+                Some(rest) => return Ok(Some(rest)),
+                None => SealedBecause::UploadExpired,
             }
-            SealedBecause::UploadExpired
         }
+        Confirmed::Waits(rest) => match in_time(ctx, subject, round, *rest).await? {
+            Some(rest) => return Ok(Some(rest)),
+            None => SealedBecause::UploadExpired,
+        },
     };
     seal(ctx, subject, facts, round, because).await?;
     Ok(None)
+}
+
+/// Waits on, while the round may; and looks again now and then.
+async fn in_time(
+    ctx: &Context,
+    subject: &Subject,
+    round: i64,
+    rest: Rest,
+) -> Result<Option<Rest>, EffectError> {
+    let left = time_left(ctx, subject, round).await?;
+    if !left.is_positive() {
+        return Ok(None);
+    }
+    let left = Duration::try_from(left).unwrap_or_default();
+    let after = Some(ctx.patience(&subject.key.uid).min(left));
+    Ok(Some(Rest { after, ..rest }))
 }
 
 /// Whether every declared file is there, whichever way it comes.
@@ -83,12 +102,15 @@ async fn arrived(
     if subject.request.spec.direction == Direction::Ingress {
         return confirm(ctx, subject, facts, round).await;
     }
+    if collect::has_sources(subject) {
+        return collect::collect(ctx, subject, facts, round).await;
+    }
     let wanted = subject.request.spec.files.as_deref().unwrap_or_default();
     if wanted.is_empty() {
         return Ok(Confirmed::All);
     }
     let standing = standing(ctx, subject, facts, round).await?;
-    let missing = declared::missing(wanted, &standing);
+    let missing = declared::missing(wanted, &collection::counting(&standing, None));
     Ok(if missing.is_empty() {
         Confirmed::All
     } else {

@@ -3,8 +3,10 @@
 
 pub mod aside;
 pub mod close;
+pub mod collect;
 pub mod confirm;
 pub mod deliver;
+pub mod deliver_volume;
 pub mod establish;
 pub mod freeze;
 pub mod gather;

@@ -67,6 +67,9 @@ pub enum PackagingError {
         /// Its key.
         key: String,
     },
+    /// A Job did not write the files into their volume.
+    #[error("{0}")]
+    Delivery(String),
     /// The task ended without a result.
     #[error("packaging was interrupted")]
     Broken,
@@ -81,6 +84,7 @@ impl PackagingError {
             }
             Self::Pack(PackError::FileMissing { .. }) => Some(reason::FILE_MISSING),
             Self::Plan(_) => Some(reason::PACKAGE_IMPOSSIBLE),
+            Self::Delivery(_) => Some(reason::DELIVERY_FAILED),
             _ => None,
         }
     }

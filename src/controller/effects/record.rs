@@ -18,6 +18,7 @@ use crate::api::{
     ReleaseRecordStatus, ReleaseType, RequestRef, ReviewDecision, UrlSummary,
 };
 use crate::domain::commit::{Decision, Outcome, OutcomeKind, Revoked};
+use crate::domain::ingress::FilesFact;
 use crate::domain::names;
 use crate::domain::phase::Facts;
 use crate::storage::UrlIssue;
@@ -118,13 +119,21 @@ pub async fn make(
 }
 
 /// Its status: available, and until when. What is revoked stays so. Without a URL of
-/// ours the gateway signs one to each file.
+/// ours the gateway signs one to each file, or they are in a volume.
 pub async fn show_available(
     ctx: &Context,
     crossed: &Crossed,
     url: Option<&UrlIssue>,
 ) -> Result<(), EffectError> {
-    show(ctx, crossed, |status, generation| {
+    show(ctx, crossed, |spec, status, generation| {
+        let how = match (&spec.persistent_volume_claim, url) {
+            (Some(volume), _) => format!("the files are in {volume}"),
+            (None, Some(_)) => {
+                "the package can be downloaded by the URL in the Secret status.url.secretName"
+                    .to_owned()
+            }
+            (None, None) => "GET release of the gateway signs a URL to each file".to_owned(),
+        };
         if matches!(
             status.phase,
             Some(ReleasePhase::Revoked | ReleasePhase::Deleted)
@@ -142,11 +151,7 @@ pub async fn show_available(
             condition::READY,
             true,
             reason::RELEASED,
-            if url.is_some() {
-                "the package can be downloaded by the URL in the Secret status.url.secretName"
-            } else {
-                "GET release of the gateway signs a URL to each file"
-            },
+            &how,
             generation,
             Timestamp::now(),
         );
@@ -161,15 +166,17 @@ pub async fn show_revoked(
     revoked: &Revoked,
     settled: bool,
 ) -> Result<(), EffectError> {
-    let message = if settled {
-        format!("revoked by {}; no URL of it works", revoked.by)
-    } else {
-        format!(
-            "revoked by {}; no URL of it works, and what was sent before may arrive until it settles: it is deleted as it comes",
-            revoked.by
-        )
-    };
-    show(ctx, crossed, |status, generation| {
+    show(ctx, crossed, |spec, status, generation| {
+        let by = &revoked.by;
+        let message = match (&spec.persistent_volume_claim, settled) {
+            (Some(volume), _) => format!(
+                "revoked by {by}; the files that were written into {volume} stay there: the operator takes nothing back from a volume, delete them there"
+            ),
+            (None, true) => format!("revoked by {by}; no URL of it works"),
+            (None, false) => format!(
+                "revoked by {by}; no URL of it works, and what was sent before may arrive until it settles: it is deleted as it comes"
+            ),
+        };
         status.phase = Some(ReleasePhase::Revoked);
         status.url = None;
         condition::set(
@@ -192,7 +199,14 @@ pub async fn show_revoked(
 /// Its status: its time is over, and nothing of it is there any more. What was
 /// revoked stays so.
 pub async fn show_deleted(ctx: &Context, crossed: &Crossed, time: Time) -> Result<(), EffectError> {
-    show(ctx, crossed, |status, generation| {
+    show(ctx, crossed, |spec, status, generation| {
+        let message = match &spec.persistent_volume_claim {
+            Some(volume) => format!(
+                "its time is over: the quarantined files are deleted, and the receipt is kept; what was written into {volume} stays there"
+            ),
+            None => "its time is over: what was released is deleted, and the receipt is kept"
+                .to_owned(),
+        };
         status.deleted_time = Some(status.deleted_time.take().unwrap_or(time));
         status.url = None;
         if status.phase == Some(ReleasePhase::Revoked) {
@@ -204,7 +218,7 @@ pub async fn show_deleted(ctx: &Context, crossed: &Crossed, time: Time) -> Resul
             condition::READY,
             true,
             reason::DELETED,
-            "its time is over: what was released is deleted, and the receipt is kept",
+            &message,
             generation,
             Timestamp::now(),
         );
@@ -215,14 +229,14 @@ pub async fn show_deleted(ctx: &Context, crossed: &Crossed, time: Time) -> Resul
 async fn show(
     ctx: &Context,
     crossed: &Crossed,
-    change: impl FnOnce(&mut ReleaseRecordStatus, Option<i64>),
+    change: impl FnOnce(&ReleaseRecordSpec, &mut ReleaseRecordStatus, Option<i64>),
 ) -> Result<(), EffectError> {
     let api = crossed.api(ctx);
     let Some(live) = api.get_opt(&crossed.record).await? else {
         return Ok(());
     };
     let mut status: ReleaseRecordStatus = live.status.clone().unwrap_or_default();
-    change(&mut status, live.metadata.generation);
+    change(&live.spec, &mut status, live.metadata.generation);
     if live.status.as_ref() == Some(&status) {
         return Ok(());
     }
@@ -263,16 +277,17 @@ fn spec(
     } else {
         decision.terms.quarantine_retention_seconds
     };
+    let volume = outcome.files.as_ref().and_then(FilesFact::volume);
     ReleaseRecordSpec {
         request_ref: RequestRef {
             name: subject.name.clone(),
             uid: subject.key.uid.clone(),
         },
         direction: subject.request.spec.direction,
-        r#type: if outcome.package.is_some() {
-            ReleaseType::Package
-        } else {
-            ReleaseType::Url
+        r#type: match (&outcome.package, volume) {
+            (Some(_), _) => ReleaseType::Package,
+            (None, Some(_)) => ReleaseType::PersistentVolumeClaim,
+            (None, None) => ReleaseType::Url,
         },
         package: outcome.package.as_ref().map(|package| crate::api::Package {
             bucket: package.bucket.clone(),
@@ -285,6 +300,7 @@ fn spec(
             files: int(files.files()),
             size: int(files.bytes()),
         }),
+        persistent_volume_claim: volume.cloned(),
         manifest_digest: digest.to_owned(),
         round: outcome.round,
         policy: PolicySummary {

@@ -20,14 +20,16 @@ use tokio::task::JoinHandle;
 use super::super::context::Context;
 use super::super::error::EffectError;
 use super::super::reconcile::{Rest, Subject};
-use super::super::{evidence, reviews};
+use super::super::{evidence, jobs, reviews};
+use super::deliver_volume::Delivery;
 use super::progress::Progress;
-use super::{ingress_release, package};
-use crate::api::{AirlockRequest, Direction};
+use super::{deliver_volume, ingress_release, package};
+use crate::api::{AirlockRequest, Direction, VolumePath};
 use crate::domain::commit::{
     Attempt, AttemptFailure, Move, Outcome, OutcomeKind, PackageFact, Verdict,
 };
 use crate::domain::ingress::FilesFact;
+use crate::domain::manifest::Frozen;
 use crate::domain::phase::{Facts, Round};
 use crate::domain::quorum::{Question, ReviewFact, approve, judge};
 use crate::domain::retention::What;
@@ -68,18 +70,76 @@ pub async fn release(
     let finished = take_finished(ctx, &subject.key.uid, round).await;
     if let Some((kind, reviews)) = stopped(ctx, subject, facts).await? {
         cancel(ctx, &subject.key.uid).await;
+        if volume_of(facts).is_some() {
+            jobs::end_delivery(ctx, &subject.key).await?;
+        }
         let outcome = outcome(round, kind, None, reviews);
         conclude(ctx, subject, facts, outcome).await?;
         return Ok(None);
     }
-    match finished {
-        Some(Ok(crossed)) => {
-            let outcome = outcome(round, OutcomeKind::Released, Some(crossed), Vec::new());
+    let crossed = match finished {
+        Some(Ok(Crossed::Files(files))) if volume_of(facts).is_some() => {
+            let hashed = Some((round, files.clone()));
+            ctx.set_hashed(&subject.key.uid, hashed);
+            return carry(ctx, subject, facts, round, files).await;
+        }
+        Some(Ok(crossed)) => crossed,
+        Some(Err(error)) => return failed(ctx, subject, facts, round, &error).await.map(Some),
+        None => match ctx.hashed(&subject.key.uid, round) {
+            Some(files) => return carry(ctx, subject, facts, round, files).await,
+            None => return start(ctx, subject, facts, round).await.map(Some),
+        },
+    };
+    let outcome = outcome(round, OutcomeKind::Released, Some(crossed), Vec::new());
+    conclude(ctx, subject, facts, outcome).await?;
+    Ok(None)
+}
+
+/// The volume that the round goes into, if it goes into one.
+fn volume_of(facts: &Facts) -> Option<(Frozen, VolumePath)> {
+    let frozen = facts.last.as_ref()?.frozen()?;
+    let volume = deliver_volume::volume(&frozen)?.clone();
+    Some((frozen, volume))
+}
+
+/// A Job carries files that were hashed again into their volume.
+async fn carry(
+    ctx: &Context,
+    subject: &Subject,
+    facts: &mut Facts,
+    round: i64,
+    files: FilesFact,
+) -> Result<Option<Rest>, EffectError> {
+    let Some((frozen, volume)) = volume_of(facts) else {
+        return Ok(Some(Rest::default()));
+    };
+    let uid = subject.key.uid.as_str();
+    let after = |rest: Rest| Rest {
+        after: Some(ctx.patience(uid)),
+        ..rest
+    };
+    match deliver_volume::deliver(ctx, subject, &frozen, &volume, &files).await? {
+        Delivery::Done(files) => {
+            let crossed = Some(Crossed::Files(files));
+            let outcome = outcome(round, OutcomeKind::Released, crossed, Vec::new());
             conclude(ctx, subject, facts, outcome).await?;
             Ok(None)
         }
-        Some(Err(error)) => failed(ctx, subject, facts, round, &error).await.map(Some),
-        None => start(ctx, subject, facts, round).await.map(Some),
+        Delivery::Runs(what) => Ok(Some(after(Rest {
+            releasing: Some(what),
+            ..Rest::default()
+        }))),
+        Delivery::Waits(word, message) => Ok(Some(after(Rest {
+            stalled: Some((word, message)),
+            ..Rest::default()
+        }))),
+        Delivery::Failed(why) => {
+            // The next attempt hashes again, and makes another Job.
+            jobs::end_delivery(ctx, &subject.key).await?;
+            ctx.set_hashed(uid, None);
+            let error = package::PackagingError::Delivery(why);
+            failed(ctx, subject, facts, round, &error).await.map(Some)
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! buckets, and processes of our own.
 
 mod http;
+mod kubelet;
 mod people;
 mod private;
 mod process;
@@ -19,6 +20,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 
 pub use http::{Answer, Http};
+pub use kubelet::{Ended, Kubelet, job_name};
 pub use people::Person;
 pub use private::{Private, private};
 pub use process::{Controller, Gateway, Spawned, command, free_address, read_config};
@@ -101,6 +103,14 @@ impl Env {
             .await
             .unwrap();
         Client::try_from(config).unwrap()
+    }
+
+    /// Kubernetes, as a process of the operator: with the token of its pod.
+    pub async fn kube_of(&self, kubeconfig: &str) -> Client {
+        let file = Kubeconfig::read_from(self.folder.join(kubeconfig)).unwrap();
+        let options = KubeConfigOptions::default();
+        let config = kube::Config::from_custom_kubeconfig(file, &options).await;
+        Client::try_from(config.unwrap()).unwrap()
     }
 
     /// A person with the session that `trevor login` made for them, if they have a role.
