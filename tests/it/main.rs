@@ -45,3 +45,4 @@ mod transfer;
 mod uploads;
 mod url_ending;
 mod views;
+mod volumes_gateway;
