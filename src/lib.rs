@@ -3,7 +3,7 @@
 //!
 //! Start at [`api`] for the resources, [`domain`] for the rules, [`storage`] for
 //! what commits, [`controller`] for the state machine at work, and [`gateway`]
-//! for the data plane; [`transfer`] is for people outside.
+//! for the data plane; [`transfer`] is for people outside, [`volume`] for Jobs.
 
 pub mod api;
 pub mod audit;
@@ -20,3 +20,4 @@ pub mod rules;
 pub mod shutdown;
 pub mod storage;
 pub mod transfer;
+pub mod volume;

@@ -2,8 +2,11 @@
 
 mod audit;
 mod check;
+mod collect;
 mod crd;
+mod deliver;
 mod fetch;
+mod job;
 mod logging;
 mod login;
 mod release;
@@ -54,6 +57,10 @@ enum Command {
     Audit(audit::AuditArgs),
     /// Holds, adopts and deletes, from the buckets alone.
     Retention(retention::RetentionArgs),
+    /// Collects a request's files from volumes; runs in a Job of the operator's.
+    Collect(collect::CollectArgs),
+    /// Writes approved files into a volume; runs in a Job of the operator's.
+    Deliver(deliver::DeliverArgs),
     /// Prints the custom resource definitions.
     Crd(crd::CrdArgs),
 }
@@ -125,6 +132,8 @@ async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         Command::Logout(args) => login::logout(&args).await?,
         Command::Send(args) => send::send(&args).await?,
         Command::Fetch(args) => fetch::fetch(&args).await?,
+        Command::Collect(args) => collect::collect(args).await?,
+        Command::Deliver(args) => deliver::deliver(args).await?,
         Command::Controller(args) => {
             let (config, client) = start(&args.config).await?;
             controller::run(config, client, options(&args)).await?;

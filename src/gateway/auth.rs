@@ -25,6 +25,9 @@ const REMEMBERED: usize = 4096;
 /// Tokens looked up at the same time: nobody is known before the answer.
 const LOOKUPS: usize = 32;
 
+/// Where TokenReview says which pod a token is bound to.
+const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
+
 /// Who calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
@@ -36,6 +39,8 @@ pub struct Caller {
     pub namespace: Option<String>,
     /// When the session ends.
     pub until: Option<Timestamp>,
+    /// The pod that a service account's token is bound to.
+    pub pod: Option<String>,
 }
 
 /// Finds out who calls.
@@ -133,6 +138,7 @@ impl Authenticator {
             groups,
             namespace: Some(namespace),
             until,
+            pod: None,
         })
     }
 
@@ -162,11 +168,16 @@ impl Authenticator {
             .username
             .filter(|name| name.starts_with(SERVICE_ACCOUNT))
             .ok_or_else(unknown)?;
+        let pod = user.extra.and_then(|mut extra| {
+            let names = extra.remove(POD_NAME)?;
+            names.into_iter().next()
+        });
         Ok(Caller {
             user: name,
             groups: user.groups.unwrap_or_default(),
             namespace: None,
             until: None,
+            pod,
         })
     }
 }

@@ -1,5 +1,5 @@
-//! `GET` and `HEAD content/{path}`: for reviewers, and after the release for the
-//! submitter. Recorded before the first byte; counted as viewed when every byte
+//! `GET` and `HEAD content/{path}`: for reviewers, after the release for the submitter,
+//! and during it for the Job that delivers. Recorded before the first byte; counted as viewed when every byte
 //! was handed to the network.
 
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use super::flush::Flushes;
 use super::freezes::FrozenRound;
+use super::job_token::{deliverer, releasing};
 use super::lists::not_frozen;
 use super::permission::{CANARY, LIST, may_read_content};
 use super::problem::Problem;
@@ -67,7 +68,13 @@ pub async fn content(
     call: &Call,
     asked: Asked<'_>,
 ) -> Result<Response, Problem> {
-    let request = readable(gateway, call).await?;
+    let request = match deliverer(gateway, call).await? {
+        Some(request) => {
+            releasing(gateway, &request).await?;
+            request
+        }
+        None => readable(gateway, call).await?,
+    };
     let key = request::key(&request);
     let round = request::round(&request);
     let frozen = gateway

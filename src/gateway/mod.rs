@@ -3,17 +3,21 @@
 //!
 //! A call goes through [`edge`] (an id, headers, the log) and [`routes`] (which
 //! call it is), [`auth`] (who) and [`permission`] (may they) to its handler:
-//! [`upload`], [`lists`], [`content`], [`crate_view`], [`plan`], [`release`]. An
+//! [`upload`], [`lists`], [`content`], [`crate_view`], [`plan`], [`release`], and for pods of our Jobs ([`job_token`]) [`collection`]
+//! and [`delivery`]. An
 //! upload is read by [`reader`], hashed by [`hashing`], stored by [`intake`] and
 //! [`multipart`] in buffers that [`shares`] allows, and settled against a freeze
 //! by [`settle`]. The gateway keeps nothing that it cannot read again, writes no
 //! custom resource and deletes no object.
 
 mod auth;
+mod body;
 mod buffers;
 mod cache;
+mod collection;
 mod content;
 mod crate_view;
+mod delivery;
 mod digest_field;
 mod edge;
 mod flush;
@@ -24,6 +28,7 @@ mod health;
 mod hint;
 mod index;
 mod intake;
+mod job_token;
 mod known;
 mod kubernetes;
 mod ledger;

@@ -185,6 +185,7 @@ mod tests {
             groups: vec!["checkers".into()],
             namespace: None,
             until: None,
+            pod: None,
         };
         let on = On {
             caller: &caller,

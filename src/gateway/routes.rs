@@ -9,8 +9,10 @@ use http::header::ALLOW;
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use serde::de::DeserializeOwned;
 
+use super::collection;
 use super::content::{Asked, content};
 use super::crate_view::crate_view;
+use super::delivery;
 use super::flush::Flushes;
 use super::kubernetes::{is_name, is_namespace};
 use super::lists::{files, manifest};
@@ -55,6 +57,8 @@ pub enum What<'a> {
     Crate,
     Plan,
     Release,
+    Collection,
+    Delivery,
 }
 
 impl<'a> Route<'a> {
@@ -80,6 +84,8 @@ impl<'a> Route<'a> {
                 "crate" => What::Crate,
                 "plan" => What::Plan,
                 "release" => What::Release,
+                "collection" => What::Collection,
+                "delivery" => What::Delivery,
                 _ => return None,
             },
         };
@@ -101,6 +107,14 @@ impl<'a> Route<'a> {
                 what: What::Plan | What::Release,
                 ..
             } => "GET",
+            Self::Of {
+                what: What::Collection,
+                ..
+            } => "PUT",
+            Self::Of {
+                what: What::Delivery,
+                ..
+            } => "GET, PUT",
             _ => "GET, HEAD",
         }
     }
@@ -119,6 +133,8 @@ impl<'a> Route<'a> {
                 What::Crate => "crate",
                 What::Plan => "plan",
                 What::Release => "release",
+                What::Collection => "collection",
+                What::Delivery => "delivery",
             },
         }
     }
@@ -238,6 +254,9 @@ async fn handle(
         What::Crate => crate_view(gateway, &call, query(&parts.uri)?).await,
         What::Plan => plan(gateway, &call).await,
         What::Release => release(gateway, &call).await,
+        What::Collection => collection::put(gateway, &call, body).await,
+        What::Delivery if parts.method == Method::PUT => delivery::put(gateway, &call, body).await,
+        What::Delivery => delivery::get(gateway, &call).await,
     }
 }
 
@@ -265,6 +284,8 @@ mod tests {
             ("crate", "crate"),
             ("plan", "plan"),
             ("release", "release"),
+            ("collection", "collection"),
+            ("delivery", "delivery"),
         ] {
             assert!(of(rest).is_some_and(|r| r.starts_with(kind)), "{rest}");
         }

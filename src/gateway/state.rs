@@ -10,6 +10,7 @@ use super::freezes::Freezes;
 use super::health::Health;
 use super::hint::Hints;
 use super::index::Index;
+use super::job_token::Jobs;
 use super::ledger::Ledger;
 use super::metrics::Metrics;
 use super::permission::{On, Permissions, Right};
@@ -43,6 +44,8 @@ pub struct Gateway {
     pub shares: Arc<Shares>,
     /// Receipts.
     pub index: Index,
+    /// Pods of our Jobs.
+    pub jobs: Jobs,
     /// Frozen rounds.
     pub freezes: Arc<Freezes>,
     /// Our chain of the ledger.
@@ -94,6 +97,7 @@ impl Gateway {
             stored: Stored::new(zones.quarantine.bucket().clone()),
             shares: Shares::new(config.gateway.memory_budget_mib << 20),
             index: Index::new(records.clone(), Arc::clone(&freezes)),
+            jobs: Jobs::default(),
             freezes,
             ledger: Ledger::start(records, Arc::clone(&metrics)),
             hints: Hints::new(&config.controller.url),

@@ -17,6 +17,7 @@ use super::buffers::Lease;
 use super::digest_field;
 use super::gate::{self, Gate};
 use super::intake::{Arrived, Place, Taking, receive};
+use super::job_token;
 use super::pace::Pace;
 use super::parts::Cut;
 use super::permission::UPLOAD;
@@ -66,7 +67,15 @@ pub async fn put(
 ) -> Result<Response, Problem> {
     let announced = announced(headers, body)?;
     gateway.shares.has_place(&call.caller.user)?;
-    let request = open_request(&gateway, &call, "upload").await?;
+    let job = job_token::collector(&gateway, &call).await?;
+    let collects = job.is_some();
+    let request = match job {
+        Some(job) => {
+            job.takes_files(&gateway).await?;
+            job.request
+        }
+        None => open_request(&gateway, &call, "upload").await?,
+    };
     check_declared(&request, &path, announced.length, announced.sha256.as_ref())?;
     let open = Open::of(&gateway, &request).await?;
     let rules = rules(&gateway, &request).await?;
@@ -118,6 +127,9 @@ pub async fn put(
                 .ok_or_else(request::unknown)?;
             check_declared(&request, &path, Some(arrived.size), Some(&arrived.sha256))?;
             let open = Open::of(&gateway, &request).await?;
+            if collects {
+                job_token::has_no_list(&gateway, &open.key, open.round).await?;
+            }
             let rules = self::rules(&gateway, &request).await?;
             gate::check(&path, Some(arrived.size), &rules)?;
             if let Some(breach) = rules.content_breach(&path, &arrived.sniffed) {
@@ -187,7 +199,7 @@ fn announced(headers: &HeaderMap, body: &Body) -> Result<Announced, Problem> {
     })
 }
 
-fn check_declared(
+pub(super) fn check_declared(
     request: &AirlockRequest,
     path: &str,
     size: Option<u64>,

@@ -46,7 +46,7 @@ impl Address {
         Ok(Self(uri))
     }
 
-    pub(super) fn uri(&self) -> &Uri {
+    pub(crate) fn uri(&self) -> &Uri {
         &self.0
     }
 

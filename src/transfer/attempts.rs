@@ -45,13 +45,13 @@ impl Patience {
 
 /// Counts the attempts at one thing.
 #[derive(Debug)]
-pub(super) struct Attempts {
+pub(crate) struct Attempts {
     patience: Patience,
     failed: u32,
 }
 
 impl Attempts {
-    pub(super) fn new(patience: Patience) -> Self {
+    pub(crate) fn new(patience: Patience) -> Self {
         Self {
             patience,
             failed: 0,
@@ -59,13 +59,13 @@ impl Attempts {
     }
 
     /// Something got on: the count begins anew.
-    pub(super) fn got_on(&mut self) {
+    pub(crate) fn got_on(&mut self) {
         self.failed = 0;
     }
 
     /// Waits until it may be tried again, or gives the trouble back when it
     /// would be the same again or was tried often enough.
-    pub(super) async fn after(&mut self, trouble: Trouble) -> Result<(), Trouble> {
+    pub(crate) async fn after(&mut self, trouble: Trouble) -> Result<(), Trouble> {
         self.failed += 1;
         if !trouble.passes() || self.failed >= self.patience.attempts {
             return Err(trouble);

@@ -112,7 +112,7 @@ impl Local {
 }
 
 /// The SHA-256 of all that can be read.
-pub(super) fn digest(from: &mut impl std::io::Read) -> std::io::Result<Sha256Hex> {
+pub(crate) fn digest(from: &mut impl std::io::Read) -> std::io::Result<Sha256Hex> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {

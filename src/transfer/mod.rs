@@ -8,12 +8,11 @@
 //!
 //! Fetching: [`download`] fills a file beside its final place ([`part_file`]),
 //! [`archive`] checks the zip, [`unpack`] writes its files beneath one folder
-//! ([`beneath`]).
+//! ([`crate::volume`]).
 
 mod address;
 pub mod archive;
 mod attempts;
-mod beneath;
 mod disposition;
 pub mod download;
 pub mod fetch;
@@ -28,8 +27,11 @@ pub mod unpack;
 mod web;
 
 pub use address::{Address, AddressError};
+pub(crate) use attempts::Attempts;
 pub use attempts::Patience;
+pub(crate) use local::digest;
 pub use progress::{Progress, amount};
+pub(crate) use web::{Outgoing, Pulse, asked};
 pub use web::{Trouble, Web, WebError};
 
 /// A name that somebody else chose, safe to print.

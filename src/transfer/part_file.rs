@@ -13,8 +13,8 @@ use bytes::Bytes;
 use rustix::fs::{CWD, OFlags};
 use serde::{Deserialize, Serialize};
 
-use super::beneath::rename_new;
 use super::ranges::Ranges;
+use crate::volume::beneath::rename_new;
 
 /// What a killed process has to read again is bounded by both.
 const SAVE_EVERY: Duration = Duration::from_secs(1);

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use zip::ZipArchive;
 
 use super::archive::{ArchiveError, Checked, Entry, Hashed, open};
-use super::beneath::{Folder, There};
 use super::local::digest;
 use super::{amount, shown};
+use crate::volume::beneath::{Folder, There, split};
 
 /// What was done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,7 +104,7 @@ fn missing<'a>(top: &Folder, checked: &'a Checked) -> Result<Vec<&'a Entry>, Unp
     let mut missing = Vec::new();
     let mut taken = Vec::new();
     for entry in &checked.entries {
-        match look(top, &entry.name).map_err(at(entry))? {
+        match top.look_at(&entry.name).map_err(at(entry))? {
             There::Nothing => missing.push(entry),
             There::File(mut file) => {
                 // A longer one need not be read.
@@ -124,24 +124,6 @@ fn missing<'a>(top: &Folder, checked: &'a Checked) -> Result<Vec<&'a Entry>, Unp
             more: more.len(),
         }),
     }
-}
-
-fn look(top: &Folder, name: &str) -> std::io::Result<There> {
-    let (folders, name) = split(name);
-    let mut at: Option<Folder> = None;
-    for folder in folders {
-        match at.as_ref().unwrap_or(top).find(folder)? {
-            Some(found) => at = Some(found),
-            None => return Ok(There::Nothing),
-        }
-    }
-    at.as_ref().unwrap_or(top).look(name)
-}
-
-/// The folders of a name, and the name in the last of them.
-fn split(name: &str) -> (impl Iterator<Item = &str>, &str) {
-    let (folders, name) = name.rsplit_once('/').unwrap_or(("", name));
-    (folders.split('/').filter(|f| !f.is_empty()), name)
 }
 
 fn write<R: Read + Seek>(

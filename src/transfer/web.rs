@@ -20,7 +20,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
 /// What is sent.
-pub(super) type Outgoing = UnsyncBoxBody<Bytes, std::io::Error>;
+pub(crate) type Outgoing = UnsyncBoxBody<Bytes, std::io::Error>;
 
 const CONNECT: Duration = Duration::from_secs(15);
 /// A connection on which nothing moves for so long is given up.
@@ -34,6 +34,8 @@ const ERROR_BODY: usize = 64 << 10;
 pub enum WebError {
     #[error("{path}: {problem}; --ca takes a file of PEM certificates")]
     Ca { path: PathBuf, problem: String },
+    #[error("the text of PEM certificates cannot be used: {0}")]
+    Authorities(String),
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
 }
@@ -73,7 +75,7 @@ fn said(status: u16, code: Option<&str>) -> String {
 }
 
 impl Trouble {
-    pub(super) fn status(status: u16, code: Option<String>, asked: Option<Duration>) -> Self {
+    pub(crate) fn status(status: u16, code: Option<String>, asked: Option<Duration>) -> Self {
         Self::Status {
             status,
             code,
@@ -116,10 +118,10 @@ impl Trouble {
 
 /// Bytes that moved: whoever moves some says so, and a watcher sees that it goes on.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Pulse(Arc<AtomicU64>);
+pub(crate) struct Pulse(Arc<AtomicU64>);
 
 impl Pulse {
-    pub(super) fn beat(&self) {
+    pub(crate) fn beat(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -141,11 +143,35 @@ impl Web {
     /// # Errors
     /// When the file cannot be used.
     pub fn new(ca: Option<&Path>) -> Result<Self, WebError> {
+        Self::trusting(roots(ca)?)
+    }
+
+    /// Trusts the authorities of a text of PEM certificates, and no others.
+    ///
+    /// # Errors
+    /// When there is none in it.
+    pub fn of_authorities(pem: &str) -> Result<Self, WebError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+            let added = certificate.map(|c| roots.add(c));
+            match added {
+                Ok(Ok(())) => {}
+                Ok(Err(e)) => return Err(WebError::Authorities(e.to_string())),
+                Err(e) => return Err(WebError::Authorities(e.to_string())),
+            }
+        }
+        if roots.is_empty() {
+            return Err(WebError::Authorities("no certificate in it".to_owned()));
+        }
+        Self::trusting(roots)
+    }
+
+    fn trusting(roots: RootCertStore) -> Result<Self, WebError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|e| WebError::Tls(e.to_string()))?
-            .with_root_certificates(roots(ca)?)
+            .with_root_certificates(roots)
             .with_no_client_auth();
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
@@ -172,29 +198,51 @@ impl Web {
         self
     }
 
-    /// One exchange, given up when neither the body (by `pulse`) nor the answer moves.
-    pub(super) async fn exchange(
+    /// One exchange that succeeds, as far as the server says.
+    pub(crate) async fn exchange(
         &self,
         request: Request<Outgoing>,
         pulse: &Pulse,
     ) -> Result<Response<Incoming>, Trouble> {
-        let mut answer = std::pin::pin!(self.client.request(request));
-        let mut seen = pulse.count();
-        let response = loop {
-            match tokio::time::timeout(self.stall, &mut answer).await {
-                Ok(result) => break result.map_err(|e| broken(&e))?,
-                Err(_) if pulse.count() == seen => return Err(Trouble::Stalled),
-                Err(_) => seen = pulse.count(),
-            }
-        };
+        let response = self.answer(request, pulse).await?;
         if response.status().is_success() {
             return Ok(response);
         }
         Err(self.refusal(response).await)
     }
 
+    /// One exchange, whatever the answer; given up when neither the body (by `pulse`)
+    /// nor the answer moves.
+    pub(crate) async fn answer(
+        &self,
+        request: Request<Outgoing>,
+        pulse: &Pulse,
+    ) -> Result<Response<Incoming>, Trouble> {
+        let mut answer = std::pin::pin!(self.client.request(request));
+        let mut seen = pulse.count();
+        loop {
+            match tokio::time::timeout(self.stall, &mut answer).await {
+                Ok(result) => return result.map_err(|e| broken(&e)),
+                Err(_) if pulse.count() == seen => return Err(Trouble::Stalled),
+                Err(_) => seen = pulse.count(),
+            }
+        }
+    }
+
+    /// All of an answer that has at most so many bytes.
+    pub(crate) async fn whole(&self, mut body: Incoming, most: usize) -> Result<Bytes, Trouble> {
+        let mut all = bytes::BytesMut::new();
+        while let Some(piece) = self.next(&mut body).await? {
+            if all.len() + piece.len() > most {
+                return Err(Trouble::Here("the answer is too long".to_owned()));
+            }
+            all.extend_from_slice(&piece);
+        }
+        Ok(all.freeze())
+    }
+
     /// The next bytes of an answer.
-    pub(super) async fn next(&self, body: &mut Incoming) -> Result<Option<Bytes>, Trouble> {
+    pub(crate) async fn next(&self, body: &mut Incoming) -> Result<Option<Bytes>, Trouble> {
         loop {
             match tokio::time::timeout(self.stall, body.frame()).await {
                 Err(_) => return Err(Trouble::Stalled),
@@ -211,7 +259,7 @@ impl Web {
 
     /// Reads what is left of a short answer, so that its connection can be used
     /// again. An answer that does not end is none.
-    pub(super) async fn finish(&self, body: Incoming) -> Result<(), Trouble> {
+    pub(crate) async fn finish(&self, body: Incoming) -> Result<(), Trouble> {
         let rest = Limited::new(body, ERROR_BODY).collect();
         match tokio::time::timeout(self.stall, rest).await {
             Ok(Ok(_)) => Ok(()),
@@ -222,11 +270,7 @@ impl Web {
 
     async fn refusal(&self, response: Response<Incoming>) -> Trouble {
         let status = response.status().as_u16();
-        let asked = response
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|v| v.to_str().ok()?.trim().parse().ok())
-            .map(Duration::from_secs);
+        let asked = asked(response.headers());
         let body = Limited::new(response.into_body(), ERROR_BODY).collect();
         let text = match tokio::time::timeout(self.stall, body).await {
             Ok(Ok(body)) => body.to_bytes(),
@@ -234,6 +278,12 @@ impl Web {
         };
         Trouble::status(status, code(&String::from_utf8_lossy(&text)), asked)
     }
+}
+
+/// When a server wants to see us again.
+pub(crate) fn asked(headers: &http::HeaderMap) -> Option<Duration> {
+    let field = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    field.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// The `Code` of an S3 error. Nothing else of it is kept: it can repeat the signature.
@@ -305,6 +355,17 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore, WebError> {
 mod tests {
     use super::*;
 
+    const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\n\
+        MIIBdjCCARugAwIBAgIUdoHBfx4fuIyeBvbsfmeMhVVFqi8wCgYIKoZIzj0EAwIw\n\
+        DzENMAsGA1UEAwwEdGVzdDAgFw0yNjExMjYwMTE3NDlaGA8yMTI2MTEwMjAxMTc0\n\
+        OVowDzENMAsGA1UEAwwEdGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABDmh\n\
+        9oMAE2KkIYsyoP/4OQiYNkuQ3Yew+GcKfj9Ch73BeeaZxG/dr1fhPI0S559DUlVn\n\
+        42hlFn5I+9JBqu3TCyijUzBRMB0GA1UdDgQWBBQ7j2AktF6AEZpmVGqM7EoFmVVC\n\
+        XjAfBgNVHSMEGDAWgBQ7j2AktF6AEZpmVGqM7EoFmVVCXjAPBgNVHRMBAf8EBTAD\n\
+        AQH/MAoGCCqGSM49BAMCA0kAMEYCIQCT5DRCCh1HoWYGfUoM0mP4QhGcoWpam6sV\n\
+        A9UQxGfPlQIhAKgGTa5OJvmyb5sZRIY8xWtYh5hlYpfLrtmTkgHfDLK+\n\
+        -----END CERTIFICATE-----\n";
+
     #[test]
     fn of_an_error_only_its_name_is_kept() {
         let xml = "<Error><Code>SignatureDoesNotMatch</Code><Message>m</Message><SignatureProvided>secret</SignatureProvided></Error>";
@@ -331,6 +392,17 @@ mod tests {
         assert!(Trouble::status(400, Some("RequestTimeout".into()), None).passes());
         assert!(Trouble::Stalled.passes());
         assert!(!Trouble::Here("disk full".into()).passes());
+    }
+
+    #[test]
+    fn authorities_are_those_of_the_text_and_a_text_without_any_is_refused() {
+        assert!(Web::of_authorities(CERTIFICATE).is_ok());
+        assert!(Web::of_authorities(&CERTIFICATE.repeat(2)).is_ok());
+        let broken = CERTIFICATE.replace('B', "A");
+        for text in ["", "no certificate", &broken] {
+            let error = Web::of_authorities(text).err();
+            assert!(matches!(error, Some(WebError::Authorities(_))), "{text}");
+        }
     }
 
     #[test]

@@ -46,4 +46,5 @@ mod uploads;
 mod url_ending;
 mod views;
 mod volumes;
+mod volumes_gateway;
 mod volumes_whole;
