@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use super::bucket::Bucket;
 use super::error::{StorageError, translate};
 
+/// How often a key's versions are listed until none is left.
+const LOOKS: usize = 4;
+
 /// A version, or a delete marker.
 struct Version {
     key: String,
@@ -32,11 +35,23 @@ impl Bucket {
     pub async fn purge(&self, key: &str) -> Result<(), StorageError> {
         // Whoever reads it by a URL gets nothing from here on, whatever follows.
         self.delete(&[key.to_owned()]).await?;
-        for version in self.versions(key).await? {
-            // A prefix finds longer keys too.
-            if version.key != key {
-                continue;
+        // Some servers list late what was written a moment ago; and some keep a marker
+        // for ever, so that there is an end to it.
+        for _ in 0..LOOKS {
+            if self.purge_listed(key).await? == 0 {
+                break;
             }
+        }
+        Ok(())
+    }
+
+    /// Gives how many versions and markers there were.
+    async fn purge_listed(&self, key: &str) -> Result<usize, StorageError> {
+        let mut found = self.versions(key).await?;
+        // A prefix finds longer keys too.
+        found.retain(|version| version.key == key);
+        let listed = found.len();
+        for version in found {
             let deleted = self
                 .client()
                 .delete_object()
@@ -51,7 +66,7 @@ impl Bucket {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(listed)
     }
 
     async fn versions(&self, prefix: &str) -> Result<Vec<Version>, StorageError> {

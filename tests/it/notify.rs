@@ -377,7 +377,7 @@ async fn a_channel_in_trouble_delays_nothing_and_says_so() {
     );
     comes(&flaky, &request, "r1-released").await;
     let id = format!("{}.r1-released", request.uid);
-    let ended = ready("every channel is done with it", PATIENCE, || async {
+    let ended = ready("every channel is done with it", PATIENCE * 3, || async {
         let all = deliveries(&env, &project.name, &request).await;
         let ended: BTreeMap<String, (NotificationState, Value)> = all
             .into_iter()
