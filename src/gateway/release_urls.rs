@@ -22,7 +22,7 @@ use crate::api::condition::second;
 use crate::api::{AirlockRequest, Phase, ReleasePhase, ReleaseRecord};
 use crate::domain::commit::{Outcome, Seal};
 use crate::domain::digest::Sha256Hex;
-use crate::domain::ingress::ReleasedFiles;
+use crate::domain::ingress::{FilesFact, ReleasedFiles};
 use crate::storage::StorageError;
 use crate::storage::commit::read;
 use crate::storage::keys::set_aside_key;
@@ -70,6 +70,12 @@ pub async fn release_urls(
     let (Some(outcome), Some(frozen)) = (outcome, frozen) else {
         return Err(not_released());
     };
+    if let Some(volume) = outcome.files.as_ref().and_then(FilesFact::volume) {
+        return Err(Problem::conflict(
+            "DeliveredToVolume",
+            format!("there is no URL: the files are in {volume}"),
+        ));
+    }
     let files = ReleasedFiles::of(&outcome, &frozen).ok_or_else(not_released)?;
     still_there(gateway, files).await?;
     let now = Timestamp::now();

@@ -491,8 +491,8 @@ async fn files_go_into_a_volume_and_the_record_says_which_and_that_nothing_comes
     assert_eq!((contents.files, contents.size), (2, 8));
     assert_eq!(record.spec.manifest_digest, request.digest().await);
     scene.kubelet.is_gone(&job).await;
-    let answer = scene.alice.gets(&request, "release").await;
-    assert!(!answer.status.is_success(), "there is no URL");
+    let answer = scene.alice.gets(&request, "release").await.expect(409);
+    assert_eq!(answer.reason(), "DeliveredToVolume");
 
     acts(&scene.alice, &request, "Submitter", "Revoke")
         .await

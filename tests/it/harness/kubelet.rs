@@ -212,9 +212,16 @@ impl Kubelet {
     async fn says(&self, pod: &Pod, status: Value) {
         let patch = Patch::Merge(json!({"status": status}));
         let pods = self.pods();
-        pods.patch_status(&pod.name_any(), &PatchParams::default(), &patch)
+        let name = pod.name_any();
+        match pods
+            .patch_status(&name, &PatchParams::default(), &patch)
             .await
-            .unwrap();
+        {
+            Ok(_) => {}
+            // The controller ends a Job as soon as its work is stored.
+            Err(kube::Error::Api(answer)) if answer.code == 404 => {}
+            Err(error) => panic!("{name}: {error}"),
+        }
     }
 }
 
