@@ -38,7 +38,7 @@ enum RetentionCommand {
     /// deleted after their time.
     Adopt(AdoptArgs),
     /// Says what is stored of a request's retention.
-    Status(StatusArgs),
+    Status(Named),
     /// Deletes what is due now, where no controller does it.
     Sweep(SweepArgs),
     /// Before the operator is removed: promises the deletion of every request's
@@ -54,12 +54,18 @@ struct ConfigArg {
 }
 
 #[derive(Args)]
-struct HoldArgs {
+struct Named {
     /// Namespace and uid of the request, as `project-a/<uid>`.
     #[arg(value_name = "NAMESPACE/UID", value_parser = request)]
     request: RequestKey,
     #[command(flatten)]
     config: ConfigArg,
+}
+
+#[derive(Args)]
+struct HoldArgs {
+    #[command(flatten)]
+    of: Named,
     /// Why; it is stored.
     #[arg(long)]
     reason: String,
@@ -75,11 +81,8 @@ struct HoldArgs {
 
 #[derive(Args)]
 struct AdoptArgs {
-    /// Namespace and uid of the request, as `project-a/<uid>`.
-    #[arg(value_name = "NAMESPACE/UID", value_parser = request)]
-    request: RequestKey,
     #[command(flatten)]
-    config: ConfigArg,
+    of: Named,
     /// Does not ask the cluster whether the request is still there.
     #[arg(long)]
     cluster_gone: bool,
@@ -91,15 +94,6 @@ struct AdoptArgs {
         default_value = "administrator"
     )]
     by: String,
-}
-
-#[derive(Args)]
-struct StatusArgs {
-    /// Namespace and uid of the request, as `project-a/<uid>`.
-    #[arg(value_name = "NAMESPACE/UID", value_parser = request)]
-    request: RequestKey,
-    #[command(flatten)]
-    config: ConfigArg,
 }
 
 #[derive(Args)]
@@ -150,9 +144,9 @@ pub async fn retention(args: &RetentionArgs) -> Result<(), Box<dyn std::error::E
 }
 
 async fn hold(args: &HoldArgs, state: HoldState) -> Result<(), Box<dyn std::error::Error>> {
-    let config = Config::load(&args.config.config)?;
+    let config = Config::load(&args.of.config.config)?;
     let zones = Zones::connect(&config.storage).await;
-    let key = &args.request;
+    let key = &args.of.request;
     let owner: Option<Owner> = read(zones.records.bucket(), &key.owner()).await?;
     owner.ok_or_else(|| CliError::unknown(key))?;
     let asked = Asked {
@@ -183,8 +177,8 @@ async fn hold(args: &HoldArgs, state: HoldState) -> Result<(), Box<dyn std::erro
 }
 
 async fn take_in(args: &AdoptArgs) -> Result<(), Box<dyn std::error::Error>> {
-    let config = Config::load(&args.config.config)?;
-    let key = &args.request;
+    let config = Config::load(&args.of.config.config)?;
+    let key = &args.of.request;
     let zones = Zones::connect(&config.storage).await;
     let owner: Option<Owner> = read(zones.records.bucket(), &key.owner()).await?;
     let owner = owner.ok_or_else(|| CliError::unknown(key))?;
@@ -227,7 +221,7 @@ async fn deletions(
     Ok(found)
 }
 
-async fn status(args: &StatusArgs) -> Result<(), Box<dyn std::error::Error>> {
+async fn status(args: &Named) -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::load(&args.config.config)?;
     let zones = Zones::connect(&config.storage).await;
     let key = &args.request;

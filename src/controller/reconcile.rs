@@ -326,7 +326,7 @@ async fn advance(
         ctx.claim()?;
         events.extend(ledger::events(&subject.key, facts));
         match phase::next(facts, subject.wish()) {
-            Next::Rest => match Box::pin(idle::patience(ctx, subject, facts)).await? {
+            Next::Rest => match Box::pin(idle::patience(ctx, subject, facts, events)).await? {
                 Patience::Over => subject.idle = true,
                 Patience::Waits(after) => {
                     return Ok(Rest {
@@ -365,7 +365,7 @@ async fn advance(
                     if phase::standing(facts, subject.wish()).0 != Phase::Failed || subject.idle {
                         return Ok(rest);
                     }
-                    match Box::pin(idle::patience(ctx, subject, facts)).await? {
+                    match Box::pin(idle::patience(ctx, subject, facts, events)).await? {
                         Patience::Over => subject.idle = true,
                         Patience::Waits(after) => {
                             let after = rest.after.into_iter().chain(after).min();

@@ -11,7 +11,8 @@ use super::pace::Pace;
 use crate::domain::retention::{DeletionPlan, Totals, What};
 use crate::storage::commit::{commit, read};
 use crate::storage::keys::RequestKey;
-use crate::storage::purge::{Emptying, Marker};
+use crate::storage::purge::Emptying;
+use crate::storage::versions::Marker;
 use crate::storage::{Bucket, StorageError};
 
 /// Times that a prefix is gone through, where something appears meanwhile.

@@ -55,10 +55,7 @@ pub async fn announce(work: &Bucket, now: Timestamp) -> Result<(), StorageError>
 pub async fn is_announced(work: &Bucket, now: Timestamp) -> Result<bool, StorageError> {
     let since = now.checked_sub(STANDS).unwrap_or(Timestamp::MIN);
     let after = format!("{ANNOUNCED}{}", since.as_second());
-    Ok(!work
-        .keys_after(ANNOUNCED, Some(&after), 1)
-        .await?
-        .is_empty())
+    Ok(!work.page(ANNOUNCED, &after, 1).await?.is_empty())
 }
 
 /// What was promised of a request.

@@ -211,10 +211,10 @@ impl Sweeper {
         self.clocks(now).await?;
         let work = self.zones.quarantine.bucket();
         let (mut found, mut left) = (Sweep::default(), self.most.max(1));
-        let mut after: Option<String> = None;
+        let mut after = String::new();
         'pages: loop {
-            let page = work.keys_after(TICKETS, after.as_deref(), PAGE).await?;
-            for key in &page {
+            let page = work.page(TICKETS, &after, PAGE).await?;
+            for key in page.iter().map(|listed| &listed.key) {
                 let Some(named) = key.strip_prefix(TICKETS).and_then(named) else {
                     self.refuse(&mut found, key, "its name is not that of a ticket");
                     continue;
@@ -232,7 +232,7 @@ impl Sweeper {
             }
             match page.last() {
                 Some(last) if page.len() >= usize::try_from(PAGE).unwrap_or(1) => {
-                    after = Some(last.clone());
+                    after.clone_from(&last.key);
                 }
                 _ => break,
             }

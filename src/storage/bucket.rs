@@ -368,54 +368,6 @@ impl Bucket {
         Ok(())
     }
 
-    /// Deletes keys with every version and delete marker that they ever had.
-    ///
-    /// # Errors
-    /// As the server says, errors inside a 200 included.
-    pub async fn delete_versions(&self, prefix: &str) -> Result<(), StorageError> {
-        let (mut key_marker, mut version_marker) = (None, None);
-        loop {
-            let page = self
-                .client
-                .list_object_versions()
-                .bucket(&self.name)
-                .prefix(prefix)
-                .set_key_marker(key_marker)
-                .set_version_id_marker(version_marker)
-                .send()
-                .await
-                .map_err(|e| translate("ListObjectVersions", &self.name, prefix, &e))?;
-            let versions = page.versions().iter().map(|v| (v.key(), v.version_id()));
-            let markers = page
-                .delete_markers()
-                .iter()
-                .map(|m| (m.key(), m.version_id()));
-            for (key, version) in versions.chain(markers) {
-                let Some(key) = key.filter(|key| key.starts_with(prefix)) else {
-                    continue;
-                };
-                let deleted = self
-                    .client
-                    .delete_object()
-                    .bucket(&self.name)
-                    .key(key)
-                    .set_version_id(version.map(str::to_owned))
-                    .send()
-                    .await
-                    .map_err(|e| translate("DeleteObject", &self.name, key, &e));
-                match deleted {
-                    Ok(_) | Err(StorageError::NotFound { .. }) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            if page.is_truncated() != Some(true) || page.next_key_marker().is_none() {
-                return Ok(());
-            }
-            key_marker = page.next_key_marker().map(str::to_owned);
-            version_marker = page.next_version_id_marker().map(str::to_owned);
-        }
-    }
-
     fn corrupt(&self, key: &str, problem: &str) -> StorageError {
         StorageError::Corrupt {
             bucket: self.name.clone(),

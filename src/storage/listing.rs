@@ -1,10 +1,13 @@
 //! Listings that need not be whole: a page behind a key, and keys with their times.
 
+use jiff::Timestamp;
+
 use super::bucket::{Bucket, Listed};
 use super::error::{StorageError, translate};
 
 impl Bucket {
-    /// The first keys behind `after` under a prefix, in order, at most `limit` (1,000).
+    /// The first keys behind `after` (or all, where it is empty) under a prefix, in
+    /// order, at most `limit` (1,000).
     ///
     /// # Errors
     /// As the server says.
@@ -19,7 +22,7 @@ impl Bucket {
             .list_objects_v2()
             .bucket(self.name())
             .prefix(prefix)
-            .start_after(after)
+            .set_start_after((!after.is_empty()).then(|| after.to_owned()))
             .max_keys(limit)
             .send()
             .await
@@ -62,5 +65,16 @@ impl Bucket {
             }
         }
         Ok(())
+    }
+
+    /// When something under a prefix was last written; none: nothing is there.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn last_written(&self, prefix: &str) -> Result<Option<Timestamp>, StorageError> {
+        let mut newest = None;
+        self.visit_times(prefix, |_, time| newest = newest.max(time))
+            .await?;
+        Ok(newest.and_then(|seconds| Timestamp::from_second(seconds).ok()))
     }
 }

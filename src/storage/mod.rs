@@ -28,7 +28,7 @@ mod staging_proof;
 mod streaming;
 mod transfer;
 pub mod urls;
-mod versions;
+pub mod versions;
 mod zones;
 
 pub use bucket::{Bucket, Created, Listed, ObjectBody, Stored};

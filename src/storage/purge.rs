@@ -10,41 +10,12 @@ use jiff::Timestamp;
 use super::bucket::Bucket;
 use super::error::{StorageError, translate};
 use super::staging::Staging;
+use super::versions::{Marker, PAGE, Version, Versions};
 use super::zones::Release;
-
-/// Objects of a page, and of one call that deletes.
-pub const PAGE: i32 = 1000;
 
 /// A bucket, for whoever empties prefixes of it.
 #[derive(Clone, Debug)]
 pub struct Emptying(Bucket);
-
-/// One version of an object, or a delete marker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Version {
-    /// The key.
-    pub key: String,
-    /// Its version, where the server names one.
-    id: Option<String>,
-    /// Bytes; none: a delete marker.
-    pub size: Option<u64>,
-}
-
-/// Where a listing goes on.
-#[derive(Clone, Debug, Default)]
-pub struct Marker {
-    key: Option<String>,
-    version: Option<String>,
-}
-
-/// A page of versions.
-#[derive(Debug)]
-pub struct Versions {
-    /// What is there.
-    pub found: Vec<Version>,
-    /// Where the next page starts, if there is one.
-    pub next: Option<Marker>,
-}
 
 /// A version that the server keeps, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,51 +31,6 @@ impl Bucket {
     #[must_use]
     pub fn emptying(&self) -> Emptying {
         Emptying(self.clone())
-    }
-
-    /// The first keys under a prefix that come after one, at most `most` of them.
-    ///
-    /// # Errors
-    /// As the server says.
-    pub async fn keys_after(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        most: i32,
-    ) -> Result<Vec<String>, StorageError> {
-        let page = self
-            .client()
-            .list_objects_v2()
-            .bucket(self.name())
-            .prefix(prefix)
-            .set_start_after(after.map(str::to_owned))
-            .max_keys(most)
-            .send()
-            .await
-            .map_err(|e| translate("ListObjectsV2", self.name(), prefix, &e))?;
-        let keys = page.contents().iter().filter_map(|o| o.key());
-        Ok(keys.map(str::to_owned).collect())
-    }
-
-    /// When something under a prefix was last written; none: nothing is there.
-    ///
-    /// # Errors
-    /// As the server says.
-    pub async fn last_written(&self, prefix: &str) -> Result<Option<Timestamp>, StorageError> {
-        let mut newest = None;
-        let mut pages = self
-            .client()
-            .list_objects_v2()
-            .bucket(self.name())
-            .prefix(prefix)
-            .into_paginator()
-            .send();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|e| translate("ListObjectsV2", self.name(), prefix, &e))?;
-            let times = page.contents().iter().filter_map(|o| o.last_modified());
-            newest = times.map(|t| t.secs()).chain(newest).max();
-        }
-        Ok(newest.and_then(|seconds| Timestamp::from_second(seconds).ok()))
     }
 
     /// What the server's clock says, to the second.
@@ -172,51 +98,12 @@ impl Emptying {
         self.0.server_time().await
     }
 
-    /// A page of versions and delete markers under a prefix.
+    /// As [`Bucket::versions`].
     ///
     /// # Errors
     /// As the server says.
     pub async fn versions(&self, prefix: &str, from: Marker) -> Result<Versions, StorageError> {
-        let page = self
-            .0
-            .client()
-            .list_object_versions()
-            .bucket(self.0.name())
-            .prefix(prefix)
-            .set_key_marker(from.key)
-            .set_version_id_marker(from.version)
-            .max_keys(PAGE)
-            .send()
-            .await
-            .map_err(|e| translate("ListObjectVersions", self.0.name(), prefix, &e))?;
-        let versions = page.versions().iter().map(|v| {
-            let size = v.size().and_then(|n| u64::try_from(n).ok());
-            (v.key(), v.version_id(), Some(size.unwrap_or(0)))
-        });
-        let markers = page
-            .delete_markers()
-            .iter()
-            .map(|m| (m.key(), m.version_id(), None));
-        let found = versions.chain(markers).filter_map(|(key, id, size)| {
-            // Whatever the server lists, nothing beside the prefix is touched.
-            let key = key.filter(|key| key.starts_with(prefix))?;
-            Some(Version {
-                key: key.to_owned(),
-                id: id.map(str::to_owned),
-                size,
-            })
-        });
-        let next =
-            (page.is_truncated() == Some(true) && page.next_key_marker().is_some()).then(|| {
-                Marker {
-                    key: page.next_key_marker().map(str::to_owned),
-                    version: page.next_version_id_marker().map(str::to_owned),
-                }
-            });
-        Ok(Versions {
-            found: found.collect(),
-            next,
-        })
+        self.0.versions(prefix, from).await
     }
 
     /// Deletes versions that were listed; gives those that the server keeps.

@@ -6,7 +6,9 @@ use aws_sdk_s3::types::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::{Env, Store, command, private, read_config};
+use crate::harness::{
+    Env, Store, command, private, read_config, unique, variables as read_variables,
+};
 
 /// Runs it with the credentials of a process and its configuration as changed; gives
 /// whether it is content, and its rows.
@@ -124,6 +126,50 @@ async fn what_does_not_work_or_deletes_by_itself_is_named() {
         let left = store.keys("work/probe/").await;
         let left: Vec<_> = left.iter().filter(|k| !k.contains("/proved/")).collect();
         assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+/// A bucket for records of their own, in which the controller may do anything but
+/// delete and configure.
+#[tokio::test]
+async fn records_where_nothing_can_be_deleted_are_as_they_should_be() {
+    let env = private().await;
+    let quarantine = env.quarantine();
+    let name = unique("records");
+    let made = quarantine.client.create_bucket().bucket(&name);
+    made.send().await.unwrap();
+    let allow = |actions: &[&str], resource: String| {
+        json!({"Effect": "Allow", "Principal": {"AWS": ["arn:aws:iam::000000000000:user/controller"]},
+            "Action": actions, "Resource": [resource]})
+    };
+    let policy = json!({"Version": "2012-10-17", "Statement": [
+        allow(&["s3:GetObject", "s3:PutObject"], format!("arn:aws:s3:::{name}/*")),
+        allow(&["s3:ListBucket", "s3:GetBucketVersioning", "s3:GetLifecycleConfiguration", "s3:GetBucketObjectLockConfiguration"],
+            format!("arn:aws:s3:::{name}")),
+    ]});
+    let put = quarantine.client.put_bucket_policy().bucket(&name);
+    put.policy(policy.to_string()).send().await.unwrap();
+    let keys = read_variables(&env, "controller");
+    let of = |part: &str| keys[&format!("TREVOR_S3_QUARANTINE_{part}")].clone();
+    let variables = [
+        ("TREVOR_S3_RECORDS_ACCESS_KEY_ID", of("ACCESS_KEY_ID")),
+        (
+            "TREVOR_S3_RECORDS_SECRET_ACCESS_KEY",
+            of("SECRET_ACCESS_KEY"),
+        ),
+    ];
+    for _ in 0..2 {
+        let (passes, rows) = check(&env, "controller", &variables, |config| {
+            let mut records = config["storage"]["quarantine"].clone();
+            records["bucket"] = json!(name);
+            config["storage"]["records"] = records;
+        })
+        .await;
+        assert!(passes, "{:#?}", bad(&rows));
+        for check in ["create-only", "encryption", "records bucket"] {
+            assert_eq!(states(&rows, check, "records"), ["Ok"], "{check}");
+        }
+        assert_eq!(states(&rows, "no deletion", "records"), ["Ok"; 4]);
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 use trevor::api::Phase;
 
 use crate::faults::desk;
-use crate::harness::{Controller, PATIENCE, Request, private, ready};
+use crate::harness::{Controller, PATIENCE, PROJECT, Request, private, ready};
 
 /// Since when nobody touched it, as the operator reckons: its last edit.
 async fn touched(request: &Request) -> jiff::Timestamp {
@@ -47,7 +47,7 @@ async fn a_draft_that_was_warned_is_withdrawn_unless_somebody_touched_it_since()
         let ago = |days: i64| {
             (jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * days)).to_string()
         };
-        let fact = json!({"since": since.to_string(), "warned": ago(8), "withdraw": ago(1)});
+        let fact = json!({"since": since.to_string(), "warned": ago(0), "withdraw": ago(1)});
         let key = format!("{}idle/{}.json", request.prefix(), since.as_second());
         env.quarantine()
             .put(&key, fact.to_string().as_bytes())
@@ -64,7 +64,14 @@ async fn a_draft_that_was_warned_is_withdrawn_unless_somebody_touched_it_since()
         .await
         .unwrap();
 
-    let _controller = Controller::new(&env, "idle-2").start().await;
+    // Nobody listens there: what is to be told stays in the outbox.
+    let nowhere = json!({"allowed_hosts": ["127.0.0.1"], "channels": [
+        {"name": "nowhere", "webhook": {"url": "http://127.0.0.1:9/", "allow_plaintext": true, "allow_unsigned": true}}]});
+    let again = Controller {
+        notifications: Some(nowhere),
+        ..Controller::new(&env, "idle-2")
+    };
+    let _controller = again.start().await;
     left.reaches(Phase::Withdrawn).await;
     let refusal = env
         .quarantine()
@@ -73,6 +80,18 @@ async fn a_draft_that_was_warned_is_withdrawn_unless_somebody_touched_it_since()
     assert_eq!(refusal["reason"], "Withdrawn");
     let said = refusal["message"].as_str().unwrap();
     assert!(said.contains("nobody touched"), "{said}");
+    // A warning that stands is in the ledger and told, whoever was killed after it.
+    let ledger = format!("audit/requests/{PROJECT}/{}/", left.uid);
+    let mut kinds = Vec::new();
+    for key in env.quarantine().keys(&ledger).await {
+        let entry = env.quarantine().json(&key).await;
+        let events = entry["events"].as_array().unwrap().iter();
+        kinds.extend(events.map(|e| e["kind"].as_str().unwrap().to_owned()));
+    }
+    assert_eq!(kinds.iter().filter(|k| *k == "IdleWarning").count(), 1);
+    let waiting = env.quarantine().keys("work/outbox/").await;
+    let told = |key: &&String| key.contains(&left.uid) && key.contains("idle-warning");
+    assert_eq!(waiting.iter().filter(told).count(), 1, "{waiting:?}");
     // It was looked at as well, and stands.
     desk.alice.uploads(&touched_again, "b.csv", "2").await;
     desk.alice.submits(&touched_again, 1).await;

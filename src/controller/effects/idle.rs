@@ -2,9 +2,11 @@
 //! its policy allows, after a warning (DESIGN §2 "idle drafts").
 //!
 //! Repeated: the warning is create-only, its name is the time since when nobody touched
-//! the request, and the entry's id follows from it. Whoever touches the request makes
+//! the request, and its event follows from it: each look that finds it gives the event
+//! again, for the ledger and for whoever is told. Whoever touches the request makes
 //! another time of it, and with it another warning.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -16,6 +18,7 @@ use super::super::evidence::last_edit;
 use super::super::reconcile::Subject;
 use super::super::{ledger, status};
 use crate::api::condition::{reason, second};
+use crate::audit::Event;
 use crate::domain::phase::{Facts, Round};
 use crate::domain::retention::{Idle, IdleWarning, idle};
 use crate::storage::commit::{commit, read};
@@ -28,11 +31,13 @@ pub enum Patience {
     Over,
 }
 
-/// Judges it, and warns if it is time.
+/// Judges it, and warns if it is time; the warning that stands is one of the events of
+/// the look.
 pub async fn patience(
     ctx: &Context,
     subject: &Subject,
     facts: &Facts,
+    events: &mut BTreeMap<String, Event>,
 ) -> Result<Patience, EffectError> {
     // What applies is shown otherwise; nothing is withdrawn by guess.
     let Ok(applied) = &subject.policy else {
@@ -51,6 +56,9 @@ pub async fn patience(
             warning = warned(ctx, subject, since).await?;
         }
     }
+    if let Some(fact) = &warning {
+        events.extend(ledger::of_idle(&subject.key, fact));
+    }
     match idle(since, allowed, warning.as_ref(), now) {
         Idle::Rests(until) => Ok(Patience::Waits(left(until, now))),
         Idle::Withdraw => Ok(Patience::Over),
@@ -63,10 +71,9 @@ pub async fn patience(
             };
             let key = subject.key.idle_warning(since.as_second());
             let fact = commit(records, &key, &fact).await?.into_inner();
-            // Nobody is told what the ledger does not have.
-            let mut events = ledger::events(&subject.key, facts);
             events.extend(ledger::of_idle(&subject.key, &fact));
-            ledger::append(ctx, &subject.key, facts, events).await?;
+            // Nobody is told what the ledger does not have.
+            ledger::append(ctx, &subject.key, facts, events.clone()).await?;
             status::warn(
                 ctx,
                 subject,

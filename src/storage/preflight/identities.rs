@@ -104,17 +104,10 @@ pub(super) async fn look_at_gateway(quarantine: &Bucket, staging: Option<&Bucket
         format!("{base}/receipts/absent/1.json"),
         format!("work/plans/{absent}.json"),
     ] {
+        let refused = refuses_deletion(quarantine, &key).await;
         rows.push(gateway_row(
             "no deletion",
-            is_refused(
-                &quarantine
-                    .client()
-                    .delete_object()
-                    .bucket(quarantine.name())
-                    .key(&key)
-                    .send()
-                    .await,
-            ),
+            refused,
             &format!("delete {key}"),
         ));
     }
@@ -133,46 +126,33 @@ pub(super) async fn look_at_gateway(quarantine: &Bucket, staging: Option<&Bucket
             is_refused(&put),
             &format!("write {key}"),
         ));
-        let get = quarantine
-            .client()
-            .get_object()
-            .bucket(quarantine.name())
-            .key(&key)
-            .send()
-            .await;
-        rows.push(gateway_row(
-            "no decision",
-            is_refused(&get),
-            &format!("read {key}"),
-        ));
+        let refused = refuses_reading(quarantine, &key).await;
+        rows.push(gateway_row("no decision", refused, &format!("read {key}")));
     }
     if let Some(staging) = staging {
-        let get = staging
-            .client()
-            .get_object()
-            .bucket(staging.name())
-            .key(format!("{absent}/1/absent"))
-            .send()
-            .await;
+        let absent = format!("{absent}/1/absent");
         rows.push(gateway_row(
             "staging",
-            is_refused(&get),
+            refuses_reading(staging, &absent).await,
             "read what outsiders sent",
         ));
-        let gone = staging
-            .client()
-            .delete_object()
-            .bucket(staging.name())
-            .key(format!("{absent}/1/absent"))
-            .send()
-            .await;
         rows.push(gateway_row(
             "staging",
-            is_refused(&gone),
+            refuses_deletion(staging, &absent).await,
             "delete what outsiders sent",
         ));
     }
     rows
+}
+
+async fn refuses_reading(bucket: &Bucket, key: &str) -> bool {
+    let get = bucket.client().get_object();
+    is_refused(&get.bucket(bucket.name()).key(key).send().await)
+}
+
+async fn refuses_deletion(bucket: &Bucket, key: &str) -> bool {
+    let delete = bucket.client().delete_object();
+    is_refused(&delete.bucket(bucket.name()).key(key).send().await)
 }
 
 fn is_refused<T, E>(answer: &Result<T, SdkError<E>>) -> bool

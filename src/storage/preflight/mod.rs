@@ -1,7 +1,7 @@
 //! The preflight of storage: whether what trevor relies on holds, tried with the
 //! identities of this process (`trevor check`).
 //!
-//! What is tried writes only under `work/probe/`, and takes it away again.
+//! What is tried writes only under `work/probe/`, and takes it away again where it may.
 //! Permissions that must be absent are tried on keys that are never there.
 
 mod identities;
