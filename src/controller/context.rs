@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use kube::Client;
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::{ObjectRef, Store};
-use tokio::sync::{Mutex, Notify, mpsc};
+use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use super::checkpoints::Standing;
@@ -79,6 +79,8 @@ pub struct Context {
     pub heads: Arc<Heads>,
     /// How checkpoints stand.
     pub checkpoints: Arc<Standing>,
+    /// Looks at once, taken in turn.
+    pub turns: Semaphore,
     /// What may be lost at any time.
     pub memory: Memories,
 }

@@ -117,6 +117,10 @@ pub async fn reconcile(
         reviews::tell_closed(&ctx, &cached).await?;
         return Ok(warning_of(&cached).map_or_else(Action::await_change, wakes_at));
     }
+    // A turn each, in the order in which they came.
+    let Ok(_turn) = ctx.turns.acquire().await else {
+        return Err(EffectError::NotLeading);
+    };
     match tokio::time::timeout(LIMIT, Box::pin(look(&cached, &ctx))).await {
         Ok(result) => result,
         Err(_) => Err(EffectError::Timeout),
@@ -449,6 +453,10 @@ async fn report(
     if matches!(advanced, Err(EffectError::NotLeading)) {
         return Ok(Action::await_change());
     }
+    // Somebody else wrote at the same time: there is nothing to tell, look again.
+    if advanced.as_ref().is_err_and(EffectError::is_conflict) {
+        return Ok(Action::requeue(ctx.backoff(&subject.key.uid) / 10));
+    }
     let uid = subject.key.uid.as_str();
     let now = Timestamp::now();
     let written = status::write(ctx, subject, facts, &advanced, head, now).await;
@@ -465,8 +473,8 @@ async fn report(
     };
     match written {
         Ok(()) => {}
-        Err(EffectError::Kube(kube::Error::Api(answer))) if answer.code == 409 => {
-            return Ok(Action::requeue(Duration::from_millis(50)));
+        Err(error) if error.is_conflict() => {
+            return Ok(Action::requeue(ctx.backoff(uid) / 10));
         }
         // The resource or its namespace is gone or going: the bucket has the facts.
         Err(EffectError::Kube(kube::Error::Api(answer))) if answer.code == 404 => {}

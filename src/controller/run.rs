@@ -10,7 +10,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
-use tokio::sync::{Mutex, Notify, broadcast, mpsc};
+use tokio::sync::{Mutex, Notify, Semaphore, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::checkpoints::{self, Standing};
@@ -33,6 +33,10 @@ use crate::storage::{self, Links, Release, Zones, proof};
 
 /// How long effects in hand may take to end when the process is told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// Requests that may wait for their turn to be looked at. kube's own limit takes those
+/// that wait in no order, and one of them could wait for ever while others are busy.
+const WAITING: u16 = 256;
 
 /// How the process takes part.
 #[derive(Clone, Debug)]
@@ -168,6 +172,7 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         }),
         checkpoints: Arc::new(Standing::new(signing.is_some())),
         signing,
+        turns: Semaphore::new(usize::from(config.controller.concurrency)),
         memory: Memories::default(),
     });
     let seen = request_seen.clone();
@@ -291,7 +296,6 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
             async move { l.lost(claim.term).await }
         };
         let work = lead(
-            &config,
             &options.namespace,
             Arc::clone(&ctx),
             requests.clone(),
@@ -316,7 +320,6 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
 /// Reconciles while this process leads: everything once, then what is seen. When it
 /// is to stop, what is in hand is finished, and nothing new begun.
 async fn lead(
-    config: &Config,
     namespace: &str,
     ctx: Arc<Context>,
     requests: Store<AirlockRequest>,
@@ -343,7 +346,7 @@ async fn lead(
     let sweeper = sweeper::serve(Arc::clone(&ctx));
     let orphans = sweeper::look_for_orphans(Arc::clone(&ctx));
     let work = Controller::for_stream(futures::stream::pending(), requests)
-        .with_config(controller::Config::default().concurrency(config.controller.concurrency))
+        .with_config(controller::Config::default().concurrency(WAITING))
         .reconcile_on(all.chain(follow))
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile, error_policy, ctx)

@@ -23,6 +23,7 @@ mod hostile;
 mod idle;
 mod ingress;
 mod integrity;
+mod leaders;
 mod look_back;
 mod main_job;
 mod notify;

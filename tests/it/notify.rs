@@ -21,7 +21,7 @@ const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// In every field that a researcher can write, and in nothing that is sent before release.
 const CANARY: &str = "canary";
 
-fn secrets(names: &[&str]) -> Vec<(String, String)> {
+pub fn secrets(names: &[&str]) -> Vec<(String, String)> {
     let variable = |name: &&str| {
         let name = name.to_uppercase();
         (
@@ -32,7 +32,7 @@ fn secrets(names: &[&str]) -> Vec<(String, String)> {
     names.iter().map(variable).collect()
 }
 
-fn webhook(name: &str, url: &str) -> Value {
+pub fn webhook(name: &str, url: &str) -> Value {
     json!({"name": name, "webhook": {"url": url, "allow_plaintext": true}})
 }
 
@@ -57,7 +57,7 @@ async fn full_of_canaries(alice: &Person) -> Request {
 }
 
 /// The kinds that came about a request, by id; each id is of one kind.
-fn ids(got: &[Received], request: &Request) -> BTreeMap<String, String> {
+pub fn ids(got: &[Received], request: &Request) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for one in got {
         let (id, kind) = if one.header("ce-id").is_empty() {
@@ -79,7 +79,7 @@ fn ids(got: &[Received], request: &Request) -> BTreeMap<String, String> {
     found
 }
 
-async fn comes(receiver: &Receiver, request: &Request, what: &str) {
+pub async fn comes(receiver: &Receiver, request: &Request, what: &str) {
     ready(format!("{what} is told"), PATIENCE, || async {
         ids(&receiver.got(), request)
             .contains_key(what)

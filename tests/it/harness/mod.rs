@@ -23,7 +23,9 @@ pub use http::{Answer, Http};
 pub use kubelet::{Ended, Kubelet, job_name};
 pub use people::Person;
 pub use private::{Private, private};
-pub use process::{Controller, Gateway, Spawned, command, free_address, read_config, variables};
+pub use process::{
+    Controller, Gateway, Spawned, command, free_address, read_config, signal, variables,
+};
 pub use project::{Project, bind};
 pub use proxy::{Call, Keep, Mode, Proxy};
 pub use receiver::{Answers, Mailbox, Received, Receiver};

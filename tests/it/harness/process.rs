@@ -115,6 +115,13 @@ impl<'a> Controller<'a> {
         .await;
         spawned
     }
+
+    /// Starts it and waits until it is ready, while another one leads.
+    pub async fn follows(&self) -> Spawned {
+        let mut spawned = self.launch();
+        spawned.is_ready(self.env, self.name).await;
+        spawned
+    }
 }
 
 impl Gateway<'_> {
@@ -168,6 +175,11 @@ impl Spawned {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// Sends it a signal, by its word for `kill`.
+    pub fn signal(&self, word: &str) {
+        signal(word, &self.child.id().expect("it runs").to_string());
+    }
+
     /// SIGKILL, and gone.
     pub async fn kill(&mut self) {
         self.child.kill().await.unwrap();
@@ -178,6 +190,14 @@ impl Spawned {
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
         ended.expect("it ends").unwrap().code()
     }
+}
+
+/// Sends a signal to a process.
+pub fn signal(word: &str, pid: &str) {
+    let sent = std::process::Command::new("kill")
+        .args([word, pid])
+        .status();
+    assert!(sent.unwrap().success(), "kill {word} {pid}");
 }
 
 /// What a process of the driver is configured with.
