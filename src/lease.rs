@@ -18,7 +18,10 @@ pub const NAME: &str = "trevor-controller";
 /// How long a claim lives without renewal.
 pub const DURATION: Duration = Duration::from_secs(12);
 const RENEW: Duration = Duration::from_secs(4);
+/// Whoever waits looks so often: a Lease that was given up is taken within it.
 const RETRY: Duration = Duration::from_secs(1);
+/// A process that ends does not wait longer for the API server.
+const RESIGNING: Duration = Duration::from_secs(3);
 
 /// Who leads, as far as this process knows.
 #[derive(Clone, Debug)]
@@ -52,6 +55,14 @@ pub struct Leadership {
     claim: watch::Receiver<Option<Claim>>,
     /// Identity of this process in the Lease.
     pub holder: Arc<str>,
+    /// What competes; none where there is no Lease.
+    competing: Option<Arc<Competing>>,
+}
+
+#[derive(Debug)]
+struct Competing {
+    leases: Api<Lease>,
+    task: tokio::task::JoinHandle<()>,
 }
 
 impl Leadership {
@@ -64,6 +75,7 @@ impl Leadership {
         Self {
             claim,
             holder: holder.into(),
+            competing: None,
         }
     }
 
@@ -73,8 +85,35 @@ impl Leadership {
         let (sender, claim) = watch::channel(None);
         let leases: Api<Lease> = Api::namespaced(client, namespace);
         let me: Arc<str> = holder.into();
-        tokio::spawn(hold(leases, Arc::clone(&me), sender));
-        Self { claim, holder: me }
+        let task = tokio::spawn(hold(leases.clone(), Arc::clone(&me), sender));
+        Self {
+            claim,
+            holder: me,
+            competing: Some(Arc::new(Competing { leases, task })),
+        }
+    }
+
+    /// Competes no more, and gives the Lease up if this process holds it, so that
+    /// another one need not wait until it expires. Nothing may be done as leader
+    /// from here on.
+    pub async fn resign(&self) {
+        let Some(competing) = &self.competing else {
+            return;
+        };
+        competing.task.abort();
+        let giving_up = async {
+            // A renewal may be under way still: then the first try is refused.
+            for _ in 0..3 {
+                match give_up(&competing.leases, &self.holder).await {
+                    Ok(Some(())) => return tracing::info!("the Lease is given up"),
+                    Ok(None) => {}
+                    Err(error) => tracing::warn!(%error, "the Lease cannot be given up"),
+                }
+            }
+        };
+        if tokio::time::timeout(RESIGNING, giving_up).await.is_err() {
+            tracing::warn!("the Lease was not given up in time; it expires");
+        }
     }
 
     /// The claim, if it holds now.
@@ -149,6 +188,24 @@ async fn hold(leases: Api<Lease>, holder: Arc<str>, sender: watch::Sender<Option
         };
         tokio::time::sleep(pause).await;
     }
+}
+
+/// One try to give the Lease up; none where another write came between.
+async fn give_up(leases: &Api<Lease>, holder: &str) -> Result<Option<()>, kube::Error> {
+    let Some(mut lease) = leases.get_opt(NAME).await? else {
+        return Ok(Some(()));
+    };
+    let held = lease.spec.clone().unwrap_or_default();
+    if held.holder_identity.as_deref() != Some(holder) {
+        return Ok(Some(()));
+    }
+    lease.spec = Some(LeaseSpec {
+        holder_identity: Some(String::new()),
+        renew_time: Some(MicroTime(jiff::Timestamp::now())),
+        ..held
+    });
+    let given_up = leases.replace(NAME, &PostParams::default(), &lease).await;
+    settle(given_up.map(|_| 0)).map(|ours| ours.map(drop))
 }
 
 /// One try to get or keep the Lease; `Some(term)` when it is ours.

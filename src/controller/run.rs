@@ -276,7 +276,7 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
     loop {
         let claim = tokio::select! {
             claim = leadership.acquired() => claim,
-            () = &mut stop => return Ok(()),
+            () = &mut stop => break,
         };
         let lost = {
             let mut l = leadership.clone();
@@ -292,10 +292,14 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         tokio::select! {
             () = work => {}
             () = lost => tracing::warn!(term = claim.term, "leads no more"),
-            () = &mut stop => return Ok(()),
+            () = &mut stop => break,
         }
         ctx.end_work().await;
     }
+    // Work ends first: whoever leads next finds no one at it.
+    ctx.end_work().await;
+    leadership.resign().await;
+    Ok(())
 }
 
 /// Reconciles while this process leads: everything once, then what is seen.
