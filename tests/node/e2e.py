@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -21,6 +22,7 @@ sys.path.insert(1, str(HERE.parent / "env"))
 import machine  # noqa: E402
 import outputs  # noqa: E402
 import trevor  # noqa: E402
+import volumes  # noqa: E402
 from cluster import OPERATOR_NAMESPACE, ROLES  # noqa: E402
 from requests_by_people import People  # noqa: E402
 from tools import Failed  # noqa: E402
@@ -29,7 +31,10 @@ CHECKOUT = HERE.parents[1]
 CHART = CHECKOUT / "charts/trevor"
 RELEASE = "trevor"
 TAKE_OVER_SECONDS = 15
+HAND_OVER_SECONDS = 2
 UPGRADES = 2
+UPLOAD_BYTES, UPLOAD_SECONDS = 16 << 20, 8  # less than the 25 s that an upload gets when its pod stops
+ENDLESS_SECONDS = 120  # and more than that and an upgrade
 
 
 class Node:
@@ -57,6 +62,10 @@ class Node:
 
     def helm(self, *arguments):
         return self.run("helm", *arguments, "-n", OPERATOR_NAMESPACE, "--kube-context", "admin")
+
+    def image(self):
+        """The operator's own image."""
+        return self.ours("get", "deployment", "trevor-controller", "-o", "jsonpath={.spec.template.spec.containers[0].image}")
 
     def leader(self):
         """The pod that holds the Lease."""
@@ -121,7 +130,23 @@ def demo(node):
 
 def upgrade_under_load(node):
     """Requests go from upload to release, one after the other, while every pod is replaced."""
-    before, stop, released, errors = node.pods(), threading.Event(), [], []
+    before, stop, released, errors, uploaded = node.pods(), threading.Event(), [], [], []
+    node.people.ask("uploads", direction="Egress")
+    node.people.wait("uploads", "jsonpath={.status.phase}=Draft")
+    large = node.folder / "large.bin"
+    large.write_bytes(os.urandom(UPLOAD_BYTES))
+    endless = node.people.slow_upload("uploads", "endless.bin", large, UPLOAD_BYTES // ENDLESS_SECONDS)
+    started = time.monotonic()
+
+    def uploads():
+        while not stop.is_set():
+            path = f"{len(uploaded)}.bin"
+            process = node.people.slow_upload("uploads", path, large, UPLOAD_BYTES // UPLOAD_SECONDS)
+            said, _ = process.communicate(timeout=120)
+            if process.returncode != 0:
+                errors.append(f"upload of {path}: {said.strip()[-300:]}")
+                return
+            uploaded.append(path)
 
     def load(worker):
         while not stop.is_set():
@@ -133,7 +158,7 @@ def upgrade_under_load(node):
                 errors.append(f"{name}: {failure}")
                 return
 
-    workers = [threading.Thread(target=load, args=(number,)) for number in range(2)]
+    workers = [threading.Thread(target=uploads), *(threading.Thread(target=load, args=(number,)) for number in range(2))]
     for worker in workers:
         worker.start()
     began = time.monotonic()
@@ -148,11 +173,34 @@ def upgrade_under_load(node):
         for worker in workers:
             worker.join()
     stayed = set(before.values()) & set(node.pods().values())
-    saw(f"{UPGRADES} rolling upgrades in {seconds:.1f} s, {during} requests released meanwhile, {len(errors)} failed")
+    said, _ = endless.communicate(timeout=ENDLESS_SECONDS)
+    cut_off = time.monotonic() - started
+    files = {file["path"]: file["size"] for file in json.loads(node.people.gateway("alice", "uploads", "files"))["files"]}
+    saw(f"{UPGRADES} rolling upgrades in {seconds:.1f} s, {during} requests released and {len(uploaded)} uploads of {UPLOAD_SECONDS} s "
+        f"ended meanwhile, {len(errors)} failed; an upload without end was cut off after {cut_off:.0f} s: {said.strip()[-100:]}")
     for error in errors:
         saw(error)
-    if errors or not during or stayed:
-        raise Failed(f"upgrade under load: {len(errors)} errors, {during} released, {len(stayed)} pods not replaced")
+    if errors or not during or not uploaded or stayed:
+        raise Failed(f"upgrade under load: {len(errors)} errors, {during} released, {len(uploaded)} uploaded, {len(stayed)} pods not replaced")
+    if files != dict.fromkeys(uploaded, UPLOAD_BYTES) or endless.returncode == 0 or cut_off >= ENDLESS_SECONDS - 10:
+        raise Failed(f"upgrade under load: files {files}, uploaded {uploaded}; the endless one: {endless.returncode} after {cut_off:.0f} s")
+
+
+def leader_stop(node):
+    """The pod that leads is told to stop: it gives its Lease up, and another one leads."""
+    leader = node.leader()
+    began = time.time()
+    node.ours("delete", "pod", leader, "--wait=false")
+    while (lease := json.loads(node.ours("get", "lease", "trevor-controller", "-o", "json"))["spec"])["holderIdentity"] in (leader, ""):
+        if time.time() - began > TAKE_OVER_SECONDS:
+            raise Failed(f"{lease['holderIdentity'] or 'nobody'} holds the Lease {TAKE_OVER_SECONDS} s after {leader} was told to stop")
+        time.sleep(0.05)
+    seconds = datetime.fromisoformat(lease["acquireTime"]).timestamp() - began
+    saw(f"{leader} told to stop; {lease['holderIdentity']} leads {seconds:.1f} s after that")
+    if seconds > HAND_OVER_SECONDS:
+        raise Failed(f"that took {seconds:.1f} s, and at most {HAND_OVER_SECONDS} are allowed")
+    node.people.release("after-the-stop")
+    node.ours("rollout", "status", "deployment/trevor-controller", "--timeout=60s")
 
 
 def leader_kill(node):
@@ -201,7 +249,7 @@ def uninstall(node):
         raise Failed(f"after uninstall: still there: {left.split()}; {len(definitions)} definitions; lost: {lost}, {before} before, {after} after")
 
 
-STEPS = [install, restricted, demo, upgrade_under_load, leader_kill, helm_test, uninstall]
+STEPS = [install, restricted, demo, *volumes.STEPS, upgrade_under_load, leader_stop, leader_kill, helm_test, uninstall]
 
 
 def explain(node):
