@@ -173,7 +173,11 @@ def upgrade_under_load(node):
         for worker in workers:
             worker.join()
     stayed = set(before.values()) & set(node.pods().values())
-    said, _ = endless.communicate(timeout=ENDLESS_SECONDS)
+    try:
+        said, _ = endless.communicate(timeout=ENDLESS_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        endless.kill()
+        raise Failed("the upload without end was neither taken nor cut off") from error
     cut_off = time.monotonic() - started
     files = {file["path"]: file["size"] for file in json.loads(node.people.gateway("alice", "uploads", "files"))["files"]}
     saw(f"{UPGRADES} rolling upgrades in {seconds:.1f} s, {during} requests released and {len(uploaded)} uploads of {UPLOAD_SECONDS} s "
