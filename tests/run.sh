@@ -159,7 +159,7 @@ bench)
     step python3 benches/bench.py "${@:2}"
     ;;
 *)
-    echo "usage: tests/run.sh test|test-long|forge|forge-oldest|chart|demo|bench [argument…]"
+    echo "usage: tests/run.sh test|test-long|forge|forge-oldest|chart|e2e|demo|bench [argument…]"
     exit 2
     ;;
 esac

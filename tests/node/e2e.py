@@ -7,8 +7,10 @@ Each step prints what it saw. The first that fails ends the run, after the pods'
 states, events and logs.
 """
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -207,19 +209,32 @@ def leader_stop(node):
     node.ours("rollout", "status", "deployment/trevor-controller", "--timeout=60s")
 
 
+def process_of(pod):
+    """The controller of a pod, as the node's own processes see it."""
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            variables = environment.read_bytes().split(b"\0")
+            if b"POD_NAME=" + pod.encode() in variables and b"controller" in environment.with_name("cmdline").read_bytes().split(b"\0"):
+                return int(environment.parent.name)
+    raise Failed(f"no process of {pod} is found")
+
+
 def leader_kill(node):
-    """The pod that leads is deleted without grace; another one takes over, and work goes on."""
+    """The process that leads stands still, then is killed, and says nothing of it; another one takes over, and work goes on."""
     leader = node.leader()
     if leader not in node.pods():
         raise Failed(f"the Lease is held by {leader!r}, which is none of our pods")
+    # Killed at once, its container would begin anew in the same pod, and lead again.
+    process = process_of(leader)
     began = time.monotonic()
-    node.ours("delete", "pod", leader, "--grace-period=0", "--force")
+    os.kill(process, signal.SIGSTOP)
     while (successor := node.leader()) in (leader, ""):
         if time.monotonic() - began > 2 * TAKE_OVER_SECONDS:
             raise Failed(f"{leader} still holds the Lease after {2 * TAKE_OVER_SECONDS} s")
         time.sleep(0.1)
     seconds = time.monotonic() - began
-    saw(f"{leader} killed; {successor} leads after {seconds:.1f} s")
+    os.kill(process, signal.SIGKILL)
+    saw(f"{leader} stands still; {successor} leads after {seconds:.1f} s")
     if seconds > TAKE_OVER_SECONDS:
         raise Failed(f"take-over took {seconds:.1f} s, and at most {TAKE_OVER_SECONDS} are allowed")
     node.people.release("after-the-kill")
