@@ -12,16 +12,14 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// Name of the Lease.
 pub const NAME: &str = "trevor-controller";
 /// How long a claim lives without renewal.
 pub const DURATION: Duration = Duration::from_secs(12);
 const RENEW: Duration = Duration::from_secs(4);
-/// Whoever waits looks so often: a Lease that was given up is taken within it.
 const RETRY: Duration = Duration::from_secs(1);
-/// A process that ends does not wait longer for the API server.
-const RESIGNING: Duration = Duration::from_secs(3);
 
 /// Who leads, as far as this process knows.
 #[derive(Clone, Debug)]
@@ -53,16 +51,9 @@ impl Claim {
 #[derive(Clone, Debug)]
 pub struct Leadership {
     claim: watch::Receiver<Option<Claim>>,
+    end: CancellationToken,
     /// Identity of this process in the Lease.
     pub holder: Arc<str>,
-    /// What competes; none where there is no Lease.
-    competing: Option<Arc<Competing>>,
-}
-
-#[derive(Debug)]
-struct Competing {
-    leases: Api<Lease>,
-    task: tokio::task::JoinHandle<()>,
 }
 
 impl Leadership {
@@ -74,8 +65,8 @@ impl Leadership {
         drop(sender);
         Self {
             claim,
+            end: CancellationToken::new(),
             holder: holder.into(),
-            competing: None,
         }
     }
 
@@ -84,35 +75,22 @@ impl Leadership {
     pub fn compete(client: Client, namespace: &str, holder: &str) -> Self {
         let (sender, claim) = watch::channel(None);
         let leases: Api<Lease> = Api::namespaced(client, namespace);
-        let me: Arc<str> = holder.into();
-        let task = tokio::spawn(hold(leases.clone(), Arc::clone(&me), sender));
+        let (me, end): (Arc<str>, _) = (holder.into(), CancellationToken::new());
+        tokio::spawn(hold(leases, Arc::clone(&me), sender, end.clone()));
         Self {
             claim,
+            end,
             holder: me,
-            competing: Some(Arc::new(Competing { leases, task })),
         }
     }
 
-    /// Competes no more, and gives the Lease up if this process holds it, so that
-    /// another one need not wait until it expires. Nothing may be done as leader
-    /// from here on.
-    pub async fn resign(&self) {
-        let Some(competing) = &self.competing else {
-            return;
-        };
-        competing.task.abort();
-        let giving_up = async {
-            // A renewal may be under way still: then the first try is refused.
-            for _ in 0..3 {
-                match give_up(&competing.leases, &self.holder).await {
-                    Ok(Some(())) => return tracing::info!("the Lease is given up"),
-                    Ok(None) => {}
-                    Err(error) => tracing::warn!(%error, "the Lease cannot be given up"),
-                }
-            }
-        };
-        if tokio::time::timeout(RESIGNING, giving_up).await.is_err() {
-            tracing::warn!("the Lease was not given up in time; it expires");
+    /// Leads no more and competes no more: the Lease is given back, so that another
+    /// process need not wait until it expires. Call it when all work has ended.
+    pub async fn resign(&mut self) {
+        self.end.cancel();
+        let given_back = async { while self.claim.changed().await.is_ok() {} };
+        if tokio::time::timeout(RENEW, given_back).await.is_err() {
+            tracing::warn!("the Lease was not given back: it expires by itself");
         }
     }
 
@@ -154,7 +132,12 @@ impl Leadership {
     }
 }
 
-async fn hold(leases: Api<Lease>, holder: Arc<str>, sender: watch::Sender<Option<Claim>>) {
+async fn hold(
+    leases: Api<Lease>,
+    holder: Arc<str>,
+    sender: watch::Sender<Option<Claim>>,
+    end: CancellationToken,
+) {
     let mut term = None;
     // When the holder that we see was last seen to renew, by our own clock.
     let mut seen: Option<(String, Instant)> = None;
@@ -186,26 +169,38 @@ async fn hold(leases: Api<Lease>, holder: Arc<str>, sender: watch::Sender<Option
             }
             Err(_) => RETRY,
         };
-        tokio::time::sleep(pause).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = end.cancelled() => break,
+        }
+    }
+    sender.send_replace(None);
+    if let Some(term) = term {
+        match give_back(&leases, &holder, term).await {
+            Ok(()) => tracing::info!(term, "the Lease is given back"),
+            Err(error) => {
+                tracing::warn!(%error, "the Lease was not given back: it expires by itself");
+            }
+        }
     }
 }
 
-/// One try to give the Lease up; none where another write came between.
-async fn give_up(leases: &Api<Lease>, holder: &str) -> Result<Option<()>, kube::Error> {
+/// Leaves the Lease without a holder, if it is still ours in this term.
+async fn give_back(leases: &Api<Lease>, holder: &str, term: i64) -> Result<(), kube::Error> {
     let Some(mut lease) = leases.get_opt(NAME).await? else {
-        return Ok(Some(()));
+        return Ok(());
     };
-    let held = lease.spec.clone().unwrap_or_default();
-    if held.holder_identity.as_deref() != Some(holder) {
-        return Ok(Some(()));
+    let Some(spec) = lease.spec.as_mut() else {
+        return Ok(());
+    };
+    let ours = spec.holder_identity.as_deref() == Some(holder)
+        && spec.lease_transitions.map(i64::from) == Some(term);
+    if !ours {
+        return Ok(());
     }
-    lease.spec = Some(LeaseSpec {
-        holder_identity: Some(String::new()),
-        renew_time: Some(MicroTime(jiff::Timestamp::now())),
-        ..held
-    });
-    let given_up = leases.replace(NAME, &PostParams::default(), &lease).await;
-    settle(given_up.map(|_| 0)).map(|ours| ours.map(drop))
+    spec.holder_identity = None;
+    let given = leases.replace(NAME, &PostParams::default(), &lease).await;
+    settle(given.map(|_| term)).map(drop)
 }
 
 /// One try to get or keep the Lease; `Some(term)` when it is ours.

@@ -197,9 +197,9 @@ def leader_stop(node):
     leader = node.leader()
     began = time.time()
     node.ours("delete", "pod", leader, "--wait=false")
-    while (lease := json.loads(node.ours("get", "lease", "trevor-controller", "-o", "json"))["spec"])["holderIdentity"] in (leader, ""):
+    while (lease := json.loads(node.ours("get", "lease", "trevor-controller", "-o", "json"))["spec"]).get("holderIdentity") in (leader, "", None):
         if time.time() - began > TAKE_OVER_SECONDS:
-            raise Failed(f"{lease['holderIdentity'] or 'nobody'} holds the Lease {TAKE_OVER_SECONDS} s after {leader} was told to stop")
+            raise Failed(f"{lease.get('holderIdentity') or 'nobody'} holds the Lease {TAKE_OVER_SECONDS} s after {leader} was told to stop")
         time.sleep(0.05)
     seconds = datetime.fromisoformat(lease["acquireTime"]).timestamp() - began
     saw(f"{leader} told to stop; {lease['holderIdentity']} leads {seconds:.1f} s after that")
