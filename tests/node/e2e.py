@@ -36,7 +36,7 @@ TAKE_OVER_SECONDS = 15
 HAND_OVER_SECONDS = 2
 UPGRADES = 2
 UPLOAD_BYTES, UPLOAD_SECONDS = 16 << 20, 8  # less than the 25 s that an upload gets when its pod stops
-ENDLESS_SECONDS = 120  # and more than that and an upgrade
+ENDLESS_SECONDS = 300  # and more than that and an upgrade, on a slow machine too
 
 
 class Node:
