@@ -67,6 +67,17 @@ pub struct JobMade {
     pub uid: String,
 }
 
+/// `work/jobs/<uid>/<slug>.pods/<pod's uid>.json`: a pod of that Job, which runs what it
+/// says. Create-only: the gateway takes tokens that are bound to one of these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobPod {
+    /// Its name.
+    pub pod: String,
+    /// Uid of the Job.
+    pub job: String,
+}
+
 /// A file as a Job read or wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

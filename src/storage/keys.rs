@@ -294,6 +294,11 @@ impl RequestKey {
     pub fn job_made(&self, errand: Errand) -> String {
         format!("{}{}.uid.json", self.jobs(), errand.slug())
     }
+    /// A pod of the Job that was made, by its uid.
+    #[must_use]
+    pub fn job_pod(&self, errand: Errand, pod: &str) -> String {
+        format!("{}{}.pods/{pod}.json", self.jobs(), errand.slug())
+    }
     /// What a round's sources hold.
     #[must_use]
     pub fn collection(&self, round: i64) -> String {

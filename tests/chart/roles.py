@@ -28,7 +28,7 @@ def fence(docs, variable):
 
 
 def test_without_namespaces_the_operator_writes_everywhere_what_the_fence_lists():
-    docs = rendered("smallest", 'jobs.images=["localhost/trevor:0.1.0"]')
+    docs = rendered("smallest")
     controller, gateway = find(docs, "ClusterRole", "trevor-controller"), find(docs, "ClusterRole", "trevor-gateway")
     anywhere = fence(docs, "anywhere")
     (probe,) = fence(docs, "probe")

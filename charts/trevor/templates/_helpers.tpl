@@ -44,6 +44,11 @@ true
 {{- end -}}
 {{- end -}}
 
+{{/* The images that Jobs in projects may run, as a JSON list: the operator's own, unless values name others, or none. */}}
+{{- define "trevor.jobImages" -}}
+{{- if kindIs "slice" .Values.jobs.images }}{{ toJson .Values.jobs.images }}{{ else }}{{ list (include "trevor.image" .) | toJson }}{{ end -}}
+{{- end -}}
+
 {{/* The operator's configuration: the tree of values under its own names. */}}
 {{- define "trevor.config" -}}
 {{- $config := deepCopy (pick .Values "storage" "gateway" "controller" "crate" "identity" "audit" "notifications" "jobs" "log") -}}
@@ -60,8 +65,12 @@ true
 {{- if not (dig "publisher" "name" "" $config.crate) -}}
 {{- $_ := unset $config.crate "publisher" -}}
 {{- end -}}
-{{- if and (not $config.jobs.ca_bundle) (or .Values.trust.gateway.config_map .Values.trust.gateway.secret) -}}
+{{- $_ := set $config.jobs "images" (fromJsonArray (include "trevor.jobImages" .)) -}}
+{{- if $config.jobs.ca_bundle -}}
+{{- else if or .Values.trust.gateway.config_map .Values.trust.gateway.secret -}}
 {{- $_ := set $config.jobs "ca_bundle" "/etc/trevor/trust/gateway.pem" -}}
+{{- else if $config.gateway.tls.secret -}}
+{{- $_ := set $config.jobs "ca_bundle_if_any" "/etc/trevor/gateway-ca/ca.crt" -}}
 {{- end -}}
 {{/* Seconds, where tests set them, take the place of days. */}}
 {{- range list "quarantine_retention" "release_retention" -}}

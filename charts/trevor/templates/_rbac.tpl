@@ -45,7 +45,7 @@ cannot drift apart.
 - apiGroups: [apiextensions.k8s.io]
   resources: [customresourcedefinitions]
   verbs: [get, list, watch]
-{{- if .Values.jobs.images }}
+{{- if ne (include "trevor.jobImages" .) "[]" }}
 # Collecting from and delivering to volumes of projects.
 - apiGroups: [batch]
   resources: [jobs]

@@ -4,8 +4,9 @@
 //! A Job is ours by what the bucket says, never by its name: before it is made a nonce
 //! is stored, which an annotation of it carries; once it is made its uid is. Killed
 //! between the two, the next look finds the Job by its nonce. Whatever else has its
-//! name is left alone, and nothing of it is believed.
+//! name is left alone, and nothing of it is believed. So it is with its pods ([`known`]).
 
+mod known;
 pub mod pods;
 pub mod spec;
 mod watch;
@@ -166,7 +167,7 @@ async fn standing(
             let word = pods::last_word(ctx, &subject.key.namespace, &made.uid).await?;
             Ok(Standing::Failed(word.unwrap_or(why)))
         }
-        None => pods::look(ctx, &job, &name).await,
+        None => pods::look(ctx, &subject.key, errand, &job).await,
     }
 }
 
