@@ -122,7 +122,7 @@ enum CliError {
     )]
     NoCluster(String),
     #[error("{0} of the deletions that are due failed")]
-    Failed(usize),
+    Failed(u64),
 }
 
 impl CliError {
@@ -288,15 +288,14 @@ async fn sweep(args: &SweepArgs) -> Result<(), Box<dyn std::error::Error>> {
             found.open,
             found.foreign,
             found.early,
-            found.refused.len(),
-            found.failed.len()
+            found.refusals,
+            found.failures
         );
         for (key, why) in found.refused.iter().chain(&found.failed) {
             println!("{key}: {why}");
         }
         if !found.more {
-            let failed = found.failed.len();
-            return match failed {
+            return match found.failures {
                 0 => Ok(()),
                 failed => Err(CliError::Failed(failed).into()),
             };

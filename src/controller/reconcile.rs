@@ -112,6 +112,7 @@ pub async fn reconcile(
     if is_at_rest(&cached)
         && !actions::awaits(&ctx, &cached)
         && !reviews::awaits_rejection(&ctx, &cached)
+        && !ctx.must_look(&cached.uid().unwrap_or_default())
         && !ctx.has_task(&cached.uid().unwrap_or_default()).await
     {
         reviews::tell_closed(&ctx, &cached).await?;
@@ -198,7 +199,7 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
         Ok(taken) => taken,
         Err(error) => return report(ctx, &subject, None, Err(error), None).await,
     };
-    match kept::carry_out(ctx, &subject.key, &taken).await {
+    match kept::carry_out(ctx, &Crossed::of(&subject), &taken).await {
         Ok(holds) => events.extend(holds),
         Err(error) => return report(ctx, &subject, None, Err(error), None).await,
     }
@@ -477,6 +478,7 @@ async fn report(
             establish::let_go(ctx, subject).await?;
         }
         ctx.forget(uid);
+        ctx.set_behind(uid, false);
     } else {
         ctx.succeeded(uid);
     }

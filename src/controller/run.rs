@@ -26,6 +26,7 @@ use crate::config::{Config, ConfigError};
 use crate::lease::Leadership;
 use crate::notify::dispatch::{self, Dispatcher};
 use crate::notify::{ChannelError, Channels, Outbox};
+use crate::retention::Troubles;
 use crate::rules::{self, Verifier};
 use crate::shutdown;
 use crate::storage::{self, Links, Release, Zones, proof};
@@ -154,6 +155,8 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         strays: Arc::default(),
         sweeps: Arc::default(),
         numbers: Arc::default(),
+        troubles: Troubles::default(),
+        behind: std::sync::Mutex::default(),
         verified: Arc::default(),
         releases: Mutex::default(),
         confirmations: Confirmations::default(),

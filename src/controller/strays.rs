@@ -141,7 +141,7 @@ async fn act_alone(
         inwards: owner.direction == Direction::Ingress,
     };
     let taken = actions::take_up(ctx, &target).await?;
-    let holds = kept::carry_out(ctx, &key, &taken).await?;
+    let holds = kept::carry_out(ctx, &crossed, &taken).await?;
     let mut renewed = BTreeMap::new();
     if facts.revoked.is_none() && actions::revocation(&taken).is_none() {
         for fact in actions::renewals(&taken) {

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::events::{Event, EventType};
 use kube::runtime::reflector::ObjectRef;
@@ -17,12 +18,14 @@ use super::effects::record::{self, Crossed, record_name};
 use super::effects::{outbox, url};
 use super::error::EffectError;
 use super::observe;
-use crate::api::{AirlockRequest, ReleaseRecordSpec, ReleaseType};
+use crate::api::{AirlockRequest, ReleaseRecord, ReleaseRecordSpec, ReleaseType};
 use crate::audit::Heads;
 use crate::domain::commit::Owner;
-use crate::domain::retention::What;
+use crate::domain::retention::{Named, What};
 use crate::retention::adopt::adopt;
-use crate::retention::{Done, RetentionError, Sweeper, Witness, let_go, orphans};
+use crate::retention::{
+    Done, RetentionError, Sweeper, Trouble, Whose, Witness, holds, let_go, orphans,
+};
 use crate::storage::commit::read;
 use crate::storage::keys::RequestKey;
 
@@ -43,9 +46,16 @@ pub async fn serve(ctx: Arc<Context>) {
     let witness = Shows(&ctx);
     loop {
         let pause = match Box::pin(sweeper.sweep(Timestamp::now(), &witness)).await {
-            Ok(found) if found.more => Duration::ZERO,
-            Ok(found) => found.next.map_or(every, until).min(every),
+            Ok(found) => {
+                ctx.numbers.clocks_disagree.store(0, Relaxed);
+                match found.more {
+                    true => Duration::ZERO,
+                    false => found.next.map_or(every, until).min(every),
+                }
+            }
             Err(error) => {
+                let clocks = matches!(error, RetentionError::Clocks { .. });
+                ctx.numbers.clocks_disagree.store(u64::from(clocks), Relaxed);
                 tracing::warn!(reason = error.reason(), %error, "nothing was swept; it is tried again");
                 AGAIN
             }
@@ -105,6 +115,57 @@ impl Shows<'_> {
         (request.metadata.uid.as_deref() == Some(&key.uid)).then_some(request)
     }
 
+    /// The same, where nothing but the uid is known.
+    fn by_uid(&self, uid: &str) -> Option<Arc<AirlockRequest>> {
+        let is_it = |r: &Arc<AirlockRequest>| r.metadata.uid.as_deref() == Some(uid);
+        self.0.requests.state().into_iter().find(is_it)
+    }
+
+    fn wake_by_uid(&self, uid: &str) {
+        if let Some(request) = self.by_uid(uid) {
+            self.wake(&request);
+        }
+    }
+
+    /// Tells of it by an Event: on the request, or on the record where that is gone;
+    /// and says so in the record's status.
+    async fn alarm(&self, named: &Named, of: Option<&Whose>, trouble: &Trouble) {
+        let ctx = self.0;
+        if let Some(request) = self.by_uid(&named.uid) {
+            let (reference, note) = (request.object_ref(&()), trouble.message.clone());
+            publish(ctx, &reference, EventType::Warning, trouble.reason, note).await;
+        }
+        let Some(Whose { key, owner }) = of else {
+            return;
+        };
+        let shown = async {
+            if !ends_the_release(ctx, key, named.what).await? {
+                return Ok(());
+            }
+            let crossed = crossed(key, owner);
+            record::show_kept(ctx, &crossed, trouble).await?;
+            let api: Api<ReleaseRecord> = Api::namespaced(ctx.client.clone(), &key.namespace);
+            let record = api.get_opt(&crossed.record).await?;
+            if let Some(record) = record {
+                let (reference, note) = (record.object_ref(&()), trouble.message.clone());
+                publish(ctx, &reference, EventType::Warning, trouble.reason, note).await;
+            }
+            Ok::<_, EffectError>(())
+        };
+        if let Err(error) = shown.await {
+            tracing::debug!(namespace = key.namespace, uid = key.uid, %error, "the record could not be told");
+        }
+    }
+
+    async fn show_held(&self, key: &RequestKey, owner: &Owner) -> Result<(), EffectError> {
+        let ctx = self.0;
+        let hold = holds::standing(ctx.zones.quarantine.bucket(), key).await?;
+        match hold {
+            Some(hold) => record::show_held(ctx, &crossed(key, owner), &hold).await,
+            None => Ok(()),
+        }
+    }
+
     fn wake(&self, request: &AirlockRequest) {
         // The receiver is gone when the process stops.
         drop(self.0.wake.send(ObjectRef::from_obj(request)));
@@ -121,12 +182,7 @@ impl Shows<'_> {
     async fn show(&self, done: &Done) -> Result<(), EffectError> {
         let ctx = self.0;
         ctx.claim()?;
-        let crossed = Crossed {
-            key: done.key.clone(),
-            record: record_name(&done.owner.name, &done.key.uid),
-            // The namespace may be gone: the bucket has it all.
-            going: true,
-        };
+        let crossed = crossed(&done.key, &done.owner);
         for secret in &done.secrets {
             url::delete_secret(ctx, &crossed, secret).await?;
         }
@@ -135,6 +191,15 @@ impl Shows<'_> {
             record::show_deleted(ctx, &crossed, time).await?;
         }
         Ok(())
+    }
+}
+
+fn crossed(key: &RequestKey, owner: &Owner) -> Crossed {
+    Crossed {
+        key: key.clone(),
+        record: record_name(&owner.name, &key.uid),
+        // The namespace may be gone: the bucket has it all.
+        going: true,
     }
 }
 
@@ -176,29 +241,56 @@ impl Witness for Shows<'_> {
                 done.receipt.bucket,
                 done.receipt.what.word()
             );
-            publish(self.0, &request, EventType::Normal, "Deleted", note).await;
+            publish(self.0, &request.object_ref(&()), EventType::Normal, "Deleted", note).await;
+            // Its status has another head of the ledger to show.
+            self.0.set_behind(&done.key.uid, true);
             self.wake(&request);
         }
         Ok(())
     }
 
     async fn held(&self, key: &RequestKey, owner: &Owner) {
+        if let Err(error) = self.show_held(key, owner).await {
+            tracing::debug!(namespace = key.namespace, uid = key.uid, %error, "the hold is not shown on the record yet");
+        }
         let Some(request) = self.request(key, owner) else {
             return;
         };
         // A hold that was set without the cluster is not shown yet.
         if request.status.as_ref().is_some_and(|s| s.held.is_none()) {
+            self.0.set_behind(&key.uid, true);
             self.wake(&request);
         }
     }
 
-    async fn failed(&self, key: &RequestKey, owner: &Owner, error: &RetentionError) {
+    async fn failed(&self, named: &Named, of: Option<&Whose>, error: &RetentionError) {
         if matches!(error, RetentionError::NotLeading) {
             return;
         }
-        if let Some(request) = self.request(key, owner) {
-            let note = error.to_string();
-            publish(self.0, &request, EventType::Warning, error.reason(), note).await;
+        let trouble = Trouble {
+            reason: error.reason(),
+            message: error.to_string(),
+        };
+        let news = self.0.troubles.set(&named.uid, named.what, trouble.clone());
+        self.alarm(named, of, &trouble).await;
+        if news {
+            self.wake_by_uid(&named.uid);
+        }
+    }
+
+    fn passed(&self, named: &Named) {
+        if self.0.troubles.clear(&named.uid, named.what) {
+            self.wake_by_uid(&named.uid);
+        }
+    }
+
+    async fn refused(&self, named: &Named, why: &str) {
+        if let Some(request) = self.by_uid(&named.uid) {
+            let note = format!(
+                "a ticket for the deletion of its files that nothing bears out deletes nothing: {why}; an administrator looks who wrote it, and deletes it"
+            );
+            publish(self.0, &request.object_ref(&()), EventType::Warning, "TicketRefused", note)
+                .await;
         }
     }
 
@@ -237,7 +329,7 @@ async fn close_what_went(
 
 async fn publish(
     ctx: &Context,
-    request: &AirlockRequest,
+    of: &ObjectReference,
     type_: EventType,
     reason: &str,
     note: String,
@@ -249,7 +341,7 @@ async fn publish(
         action: "Sweep".to_owned(),
         secondary: None,
     };
-    if let Err(error) = ctx.recorder.publish(&event, &request.object_ref(&())).await {
+    if let Err(error) = ctx.recorder.publish(&event, of).await {
         tracing::debug!(%error, "the Event was not stored");
     }
 }

@@ -58,11 +58,22 @@ pub struct Named {
     pub what: What,
 }
 
+/// A due time as keys have it: names sort as times.
+#[must_use]
+pub fn due_name(due: Timestamp) -> String {
+    due.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 /// Reads a key below `work/retention/`: `<due>/<uid>-<what>.json`.
 #[must_use]
 pub fn named(below: &str) -> Option<Named> {
-    let (due, name) = below.split_once('/')?;
-    let due = due.parse::<Timestamp>().ok()?;
+    let (written, name) = below.split_once('/')?;
+    let due = written.parse::<Timestamp>().ok()?;
+    // Another spelling of a time sorts elsewhere, and one that is far ahead and sorts
+    // first would hide all the others.
+    if due_name(due) != written {
+        return None;
+    }
     let (uid, what) = name.strip_suffix(".json")?.rsplit_once('-')?;
     Some(Named {
         due,

@@ -21,6 +21,8 @@ use crate::domain::commit::{Decision, Outcome, OutcomeKind, Revoked};
 use crate::domain::ingress::FilesFact;
 use crate::domain::names;
 use crate::domain::phase::Facts;
+use crate::domain::retention::{Hold, HoldState};
+use crate::retention::Trouble;
 use crate::storage::UrlIssue;
 use crate::storage::commit::commit;
 use crate::storage::keys::RequestKey;
@@ -218,6 +220,53 @@ pub async fn show_deleted(ctx: &Context, crossed: &Crossed, time: Time) -> Resul
             condition::READY,
             true,
             reason::DELETED,
+            &message,
+            generation,
+            Timestamp::now(),
+        );
+    })
+    .await
+}
+
+/// Its status: it is due and does not go, and why.
+pub async fn show_kept(
+    ctx: &Context,
+    crossed: &Crossed,
+    trouble: &Trouble,
+) -> Result<(), EffectError> {
+    show(ctx, crossed, |_, status, generation| {
+        condition::set(
+            &mut status.conditions,
+            condition::READY,
+            false,
+            trouble.reason,
+            &trouble.message,
+            generation,
+            Timestamp::now(),
+        );
+    })
+    .await
+}
+
+/// Its status: whether a hold stops the deletion of what is kept of it.
+pub async fn show_held(ctx: &Context, crossed: &Crossed, hold: &Hold) -> Result<(), EffectError> {
+    let held = hold.state == HoldState::Held;
+    let (word, message) = match held {
+        true => (
+            reason::ON_HOLD,
+            format!(
+                "nothing of it is deleted while the hold of {} stands; a hold officer lifts it",
+                hold.by
+            ),
+        ),
+        false => (reason::NOT_HELD, format!("lifted by {}", hold.by)),
+    };
+    show(ctx, crossed, |_, status, generation| {
+        condition::set(
+            &mut status.conditions,
+            condition::HELD,
+            held,
+            word,
             &message,
             generation,
             Timestamp::now(),
