@@ -315,7 +315,12 @@ async fn release_finalizers(args: &ConfigArg) -> Result<(), Box<dyn std::error::
     let mut page = ListParams::default().limit(200);
     let (mut done, mut failed) = (0, 0);
     loop {
-        let listed = api.list(&page).await?;
+        let listed = match api.list(&page).await {
+            Ok(listed) => listed,
+            // The definitions went before, and every request with them.
+            Err(kube::Error::Api(answer)) if answer.code == 404 => break,
+            Err(error) => return Err(error.into()),
+        };
         for found in &listed.items {
             match let_go::let_go(&client, &zones, &release, &config, found, now).await {
                 Ok(true) => done += 1,
@@ -333,7 +338,7 @@ async fn release_finalizers(args: &ConfigArg) -> Result<(), Box<dyn std::error::
         }
     }
     println!(
-        "{done} requests were let go; what they left is deleted on time once trevor runs again, or by trevor retention sweep"
+        "{done} requests were let go; what they left is deleted on time once trevor runs again; without it, by trevor retention adopt and trevor retention sweep"
     );
     match failed {
         0 => Ok(()),

@@ -7,6 +7,7 @@
 
 mod actions;
 mod ages;
+mod catch_up;
 mod checkpoints;
 mod context;
 mod effects;

@@ -19,7 +19,7 @@ use super::effects::{
 };
 use super::error::EffectError;
 use super::kept::{self, Kept};
-use super::{actions, jobs, ledger, observe, reviews, status};
+use super::{actions, catch_up, jobs, ledger, observe, reviews, status};
 use crate::api::condition::{self, reason};
 use crate::api::{AirlockRequest, Direction, FINALIZER, Phase};
 use crate::audit;
@@ -380,6 +380,9 @@ async fn advance(
                 Box::pin(deliver::deliver(ctx, subject, facts)).await?;
                 Box::pin(confirm::retire(ctx, subject, facts)).await?;
                 Box::pin(jobs::retire(ctx, subject, facts)).await?;
+                if facts.closed.is_some() {
+                    Box::pin(catch_up::record(ctx, &Crossed::of(subject), facts)).await?;
+                }
                 if facts.revoked.is_none() {
                     Box::pin(close::close(ctx, subject, facts, ClosedAs::Released)).await?;
                     renew_all(ctx, subject, facts).await?;
@@ -397,6 +400,7 @@ async fn advance(
                 });
             }
             Next::Revoke { .. } => {
+                Box::pin(catch_up::record(ctx, &Crossed::of(subject), facts)).await?;
                 Box::pin(revoke::revoke(ctx, subject, facts)).await?;
                 let revoked = facts.revoked.clone();
                 events.extend(ledger::of_urls(ctx, &subject.key, revoked.as_ref()).await?);
@@ -489,7 +493,10 @@ async fn report(
         .filter(|left| left.is_positive())
         .and_then(|left| Duration::try_from(left).ok())
         .map(|left| left + Duration::from_secs(1));
-    let after = rest.after.into_iter().chain(overdue).min();
+    // While finalizers are let go none is set, and nothing tells when that is over.
+    let bare = !rest.closed && !subject.deleting() && !has_finalizer(&subject.request);
+    let bare = (bare && rest.stalled.is_none()).then_some(Duration::from_secs(60));
+    let after = rest.after.into_iter().chain(overdue).chain(bare).min();
     if let (None, Some(at)) = (after, rest.url_warning) {
         return Ok(wakes_at(at));
     }

@@ -18,7 +18,7 @@ use super::effects::record::{self, Crossed, record_name};
 use super::effects::{outbox, url};
 use super::error::EffectError;
 use super::observe;
-use crate::api::{AirlockRequest, ReleaseRecord, ReleaseRecordSpec, ReleaseType};
+use crate::api::{AirlockRequest, ReleaseRecord, ReleaseRecordSpec};
 use crate::audit::Heads;
 use crate::domain::commit::Owner;
 use crate::domain::retention::{Named, What};
@@ -210,11 +210,7 @@ async fn ends_the_release(
     what: What,
 ) -> Result<bool, EffectError> {
     let record: Option<ReleaseRecordSpec> = read(ctx.zones.records.bucket(), &key.record()).await?;
-    Ok(match (record.map(|record| record.r#type), what) {
-        (Some(ReleaseType::Package), What::Release) => true,
-        (Some(ReleaseType::Url | ReleaseType::PersistentVolumeClaim), What::Quarantine) => true,
-        (Some(_), _) | (None, _) => false,
-    })
+    Ok(record.is_some_and(|record| record::kept_in(record.r#type) == what))
 }
 
 impl Witness for Shows<'_> {

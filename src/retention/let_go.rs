@@ -28,7 +28,7 @@ const ANNOUNCED: &str = "work/letting-go/";
 /// How long an announcement keeps a controller from setting finalizers.
 const STANDS: SignedDuration = SignedDuration::from_mins(10);
 
-/// `let-go.json`: when the finalizer went, and when the files go.
+/// `let-go/<time>.json`: when the finalizer went, and when the files go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LetGo {
@@ -58,12 +58,15 @@ pub async fn is_announced(work: &Bucket, now: Timestamp) -> Result<bool, Storage
     Ok(!work.page(ANNOUNCED, &after, 1).await?.is_empty())
 }
 
-/// What was promised of a request.
+/// What was promised of a request, the last time that it was let go.
 ///
 /// # Errors
 /// As the server says.
 pub async fn promised(records: &Bucket, key: &RequestKey) -> Result<Option<LetGo>, StorageError> {
-    read(records, &key.let_go()).await
+    match records.list(&key.let_goes()).await?.pop() {
+        Some(last) => read(records, &last.key).await,
+        None => Ok(None),
+    }
 }
 
 /// Why a request was not let go.
@@ -128,7 +131,11 @@ pub async fn let_go(
     }
 }
 
-async fn promise(
+/// Stores a promise, without which no request of ours is without its finalizer.
+///
+/// # Errors
+/// When clocks disagree, or as the servers say.
+pub async fn promise(
     zones: &Zones,
     config: &Config,
     request: &AirlockRequest,
@@ -151,7 +158,8 @@ async fn promise(
         time: now,
         quarantine_due: due.unwrap_or(Timestamp::MAX),
     };
-    let standing = commit(records, &key.let_go(), &promise).await?.into_inner();
+    let at = key.let_go(now.as_second());
+    let standing = commit(records, &at, &promise).await?.into_inner();
     let work = zones.quarantine.bucket();
     Ok(tickets::write(work, key, What::Quarantine, standing.quarantine_due).await?)
 }

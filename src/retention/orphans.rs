@@ -48,7 +48,9 @@ pub async fn scan(
             }
             tokio::time::sleep(PAUSE).await;
             // What was let go has a promise.
-            if records.exists(&key.closed()).await? || records.exists(&key.let_go()).await? {
+            if records.exists(&key.closed()).await?
+                || !records.page(&key.let_goes(), "", 1).await?.is_empty()
+            {
                 continue;
             }
             match read::<Owner>(records, &key.owner()).await {

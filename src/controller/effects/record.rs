@@ -21,7 +21,7 @@ use crate::domain::commit::{Decision, Outcome, OutcomeKind, Revoked};
 use crate::domain::ingress::FilesFact;
 use crate::domain::names;
 use crate::domain::phase::Facts;
-use crate::domain::retention::{Hold, HoldState};
+use crate::domain::retention::{Hold, HoldState, What};
 use crate::retention::Trouble;
 use crate::storage::UrlIssue;
 use crate::storage::commit::commit;
@@ -75,6 +75,15 @@ impl Crossed {
 #[must_use]
 pub fn record_name(name: &str, uid: &str) -> String {
     names::derived(name, uid)
+}
+
+/// Where that lies without which nothing is left of a release.
+#[must_use]
+pub fn kept_in(kind: ReleaseType) -> What {
+    match kind {
+        ReleaseType::Package => What::Release,
+        ReleaseType::Url | ReleaseType::PersistentVolumeClaim => What::Quarantine,
+    }
 }
 
 /// Keeps the record of the outcome; none where nothing was released.
