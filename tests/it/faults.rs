@@ -23,12 +23,22 @@ pub struct Desk {
 
 /// Opens it, with a controller to give hints to.
 pub async fn desk(env: &Env, name: &str, controller: &str) -> Desk {
+    desk_set(env, name, controller, &[]).await
+}
+
+/// The same, with other parts of the gateway's configuration, by JSON pointer.
+pub async fn desk_set(
+    env: &Env,
+    name: &str,
+    controller: &str,
+    settings: &[(&str, Value)],
+) -> Desk {
     let gateway = Gateway {
         env,
         name,
         controller,
     };
-    let gateway = gateway.start().await;
+    let gateway = gateway.start_set(settings).await;
     let (alice, bob, carol) = tokio::join!(
         env.person_at("alice", &gateway.url),
         env.person_at("bob", &gateway.url),
