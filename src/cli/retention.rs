@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 
+use super::orphans;
 use super::release::request;
 use crate::api::{AirlockRequest, condition};
 use crate::config::Config;
@@ -37,6 +38,8 @@ enum RetentionCommand {
     /// Withdraws a request that has no resource any more, so that its files are
     /// deleted after their time.
     Adopt(AdoptArgs),
+    /// Lists requests that have files, no resource and no closing.
+    Orphans(orphans::OrphansArgs),
     /// Says what is stored of a request's retention.
     Status(Named),
     /// Deletes what is due now, where no controller does it.
@@ -47,10 +50,10 @@ enum RetentionCommand {
 }
 
 #[derive(Args)]
-struct ConfigArg {
+pub(super) struct ConfigArg {
     /// The configuration file.
     #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    pub(super) config: PathBuf,
 }
 
 #[derive(Args)]
@@ -137,6 +140,7 @@ pub async fn retention(args: &RetentionArgs) -> Result<(), Box<dyn std::error::E
         RetentionCommand::Hold(args) => hold(args, HoldState::Held).await,
         RetentionCommand::Lift(args) => hold(args, HoldState::Lifted).await,
         RetentionCommand::Adopt(args) => take_in(args).await,
+        RetentionCommand::Orphans(args) => orphans::list(args).await,
         RetentionCommand::Status(args) => status(args).await,
         RetentionCommand::Sweep(args) => sweep(args).await,
         RetentionCommand::ReleaseFinalizers(args) => release_finalizers(args).await,

@@ -119,7 +119,9 @@ async fn ended(
 ) -> Result<bool, EffectError> {
     let bucket = ctx.zones.records.bucket();
     Ok(bucket.exists(&key.revoked()).await?
-        || bucket.exists(&key.deletion(record::kept_in(spec.r#type).word())).await?)
+        || bucket
+            .exists(&key.deletion(record::kept_in(spec.r#type).word()))
+            .await?)
 }
 
 /// Makes the ReleaseRecord of a closed release say what the bucket says, with the Secret
@@ -158,12 +160,20 @@ pub async fn record(ctx: &Context, crossed: &Crossed, facts: &Facts) -> Result<(
     let url = urls::issues(ctx.zones.quarantine.bucket(), &crossed.key).await?;
     let url = url.into_iter().next_back();
     let shown = status.url.as_ref().map(|url| url.issue);
-    let ready = status.conditions.iter().any(|c| c.type_ == condition::READY);
+    let ready = status
+        .conditions
+        .iter()
+        .any(|c| c.type_ == condition::READY);
     if !there || !ready || shown != url.as_ref().map(|url| url.issue) {
         if let Some(url) = &url {
             crossed.tolerate_going(url::make_secret(ctx, crossed, url).await)?;
         }
-        secrets_go(ctx, crossed, url.as_ref().map(|url| url.secret_name.as_str())).await?;
+        secrets_go(
+            ctx,
+            crossed,
+            url.as_ref().map(|url| url.secret_name.as_str()),
+        )
+        .await?;
         record::show_available(ctx, crossed, url.as_ref()).await?;
     }
     Ok(())

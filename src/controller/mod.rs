@@ -14,6 +14,7 @@ mod effects;
 mod error;
 mod evidence;
 mod hints;
+mod history;
 mod jobs;
 mod kept;
 pub(crate) mod ledger;

@@ -18,7 +18,7 @@ use super::effects::confirm::Confirmations;
 use super::error::EffectError;
 use super::hints::Hints;
 use super::reconcile::{error_policy, reconcile};
-use super::{actions, catch_up, jobs, policies, reviews, strays, sweeper};
+use super::{actions, catch_up, history, jobs, policies, reviews, strays, sweeper};
 use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
 use crate::audit::key::VARIABLE;
 use crate::audit::{Heads, KeyError, SigningKey};
@@ -329,6 +329,7 @@ async fn lead(
     let sweeper = sweeper::serve(Arc::clone(&ctx));
     let orphans = sweeper::look_for_orphans(Arc::clone(&ctx));
     let caught_up = catch_up::serve(Arc::clone(&ctx));
+    let history = history::serve(Arc::clone(&ctx));
     let work = Controller::for_stream(futures::stream::pending(), requests)
         .with_config(controller::Config::default().concurrency(config.controller.concurrency))
         .reconcile_on(all.chain(follow))
@@ -351,6 +352,7 @@ async fn lead(
         () = sweeper => {}
         () = orphans => {}
         () = caught_up => {}
+        () = history => {}
         () = checkpoints => {}
     }
 }

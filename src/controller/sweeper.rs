@@ -55,7 +55,9 @@ pub async fn serve(ctx: Arc<Context>) {
             }
             Err(error) => {
                 let clocks = matches!(error, RetentionError::Clocks { .. });
-                ctx.numbers.clocks_disagree.store(u64::from(clocks), Relaxed);
+                ctx.numbers
+                    .clocks_disagree
+                    .store(u64::from(clocks), Relaxed);
                 tracing::warn!(reason = error.reason(), %error, "nothing was swept; it is tried again");
                 AGAIN
             }
@@ -83,6 +85,12 @@ pub async fn look_for_orphans(ctx: Arc<Context>) {
         match orphans::scan(records, &ctx.cluster, has_resource).await {
             Ok(found) => {
                 ctx.numbers.orphans.store(found.count, Relaxed);
+                if found.unreadable > 0 {
+                    tracing::error!(
+                        unreadable = found.unreadable,
+                        "requests whose owner.json cannot be read; nothing of them is deleted"
+                    );
+                }
                 for key in &found.named {
                     tracing::warn!(
                         namespace = key.namespace,
@@ -237,7 +245,14 @@ impl Witness for Shows<'_> {
                 done.receipt.bucket,
                 done.receipt.what.word()
             );
-            publish(self.0, &request.object_ref(&()), EventType::Normal, "Deleted", note).await;
+            publish(
+                self.0,
+                &request.object_ref(&()),
+                EventType::Normal,
+                "Deleted",
+                note,
+            )
+            .await;
             // Its status has another head of the ledger to show.
             self.0.set_behind(&done.key.uid, true);
             self.wake(&request);
@@ -285,8 +300,14 @@ impl Witness for Shows<'_> {
             let note = format!(
                 "a ticket for the deletion of its files that nothing bears out deletes nothing: {why}; an administrator looks who wrote it, and deletes it"
             );
-            publish(self.0, &request.object_ref(&()), EventType::Warning, "TicketRefused", note)
-                .await;
+            publish(
+                self.0,
+                &request.object_ref(&()),
+                EventType::Warning,
+                "TicketRefused",
+                note,
+            )
+            .await;
         }
     }
 

@@ -158,6 +158,12 @@ pub fn due(what: What, standing: Standing<'_>, plan_life: SignedDuration) -> Opt
     }
 }
 
+/// Whether what closed so long ago is history, that the API need not show any more.
+#[must_use]
+pub fn is_history(closed: &Closed, kept: SignedDuration, now: Timestamp) -> bool {
+    now.duration_since(closed.time) >= kept
+}
+
 /// Whether a body is the one that belongs under its key.
 #[must_use]
 pub fn belongs(named: &Named, ticket: &Ticket) -> bool {

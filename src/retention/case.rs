@@ -12,9 +12,7 @@ use super::witness::{Done, Whose, Witness};
 use super::{holds, tickets};
 use crate::audit::{Chain, Event};
 use crate::domain::commit::{Closed, Owner, Revoked, Ticket};
-use crate::domain::retention::{
-    Deletion, Named, Standing, Verdict, What, belongs, judge, stops,
-};
+use crate::domain::retention::{Deletion, Named, Standing, Verdict, What, belongs, judge, stops};
 use crate::storage::commit::{commit, read};
 use crate::storage::keys::RequestKey;
 use crate::storage::{StorageError, revocation};

@@ -45,7 +45,10 @@ impl Closed {
         case.stores("closed.json", &closed).await;
         case.stores("receipts/x/1.json", &json!({})).await;
         let put = |file| {
-            let (inside, key) = (case.inside.clone(), format!("{}files/{file}", case.prefix()));
+            let (inside, key) = (
+                case.inside.clone(),
+                format!("{}files/{file}", case.prefix()),
+            );
             async move { inside.put(&key, &noise(100, file)).await }
         };
         stream::iter(0..files)

@@ -19,6 +19,7 @@ mod closed;
 mod confirmation;
 mod examples;
 mod faults;
+mod history;
 mod holds;
 mod hostile;
 mod idle;

@@ -12,12 +12,15 @@ use trevor::api::{Phase, ReleasePhase, ReleaseRecord};
 
 use crate::actions::in_review;
 use crate::faults::desk;
-use crate::harness::{Controller, PATIENCE, PROJECT, Person, Proxy, Mode, Request, Store, private, ready};
+use crate::harness::{
+    Controller, Mode, PATIENCE, PROJECT, Person, Proxy, Request, Store, private, ready,
+};
 
 /// Events of a reason on an object.
 async fn told(admin: &Client, name: &str, reason: &str) -> usize {
     let events: Api<Event> = Api::namespaced(admin.clone(), PROJECT);
-    let about = ListParams::default().fields(&format!("involvedObject.name={name},reason={reason}"));
+    let about =
+        ListParams::default().fields(&format!("involvedObject.name={name},reason={reason}"));
     events.list(&about).await.unwrap().items.len()
 }
 
@@ -29,7 +32,9 @@ async fn tickets(inside: &Store, request: &Request, what: &str) -> usize {
 
 /// A draft with a file, that is withdrawn.
 async fn withdrawn(alice: &Person, stem: &str) -> Request {
-    let request = alice.creates(stem, json!({"direction": "Egress", "title": "Gone"})).await;
+    let request = alice
+        .creates(stem, json!({"direction": "Egress", "title": "Gone"}))
+        .await;
     alice.uploads(&request, "a.csv", "1,2").await;
     alice.withdraws(&request).await;
     request
@@ -77,12 +82,25 @@ async fn a_package_under_object_lock_stays_with_its_ticket_and_the_reason_is_sho
     let admin = env.kube("admin").await;
     let records: Api<ReleaseRecord> = Api::namespaced(admin.clone(), PROJECT);
     let status = records.get(&record).await.unwrap().status.unwrap();
-    let shown = status.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
-    assert_eq!((shown.status.as_str(), shown.reason.as_str()), ("False", "DeletionRefused"));
+    let shown = status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == "Ready")
+        .unwrap();
+    assert_eq!(
+        (shown.status.as_str(), shown.reason.as_str()),
+        ("False", "DeletionRefused")
+    );
     assert!(shown.message.contains("object lock"), "{}", shown.message);
     assert_eq!(tickets(&env.quarantine(), &request, "release").await, 1);
-    assert_eq!(told(&admin, &request.name, "DeletionRefused").await.min(1), 1);
-    assert_eq!(controller.metric("trevor_retention_failing").await, Some(1.0));
+    assert_eq!(
+        told(&admin, &request.name, "DeletionRefused").await.min(1),
+        1
+    );
+    assert_eq!(
+        controller.metric("trevor_retention_failing").await,
+        Some(1.0)
+    );
     let receipt = format!("{}deleted/release.json", request.prefix());
     assert!(env.quarantine().find(&receipt).await.is_none());
     let stands = Timestamp::now() < until;
@@ -96,11 +114,16 @@ async fn a_package_under_object_lock_stays_with_its_ticket_and_the_reason_is_sho
     assert!(stands, "the reason was shown while the lock stood");
     let receipt = env.quarantine().json(&receipt).await;
     let finished: Timestamp = receipt["finished"].as_str().unwrap().parse().unwrap();
-    assert!(finished >= until - SignedDuration::from_secs(1), "{finished} {until}");
+    assert!(
+        finished >= until - SignedDuration::from_secs(1),
+        "{finished} {until}"
+    );
     assert!(locked.keys(&request.releases()).await.is_empty());
     request
         .until("not stalled", PATIENCE, |s| {
-            s.conditions.iter().any(|c| c.type_ == "Stalled" && c.status == "False")
+            s.conditions
+                .iter()
+                .any(|c| c.type_ == "Stalled" && c.status == "False")
         })
         .await;
     ready("no ticket", PATIENCE, || async {
@@ -123,15 +146,25 @@ async fn a_deletion_that_is_answered_200_with_errors_inside_is_none() {
     proxy.behaves(Mode::Keeps("InternalError"));
     let request = withdrawn(&desk.alice, "kept").await;
     let status = request.says("Stalled", "DeletionRefused").await;
-    let shown = status.conditions.iter().find(|c| c.type_ == "Stalled").unwrap();
+    let shown = status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == "Stalled")
+        .unwrap();
     assert!(shown.message.contains("InternalError"), "{}", shown.message);
     let inside = env.quarantine();
     let files = format!("{}files/", request.prefix());
     assert_eq!(inside.keys(&files).await.len(), 1);
     assert_eq!(tickets(&inside, &request, "quarantine").await, 1);
-    let failed = controller.metric("trevor_retention_failures_total").await.unwrap();
+    let failed = controller
+        .metric("trevor_retention_failures_total")
+        .await
+        .unwrap();
     assert!(failed >= 1.0, "{failed}");
-    assert_eq!(controller.metric("trevor_retention_deletions_total").await, Some(0.0));
+    assert_eq!(
+        controller.metric("trevor_retention_deletions_total").await,
+        Some(0.0)
+    );
     let tries = |calls: Vec<crate::harness::Call>| {
         let deletes = calls.into_iter().filter(|c| c.query.starts_with("delete"));
         deletes.count()
@@ -142,7 +175,10 @@ async fn a_deletion_that_is_answered_200_with_errors_inside_is_none() {
     request
         .until("deleted", PATIENCE, |s| {
             let deleted = s.quarantine.as_ref().and_then(|q| q.deleted_time.as_ref());
-            let stalled = s.conditions.iter().any(|c| c.type_ == "Stalled" && c.status == "True");
+            let stalled = s
+                .conditions
+                .iter()
+                .any(|c| c.type_ == "Stalled" && c.status == "True");
             deleted.is_some() && !stalled
         })
         .await;
@@ -176,32 +212,47 @@ async fn nothing_is_closed_or_deleted_while_clocks_differ_by_more_than_five_minu
         }
         ready(format!("{seconds} s: {differs}"), PATIENCE, || async {
             let says = controller.metric(disagree).await?;
-            let gone = inside.find(&format!("{}deleted/quarantine.json", due.prefix())).await;
+            let gone = inside
+                .find(&format!("{}deleted/quarantine.json", due.prefix()))
+                .await;
             (says == differs && (differs > 0.0 || gone.is_some())).then_some(())
         })
         .await;
     }
     open.says("Ready", "ClocksDisagree").await;
-    assert!(inside.find(&format!("{}closed.json", open.prefix())).await.is_none());
+    assert!(
+        inside
+            .find(&format!("{}closed.json", open.prefix()))
+            .await
+            .is_none()
+    );
     // What is due meanwhile stays.
     let ours = env.kube("admin").await;
     let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(ours);
     let cluster = namespaces.get("kube-system").await.unwrap().uid().unwrap();
     let stays = crate::closed::Closed::of(&env, &cluster, -60, 3).await;
     stays.ticket(-60).await;
-    let swept = controller.metric("trevor_retention_last_sweep_timestamp_seconds").await;
+    let swept = controller
+        .metric("trevor_retention_last_sweep_timestamp_seconds")
+        .await;
     open.until("tried again", PATIENCE, |s| {
-        s.conditions.iter().any(|c| c.reason == "ClocksDisagree" && c.message.contains("5 minutes"))
+        s.conditions
+            .iter()
+            .any(|c| c.reason == "ClocksDisagree" && c.message.contains("5 minutes"))
     })
     .await;
     let files = inside.keys(&format!("{}files/", open.prefix())).await;
     assert_eq!((stays.files().await, files.len()), (3, 1));
-    let still = controller.metric("trevor_retention_last_sweep_timestamp_seconds").await;
+    let still = controller
+        .metric("trevor_retention_last_sweep_timestamp_seconds")
+        .await;
     assert_eq!(swept, still, "no sweep went through");
     proxy.behaves(Mode::AsItIs);
     stays.goes(PATIENCE).await;
     open.until("deleted", PATIENCE, |s| {
-        s.quarantine.as_ref().is_some_and(|q| q.deleted_time.is_some())
+        s.quarantine
+            .as_ref()
+            .is_some_and(|q| q.deleted_time.is_some())
     })
     .await;
     assert_eq!(controller.metric(disagree).await, Some(0.0));

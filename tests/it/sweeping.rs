@@ -23,13 +23,17 @@ async fn cluster(env: &Env) -> String {
 
 /// Deletes slowly, so that there is a time in between.
 fn slowly(per_second: u32) -> Vec<(&'static str, serde_json::Value)> {
-    vec![("/controller/retention", json!({"deletes_per_second": per_second, "look_seconds": 1}))]
+    vec![(
+        "/controller/retention",
+        json!({"deletes_per_second": per_second, "look_seconds": 1}),
+    )]
 }
 
 /// The receipt has the totals of the plan, and the ledger has it once.
 async fn went_once(case: &Closed, files: u64) {
     let receipt = case.receipt().await.unwrap();
-    let totals = ["objects", "versions", "bytes", "remaining"].map(|f| receipt[f].as_u64().unwrap());
+    let totals =
+        ["objects", "versions", "bytes", "remaining"].map(|f| receipt[f].as_u64().unwrap());
     assert_eq!(totals, [files, files, files * 100, 0], "{receipt}");
     assert_eq!(case.events("Deleted").await.len(), 1);
 }
@@ -79,7 +83,10 @@ async fn a_controller_killed_again_and_again_while_it_deletes_ends_with_one_rece
         (kills, seen) = (kills + 1, now);
     }
     println!("{kills} kills, {inside} of them with something gone and something left");
-    assert!(inside >= 3, "{inside} of {kills} kills were inside a deletion");
+    assert!(
+        inside >= 3,
+        "{inside} of {kills} kills were inside a deletion"
+    );
     let controller = setup.start().await;
     for (case, files) in cases.iter().zip(sizes) {
         case.goes(LONG).await;
@@ -91,7 +98,10 @@ async fn a_controller_killed_again_and_again_while_it_deletes_ends_with_one_rece
     })
     .await;
     assert!(env.release().keys(&request.releases()).await.is_empty());
-    assert_eq!(controller.metric("trevor_retention_failures_total").await, Some(0.0));
+    assert_eq!(
+        controller.metric("trevor_retention_failures_total").await,
+        Some(0.0)
+    );
 }
 
 fn signal(word: &str, process: &Spawned) {
@@ -119,7 +129,10 @@ async fn two_that_believe_to_lead_delete_once_and_a_second_cluster_is_left_alone
     }
     // Not closed, without a resource: an orphan, and nobody's to delete.
     let orphan = Closed::of(&env, &theirs[0].cluster, -60, 3).await;
-    orphan.inside.delete(&format!("{}closed.json", orphan.prefix())).await;
+    orphan
+        .inside
+        .delete(&format!("{}closed.json", orphan.prefix()))
+        .await;
     let mut tickets = Vec::new();
     for (case, _) in &cases {
         case.ticket(-60).await;
@@ -132,8 +145,14 @@ async fn two_that_believe_to_lead_delete_once_and_a_second_cluster_is_left_alone
         went_once(case, *files).await;
     }
     for process in [&first, &second] {
-        assert_eq!(process.metric("trevor_retention_failures_total").await, Some(0.0));
-        assert_eq!(process.metric("trevor_retention_tickets_refused").await, Some(0.0));
+        assert_eq!(
+            process.metric("trevor_retention_failures_total").await,
+            Some(0.0)
+        );
+        assert_eq!(
+            process.metric("trevor_retention_tickets_refused").await,
+            Some(0.0)
+        );
     }
     for (case, ticket) in theirs.iter().zip(&tickets) {
         assert_eq!((case.files().await, case.receipt().await), (3, None));
@@ -141,7 +160,13 @@ async fn two_that_believe_to_lead_delete_once_and_a_second_cluster_is_left_alone
         case.inside.delete(ticket).await;
     }
     assert_eq!(orphan.files().await, 3);
-    assert!(orphan.inside.find(&format!("{}closed.json", orphan.prefix())).await.is_none());
+    assert!(
+        orphan
+            .inside
+            .find(&format!("{}closed.json", orphan.prefix()))
+            .await
+            .is_none()
+    );
 }
 
 #[tokio::test]
@@ -155,7 +180,10 @@ async fn a_leader_that_was_paused_while_it_deleted_stops_when_another_leads() {
     let first = first.start().await;
     let case = Closed::of(&env, &ours, -60, 3000).await;
     case.ticket(-60).await;
-    ready("some are gone", PATIENCE, || async { (case.files().await < 3000).then_some(()) }).await;
+    ready("some are gone", PATIENCE, || async {
+        (case.files().await < 3000).then_some(())
+    })
+    .await;
     signal("-STOP", &first);
     let second = second.start().await;
     case.goes(LONG).await;
@@ -188,30 +216,59 @@ async fn corrupt_and_forged_facts_are_named_and_delete_nothing_and_others_procee
     let mut litter = Vec::new();
     // A ticket for a request that is open; one whose body is torn.
     let due = in_seconds(-60);
-    let body = |ns: &str, uid: &str| json!({"namespace": ns, "uid": uid, "what": "quarantine", "due": due}).to_string();
+    let body = |ns: &str, uid: &str| {
+        json!({"namespace": ns, "uid": uid, "what": "quarantine", "due": due}).to_string()
+    };
     for (name, body) in [
-        (format!("{due}/{}-quarantine.json", open.uid), body(PROJECT, &open.uid)),
-        (format!("{due}/{}-quarantine.json", torn.uid), "{".to_owned()),
-        (format!("{due}/{}-staging.json", open.uid), body("project-b", &open.uid)),
+        (
+            format!("{due}/{}-quarantine.json", open.uid),
+            body(PROJECT, &open.uid),
+        ),
+        (
+            format!("{due}/{}-quarantine.json", torn.uid),
+            "{".to_owned(),
+        ),
+        (
+            format!("{due}/{}-staging.json", open.uid),
+            body("project-b", &open.uid),
+        ),
         (format!("{due}/..-quarantine.json"), body(PROJECT, "..")),
-        (format!("{due}/{}-release.json", unique("u")), body(PROJECT, "../../records")),
+        (
+            format!("{due}/{}-release.json", unique("u")),
+            body(PROJECT, "../../records"),
+        ),
         // It would sort first, and hide all the others.
-        ("+002100-01-01T00:00:00Z/u-quarantine.json".to_owned(), body(PROJECT, "u")),
+        (
+            "+002100-01-01T00:00:00Z/u-quarantine.json".to_owned(),
+            body(PROJECT, "u"),
+        ),
     ] {
         let key = format!("work/retention/{name}");
         inside.put(&key, body.as_bytes()).await;
         litter.push(key);
     }
     let mut bad = Vec::new();
-    for fact in ["owner.json", "closed.json", "revoked.json", "deleted/quarantine.plan.json"] {
+    for fact in [
+        "owner.json",
+        "closed.json",
+        "revoked.json",
+        "deleted/quarantine.plan.json",
+    ] {
         let case = Closed::of(&env, &ours, -60, 3).await;
-        case.inside.put(&format!("{}{fact}", case.prefix()), b"{torn").await;
+        case.inside
+            .put(&format!("{}{fact}", case.prefix()), b"{torn")
+            .await;
         litter.push(case.ticket(-60).await);
         bad.push((fact, case));
     }
     // Found only after the files went, as they were to: the receipt and the ledger.
-    let (receipt, ledger) = (Closed::of(&env, &ours, -60, 3).await, Closed::of(&env, &ours, -60, 3).await);
-    receipt.stores("deleted/quarantine.json", &json!("torn")).await;
+    let (receipt, ledger) = (
+        Closed::of(&env, &ours, -60, 3).await,
+        Closed::of(&env, &ours, -60, 3).await,
+    );
+    receipt
+        .stores("deleted/quarantine.json", &json!("torn"))
+        .await;
     let entry = format!("audit/requests/{PROJECT}/{}/{:020}.json", ledger.uid, 1);
     inside.put(&entry, b"{torn").await;
     litter.push(receipt.ticket(-60).await);
@@ -220,14 +277,24 @@ async fn corrupt_and_forged_facts_are_named_and_delete_nothing_and_others_procee
     good.ticket(-50).await;
     good.goes(PATIENCE).await;
 
-    let (failing, refused) = ("trevor_retention_failing", "trevor_retention_tickets_refused");
+    let (failing, refused) = (
+        "trevor_retention_failing",
+        "trevor_retention_tickets_refused",
+    );
     ready("six fail, and five are refused", PATIENCE, || async {
-        let numbers = (controller.metric(failing).await?, controller.metric(refused).await?);
+        let numbers = (
+            controller.metric(failing).await?,
+            controller.metric(refused).await?,
+        );
         (numbers == (6.0, 5.0)).then_some(())
     })
     .await;
     for (fact, case) in &bad {
-        assert_eq!((case.files().await, case.receipt().await), (3, None), "{fact}");
+        assert_eq!(
+            (case.files().await, case.receipt().await),
+            (3, None),
+            "{fact}"
+        );
     }
     for request in [&open, &torn] {
         let files = format!("{}files/", request.prefix());
@@ -248,7 +315,10 @@ async fn corrupt_and_forged_facts_are_named_and_delete_nothing_and_others_procee
     for request in [&open, &torn] {
         let about = format!("involvedObject.name={},reason=TicketRefused", request.name);
         ready("an Event", PATIENCE, || async {
-            let found = events.list(&ListParams::default().fields(&about)).await.unwrap();
+            let found = events
+                .list(&ListParams::default().fields(&about))
+                .await
+                .unwrap();
             (!found.items.is_empty()).then_some(())
         })
         .await;
@@ -294,9 +364,13 @@ async fn a_hold_between_two_batches_stops_the_rest_and_a_lift_resumes() {
     let controller = controller.start().await;
     let case = Closed::of(&env, &ours, -60, 2500).await;
     let ticket = case.ticket(-60).await;
-    ready("the first batch is gone", PATIENCE, || async { (case.files().await < 2500).then_some(()) }).await;
+    ready("the first batch is gone", PATIENCE, || async {
+        (case.files().await < 2500).then_some(())
+    })
+    .await;
     let named = format!("{PROJECT}/{}", case.uid);
-    case.trevor(&["hold", &named, "--reason", "a dispute", "--by", "olga"]).await;
+    case.trevor(&["hold", &named, "--reason", "a dispute", "--by", "olga"])
+        .await;
     ready("held", PATIENCE, || async {
         (controller.metric("trevor_retention_held").await == Some(1.0)).then_some(())
     })
@@ -304,10 +378,17 @@ async fn a_hold_between_two_batches_stops_the_rest_and_a_lift_resumes() {
     let left = case.files().await;
     assert!(left > 0 && left < 2500, "{left}");
     assert!(case.receipt().await.is_none() && case.inside.find(&ticket).await.is_some());
-    case.trevor(&["lift", &named, "--reason", "settled", "--by", "olga"]).await;
+    case.trevor(&["lift", &named, "--reason", "settled", "--by", "olga"])
+        .await;
     case.goes(LONG).await;
     went_once(&case, 2500).await;
-    assert_eq!((case.events("Held").await.len(), case.events("HoldLifted").await.len()), (1, 1));
+    assert_eq!(
+        (
+            case.events("Held").await.len(),
+            case.events("HoldLifted").await.len()
+        ),
+        (1, 1)
+    );
 }
 
 /// So many objects of so many requests and of one more, at once; the memory of the
@@ -339,12 +420,21 @@ async fn drain(requests: u64, each: u64, one: u64, patience: Duration) {
         .for_each_concurrent(8, |case| async { drop(case.ticket(-60).await) })
         .await;
     ready("all are gone", patience, || async {
-        let done = controller.metric("trevor_retention_deletions_total").await?;
+        let done = controller
+            .metric("trevor_retention_deletions_total")
+            .await?;
         (done >= cases.len() as f64).then_some(())
     })
     .await;
-    let (took, peak) = (began.elapsed().as_secs_f64(), controller.peak_memory() >> 20);
-    println!("{} objects of {} requests: {took:.1} s, {before} MiB before and {peak} MiB at most", requests * each + one, requests + 1);
+    let (took, peak) = (
+        began.elapsed().as_secs_f64(),
+        controller.peak_memory() >> 20,
+    );
+    println!(
+        "{} objects of {} requests: {took:.1} s, {before} MiB before and {peak} MiB at most",
+        requests * each + one,
+        requests + 1
+    );
     for (case, files) in [(&cases[0], each), (&cases[cases.len() - 1], one)] {
         case.goes(PATIENCE).await;
         went_once(case, files).await;

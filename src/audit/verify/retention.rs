@@ -35,8 +35,7 @@ pub async fn verify(
 ) -> Result<(), SourceError> {
     let folder = format!("{}deleted/", key.prefix());
     let held = held(source, key, events).await?;
-    let revoked: Option<Revoked> =
-        super::requests::read(source, &key.revoked(), findings).await?;
+    let revoked: Option<Revoked> = super::requests::read(source, &key.revoked(), findings).await?;
     let standing = Standing {
         owner: None,
         closed,

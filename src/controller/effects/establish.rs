@@ -70,7 +70,10 @@ pub async fn ensure(
         if let_go::is_announced(zones.quarantine.bucket(), now).await? {
             // The operator is being removed, or came back within minutes of that: what
             // the finalizer would see to is promised.
-            if let_go::promised(zones.records.bucket(), &subject.key).await?.is_none() {
+            if let_go::promised(zones.records.bucket(), &subject.key)
+                .await?
+                .is_none()
+            {
                 let request = &subject.request;
                 let_go::promise(zones, &ctx.config, request, &subject.key, now).await?;
             }
