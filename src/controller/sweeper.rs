@@ -23,6 +23,7 @@ use crate::audit::Heads;
 use crate::domain::commit::Owner;
 use crate::domain::retention::{Named, What};
 use crate::retention::adopt::adopt;
+use crate::retention::orphans::Mend;
 use crate::retention::{
     Done, RetentionError, Sweeper, Trouble, Whose, Witness, holds, let_go, orphans,
 };
@@ -82,13 +83,20 @@ pub async fn look_for_orphans(ctx: Arc<Context>) {
             None => false,
         };
         let records = ctx.zones.records.bucket();
-        match orphans::scan(records, &ctx.cluster, has_resource).await {
+        let mend = Mend {
+            work: ctx.zones.quarantine.bucket(),
+            now: Timestamp::now(),
+        };
+        match orphans::scan(records, &ctx.cluster, Some(mend), has_resource).await {
             Ok(found) => {
+                if found.woken > 0 {
+                    ctx.sweeps.notify_one();
+                }
                 ctx.numbers.orphans.store(found.count, Relaxed);
                 if found.unreadable > 0 {
                     tracing::error!(
                         unreadable = found.unreadable,
-                        "requests whose owner.json cannot be read; nothing of them is deleted"
+                        "requests whose owner.json or closed.json cannot be read; nothing of them is deleted"
                     );
                 }
                 for key in &found.named {

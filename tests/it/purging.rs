@@ -190,9 +190,11 @@ async fn a_deletion_that_is_answered_200_with_errors_inside_is_none() {
 async fn nothing_is_closed_or_deleted_while_clocks_differ_by_more_than_five_minutes() {
     let env = private().await;
     let proxy = Proxy::before(&env.variable("TREVOR_QUARANTINE_ENDPOINT")).await;
+    let mut settings = soon(4);
+    settings.push(("/controller/retention", json!({"look_seconds": 1})));
     let controller = Controller {
         quarantine: Some(&proxy.url),
-        settings: soon(4),
+        settings,
         ..Controller::new(&env, "clocks")
     };
     let controller = controller.start().await;

@@ -170,7 +170,16 @@ async fn what_nobody_closes_is_adopted_and_goes_after_its_time() {
         "an open request has nothing that is due"
     );
     let named = format!("{PROJECT}/{}", case.uid);
+    let orphans = ["orphans", "--cluster", &case.cluster];
+    let listed = case.trevor(&orphans).await;
+    assert_eq!(listed.lines().next(), Some(named.as_str()), "{listed}");
+    let of_another = case.trevor(&["orphans", "--cluster", "another"]).await;
+    assert!(!of_another.contains(&case.uid), "{of_another}");
+    // A cluster that is there has no such request, and is not its cluster.
+    let here = case.trevor(&["orphans"]).await;
+    assert!(!here.contains(&case.uid), "{here}");
     case.trevor(&["adopt", &named, "--cluster-gone"]).await;
+    assert!(case.trevor(&orphans).await.starts_with("0 requests"));
     let closed = case
         .inside
         .json(&format!("{}closed.json", case.prefix()))

@@ -391,6 +391,30 @@ async fn a_hold_between_two_batches_stops_the_rest_and_a_lift_resumes() {
     );
 }
 
+#[tokio::test]
+async fn what_is_due_and_lost_its_ticket_gets_it_again_and_of_another_cluster_does_not() {
+    let env = private().await;
+    let ours = cluster(&env).await;
+    let controller = Controller {
+        settings: vec![(
+            "/controller/retention",
+            json!({"look_seconds": 1, "orphans_seconds": 1}),
+        )],
+        ..Controller::new(&env, "lost")
+    };
+    let theirs = Closed::of(&env, &unique("cluster"), -7200, 3).await;
+    let young = Closed::of(&env, &ours, 3600, 3).await;
+    let lost = Closed::of(&env, &ours, -7200, 3).await;
+    let _controller = controller.start().await;
+    lost.goes(LONG).await;
+    went_once(&lost, 3).await;
+    for case in [&theirs, &young] {
+        assert_eq!((case.files().await, case.receipt().await), (3, None));
+    }
+    let tickets = theirs.inside.keys("work/retention/").await;
+    assert!(!tickets.iter().any(|key| key.contains(&theirs.uid)));
+}
+
 /// So many objects of so many requests and of one more, at once; the memory of the
 /// controller stays within a bound.
 async fn drain(requests: u64, each: u64, one: u64, patience: Duration) {
