@@ -17,6 +17,7 @@ use super::context::Context;
 use super::effects::record::{self, Crossed};
 use super::effects::{revoke, url};
 use super::error::EffectError;
+use super::find::find;
 use super::observe;
 use crate::api::{ReleasePhase, ReleaseRecord, ReleaseRecordSpec, condition};
 use crate::domain::phase::Facts;
@@ -133,7 +134,7 @@ pub async fn record(ctx: &Context, crossed: &Crossed, facts: &Facts) -> Result<(
         return Ok(());
     };
     let api: Api<ReleaseRecord> = Api::namespaced(ctx.client.clone(), &crossed.key.namespace);
-    let live = api.get_opt(&crossed.record).await?;
+    let live = find(&api, &crossed.record).await?;
     let there = live.is_some();
     let status = live.and_then(|record| record.status).unwrap_or_default();
     if !there {

@@ -13,6 +13,7 @@ mod context;
 mod effects;
 mod error;
 mod evidence;
+mod find;
 mod hints;
 mod history;
 mod jobs;

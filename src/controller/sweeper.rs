@@ -17,6 +17,7 @@ use super::context::Context;
 use super::effects::record::{self, Crossed, record_name};
 use super::effects::{outbox, url};
 use super::error::EffectError;
+use super::find::find;
 use super::observe;
 use crate::api::{AirlockRequest, ReleaseRecord, ReleaseRecordSpec};
 use crate::audit::Heads;
@@ -161,7 +162,7 @@ impl Shows<'_> {
             let crossed = crossed(key, owner);
             record::show_kept(ctx, &crossed, trouble).await?;
             let api: Api<ReleaseRecord> = Api::namespaced(ctx.client.clone(), &key.namespace);
-            let record = api.get_opt(&crossed.record).await?;
+            let record = find(&api, &crossed.record).await?;
             if let Some(record) = record {
                 let (reference, note) = (record.object_ref(&()), trouble.message.clone());
                 publish(ctx, &reference, EventType::Warning, trouble.reason, note).await;
@@ -342,7 +343,7 @@ async fn close_what_went(
         return Ok(false);
     };
     let api: Api<AirlockRequest> = Api::namespaced(ctx.client.clone(), &key.namespace);
-    let there = api.get_opt(&owner.name).await?;
+    let there = find(&api, &owner.name).await?;
     if there.is_some_and(|r| r.metadata.uid.as_deref() == Some(&key.uid)) {
         return Ok(false);
     }

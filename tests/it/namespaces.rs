@@ -3,9 +3,10 @@
 //! ledger stay.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures::{StreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -486,26 +487,28 @@ async fn definitions_that_are_deleted_take_no_file_with_them_before_its_time_and
         (crd.metadata.generation, crd.metadata.finalizers) = (None, None);
         kept.push(crd);
     }
+    let went = async {
+        for crd in &kept {
+            ready(format!("{} is gone", crd.name_any()), LONG, || async {
+                let found = api.get_opt(&crd.name_any()).await.unwrap();
+                found.is_none().then_some(())
+            })
+            .await;
+        }
+        // While nothing of it is defined.
+        all_go(&place, &requests).await
+    };
+    let went = AssertUnwindSafe(went).catch_unwind().await;
+    // Also for the tests that follow, if this one fails.
     for crd in &kept {
-        ready(format!("{} is gone", crd.name_any()), LONG, || async {
-            api.get_opt(&crd.name_any())
-                .await
-                .unwrap()
-                .is_none()
-                .then_some(())
-        })
-        .await;
+        drop(api.create(&PostParams::default(), crd).await);
     }
-    // While nothing of it is defined.
-    let closed_as = all_go(&place, &requests).await;
+    let closed_as = went.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     assert_eq!(
         closed_as,
         BTreeMap::from([("Released".into(), 1), ("Withdrawn".into(), 2)])
     );
     assert!(controller.runs());
-    for crd in &kept {
-        api.create(&PostParams::default(), crd).await.unwrap();
-    }
     // Kinds with a mutating policy are served a little later.
     let spec = json!({"direction": "Egress", "title": "Again"});
     let again = ready("requests are served again", LONG, || async {

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::super::context::Context;
 use super::super::error::EffectError;
+use super::super::find::find;
 use super::super::reconcile::Subject;
 use crate::api::condition::{self, reason};
 use crate::api::{
@@ -290,7 +291,7 @@ async fn show(
     change: impl FnOnce(&ReleaseRecordSpec, &mut ReleaseRecordStatus, Option<i64>),
 ) -> Result<(), EffectError> {
     let api = crossed.api(ctx);
-    let Some(live) = api.get_opt(&crossed.record).await? else {
+    let Some(live) = find(&api, &crossed.record).await? else {
         return Ok(());
     };
     let mut status: ReleaseRecordStatus = live.status.clone().unwrap_or_default();
