@@ -313,12 +313,12 @@ async fn release_finalizers(args: &ConfigArg) -> Result<(), Box<dyn std::error::
     let release = Release::connect(&config.storage).await;
     let client = Client::try_default().await?;
     let now = Timestamp::now();
-    // A controller that still runs sets no finalizer while this stands.
-    let_go::announce(zones.quarantine.bucket(), now).await?;
     let api: Api<AirlockRequest> = Api::all(client.clone());
     let mut page = ListParams::default().limit(200);
     let (mut done, mut failed) = (0, 0);
     loop {
+        // A controller that still runs sets no finalizer while this stands.
+        let_go::announce(zones.quarantine.bucket(), Timestamp::now()).await?;
         let listed = match api.list(&page).await {
             Ok(listed) => listed,
             // The definitions went before, and every request with them.
@@ -341,6 +341,7 @@ async fn release_finalizers(args: &ConfigArg) -> Result<(), Box<dyn std::error::
             None => break,
         }
     }
+    let_go::announce(zones.quarantine.bucket(), Timestamp::now()).await?;
     println!(
         "{done} requests were let go; what they left is deleted on time once trevor runs again; without it, by trevor retention adopt and trevor retention sweep"
     );

@@ -162,7 +162,9 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
     let namespace = cached.namespace().unwrap_or_default();
     let api: Api<AirlockRequest> = Api::namespaced(ctx.client.clone(), &namespace);
     let Some(request) = api.get_opt(&cached.name_any()).await? else {
-        ctx.forget(&cached.uid().unwrap_or_default());
+        let uid = cached.uid().unwrap_or_default();
+        ctx.forget(&uid);
+        ctx.set_behind(&uid, false);
         return Ok(Action::await_change());
     };
     if request.metadata.generation != cached.metadata.generation {
@@ -495,7 +497,7 @@ async fn report(
         .map(|left| left + Duration::from_secs(1));
     // While finalizers are let go none is set, and nothing tells when that is over.
     let bare = !rest.closed && !subject.deleting() && !has_finalizer(&subject.request);
-    let bare = (bare && rest.stalled.is_none()).then_some(Duration::from_secs(60));
+    let bare = (bare && rest.stalled.is_none()).then_some(Duration::from_secs(30));
     let after = rest.after.into_iter().chain(overdue).chain(bare).min();
     if let (None, Some(at)) = (after, rest.url_warning) {
         return Ok(wakes_at(at));

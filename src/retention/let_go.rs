@@ -25,8 +25,9 @@ use crate::storage::{Bucket, Release, StorageError, Zones};
 
 /// Where it is announced that finalizers go; the newest counts.
 const ANNOUNCED: &str = "work/letting-go/";
-/// How long an announcement keeps a controller from setting finalizers.
-const STANDS: SignedDuration = SignedDuration::from_mins(10);
+/// How long an announcement keeps a controller from setting finalizers: until Helm has
+/// ended it, and no longer, since one that is installed again waits for it too.
+const STANDS: SignedDuration = SignedDuration::from_mins(2);
 
 /// `let-go/<time>.json`: when the finalizer went, and when the files go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,11 +132,7 @@ pub async fn let_go(
     }
 }
 
-/// Stores a promise, without which no request of ours is without its finalizer.
-///
-/// # Errors
-/// When clocks disagree, or as the servers say.
-pub async fn promise(
+async fn promise(
     zones: &Zones,
     config: &Config,
     request: &AirlockRequest,

@@ -432,17 +432,21 @@ async fn a_namespace_goes_while_the_operator_is_uninstalled_and_files_go_when_it
     namespace_is_gone(&admin, &project.name).await;
 
     let (_controller, desk) = opened(&env, "uninstalled-2", &place, 25).await;
-    // One that is made within minutes of that has no finalizer yet, and is promised too.
+    // One that is made within minutes of that has no finalizer yet, and takes no byte.
     let other = Project::new(&env, "uninstalled").await;
     let people = People::new(desk, &other.name, &place.inside).await;
-    let early = people.draft("early").await;
+    let spec = json!({"direction": "Egress", "title": "Early"});
+    let early = people.alice.creates("early", spec).await;
+    early.says("Ready", "Draft").await;
     assert!(early.live().await.finalizers().is_empty());
+    let refused = people.alice.puts(&early, "a.csv", "1,2").await;
+    assert_eq!(refused.status, 503);
     people.alice.deletes(&early).await;
-    requests.push(early);
+    early.is_gone().await;
     let closed_as = all_go(&place, &requests).await;
     assert_eq!(
         closed_as,
-        BTreeMap::from([("Released".into(), 1), ("Withdrawn".into(), 5)])
+        BTreeMap::from([("Released".into(), 1), ("Withdrawn".into(), 4)])
     );
     verifies(&env, "uninstalled-2").await;
 }

@@ -65,21 +65,12 @@ pub async fn ensure(
         let standing = commit(ctx.zones.records.bucket(), &subject.key.owner(), &owner).await?;
         facts.owner = Some(standing.into_inner());
     }
-    if !has_finalizer(&subject.request) && !subject.deleting() {
-        let (now, zones) = (Timestamp::now(), &ctx.zones);
-        if let_go::is_announced(zones.quarantine.bucket(), now).await? {
-            // The operator is being removed, or came back within minutes of that: what
-            // the finalizer would see to is promised.
-            if let_go::promised(zones.records.bucket(), &subject.key)
-                .await?
-                .is_none()
-            {
-                let request = &subject.request;
-                let_go::promise(zones, &ctx.config, request, &subject.key, now).await?;
-            }
-        } else {
-            subject.request = set_finalizer(ctx, subject, true).await?;
-        }
+    // Without it the gateway takes no byte.
+    if !has_finalizer(&subject.request)
+        && !subject.deleting()
+        && !let_go::is_announced(ctx.zones.quarantine.bucket(), Timestamp::now()).await?
+    {
+        subject.request = set_finalizer(ctx, subject, true).await?;
     }
     if ctx.config.jobs.image().is_none() && !subject.wish().stop {
         return Ok(without_jobs(&subject.request));
