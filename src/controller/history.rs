@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::api::{DeleteParams, ListParams, Preconditions};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource, ResourceExt as _};
 
 use super::context::Context;
@@ -90,6 +91,12 @@ async fn records(ctx: &Context) -> Result<(), EffectError> {
                 namespace: record.namespace().unwrap_or_default(),
                 uid: record.spec.request_ref.uid.clone(),
             };
+            // A request that is there makes its record anew.
+            let named = ObjectRef::<AirlockRequest>::new(&record.spec.request_ref.name);
+            let request = ctx.requests.get(&named.within(&key.namespace));
+            if request.is_some_and(|r| r.metadata.uid.as_deref() == Some(&key.uid)) {
+                continue;
+            }
             let Some(kept) = kept(ctx, &key.namespace, record.spec.direction) else {
                 continue;
             };
