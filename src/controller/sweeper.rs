@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::events::{Event, EventType};
 use kube::runtime::reflector::ObjectRef;
-use kube::{Api, Resource as _};
+use kube::{Api, CustomResourceExt as _, Resource as _};
 
 use super::context::Context;
 use super::effects::record::{self, Crossed, record_name};
@@ -343,7 +344,17 @@ async fn close_what_went(
         return Ok(false);
     };
     let api: Api<AirlockRequest> = Api::namespaced(ctx.client.clone(), &key.namespace);
-    let there = find(&api, &owner.name).await?;
+    let there = match api.get_opt(&owner.name).await {
+        // Not the object but its kind is unknown: for good, or while an API server starts.
+        Err(kube::Error::Api(answer)) if answer.code == 404 => {
+            let kinds: Api<CustomResourceDefinition> = Api::all(ctx.client.clone());
+            if kinds.get_opt(AirlockRequest::crd_name()).await?.is_some() {
+                return Ok(false);
+            }
+            None
+        }
+        found => found?,
+    };
     if there.is_some_and(|r| r.metadata.uid.as_deref() == Some(&key.uid)) {
         return Ok(false);
     }
