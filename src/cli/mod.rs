@@ -9,6 +9,7 @@ mod fetch;
 mod job;
 mod logging;
 mod login;
+mod orphans;
 mod release;
 mod retention;
 mod send;

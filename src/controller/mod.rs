@@ -7,12 +7,15 @@
 
 mod actions;
 mod ages;
+mod catch_up;
 mod checkpoints;
 mod context;
 mod effects;
 mod error;
 mod evidence;
+mod find;
 mod hints;
+mod history;
 mod jobs;
 mod kept;
 pub(crate) mod ledger;

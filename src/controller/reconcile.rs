@@ -19,7 +19,7 @@ use super::effects::{
 };
 use super::error::EffectError;
 use super::kept::{self, Kept};
-use super::{actions, jobs, ledger, observe, reviews, status};
+use super::{actions, catch_up, jobs, ledger, observe, reviews, status};
 use crate::api::condition::{self, reason};
 use crate::api::{AirlockRequest, Direction, FINALIZER, Phase};
 use crate::audit;
@@ -112,6 +112,7 @@ pub async fn reconcile(
     if is_at_rest(&cached)
         && !actions::awaits(&ctx, &cached)
         && !reviews::awaits_rejection(&ctx, &cached)
+        && !ctx.must_look(&cached.uid().unwrap_or_default())
         && !ctx.has_task(&cached.uid().unwrap_or_default()).await
     {
         reviews::tell_closed(&ctx, &cached).await?;
@@ -165,7 +166,9 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
     let namespace = cached.namespace().unwrap_or_default();
     let api: Api<AirlockRequest> = Api::namespaced(ctx.client.clone(), &namespace);
     let Some(request) = api.get_opt(&cached.name_any()).await? else {
-        ctx.forget(&cached.uid().unwrap_or_default());
+        let uid = cached.uid().unwrap_or_default();
+        ctx.forget(&uid);
+        ctx.set_behind(&uid, false);
         return Ok(Action::await_change());
     };
     if request.metadata.generation != cached.metadata.generation {
@@ -202,7 +205,7 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
         Ok(taken) => taken,
         Err(error) => return report(ctx, &subject, None, Err(error), None).await,
     };
-    match kept::carry_out(ctx, &subject.key, &taken).await {
+    match kept::carry_out(ctx, &Crossed::of(&subject), &taken).await {
         Ok(holds) => events.extend(holds),
         Err(error) => return report(ctx, &subject, None, Err(error), None).await,
     }
@@ -383,6 +386,9 @@ async fn advance(
                 Box::pin(deliver::deliver(ctx, subject, facts)).await?;
                 Box::pin(confirm::retire(ctx, subject, facts)).await?;
                 Box::pin(jobs::retire(ctx, subject, facts)).await?;
+                if facts.closed.is_some() {
+                    Box::pin(catch_up::record(ctx, &Crossed::of(subject), facts)).await?;
+                }
                 if facts.revoked.is_none() {
                     Box::pin(close::close(ctx, subject, facts, ClosedAs::Released)).await?;
                     renew_all(ctx, subject, facts).await?;
@@ -400,6 +406,7 @@ async fn advance(
                 });
             }
             Next::Revoke { .. } => {
+                Box::pin(catch_up::record(ctx, &Crossed::of(subject), facts)).await?;
                 Box::pin(revoke::revoke(ctx, subject, facts)).await?;
                 let revoked = facts.revoked.clone();
                 events.extend(ledger::of_urls(ctx, &subject.key, revoked.as_ref()).await?);
@@ -485,6 +492,7 @@ async fn report(
             establish::let_go(ctx, subject).await?;
         }
         ctx.forget(uid);
+        ctx.set_behind(uid, false);
     } else {
         ctx.succeeded(uid);
     }
@@ -495,7 +503,10 @@ async fn report(
         .filter(|left| left.is_positive())
         .and_then(|left| Duration::try_from(left).ok())
         .map(|left| left + Duration::from_secs(1));
-    let after = rest.after.into_iter().chain(overdue).min();
+    // While finalizers are let go none is set, and nothing tells when that is over.
+    let bare = !rest.closed && !subject.deleting() && !has_finalizer(&subject.request);
+    let bare = (bare && rest.stalled.is_none()).then_some(Duration::from_secs(30));
+    let after = rest.after.into_iter().chain(overdue).chain(bare).min();
     if let (None, Some(at)) = (after, rest.url_warning) {
         return Ok(wakes_at(at));
     }

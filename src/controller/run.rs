@@ -19,7 +19,7 @@ use super::effects::confirm::Confirmations;
 use super::error::EffectError;
 use super::hints::Hints;
 use super::reconcile::{error_policy, reconcile};
-use super::{actions, jobs, policies, reviews, strays, sweeper};
+use super::{actions, catch_up, history, jobs, policies, reviews, strays, sweeper};
 use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
 use crate::audit::key::VARIABLE;
 use crate::audit::{Heads, KeyError, SigningKey};
@@ -27,6 +27,7 @@ use crate::config::{Config, ConfigError};
 use crate::lease::Leadership;
 use crate::notify::dispatch::{self, Dispatcher};
 use crate::notify::{ChannelError, Channels, Outbox};
+use crate::retention::Troubles;
 use crate::rules::{self, Verifier};
 use crate::shutdown;
 use crate::storage::{self, Links, Release, Zones, proof};
@@ -162,6 +163,8 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         strays: Arc::default(),
         sweeps: Arc::default(),
         numbers: Arc::default(),
+        troubles: Troubles::default(),
+        behind: std::sync::Mutex::default(),
         verified: Arc::default(),
         releases: Mutex::default(),
         confirmations: Confirmations::default(),
@@ -345,6 +348,8 @@ async fn lead(
     let checkpoints = checkpoints::serve(Arc::clone(&ctx), namespace.to_owned());
     let sweeper = sweeper::serve(Arc::clone(&ctx));
     let orphans = sweeper::look_for_orphans(Arc::clone(&ctx));
+    let caught_up = catch_up::serve(Arc::clone(&ctx));
+    let history = history::serve(Arc::clone(&ctx));
     let work = Controller::for_stream(futures::stream::pending(), requests)
         .with_config(controller::Config::default().concurrency(WAITING))
         .reconcile_on(all.chain(follow))
@@ -367,6 +372,8 @@ async fn lead(
         () = notices => {}
         () = sweeper => {}
         () = orphans => {}
+        () = caught_up => {}
+        () = history => {}
         () = checkpoints => {}
     }
 }

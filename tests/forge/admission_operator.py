@@ -28,6 +28,7 @@ def records(t, f):
         t.deny(f"{label} applies a record", pol, who, "APPLY", path(RECORDS, f.name("xd")), rec(f.name("xd")))
         t.deny(f"{label} labels a record", pol, who, "PATCH", path(RECORDS, f.record), {"metadata": {"labels": {"a": "b"}}})
         t.deny(f"{label} deletes a record", pol, who, "DELETE", path(RECORDS, f.record))
+    t.deny("the operator deletes a record of what is kept", "releaserecords", t.controller, "DELETE", path(RECORDS, f.record))
     t.deny("a record with an owner", "releaserecords", t.controller, "POST", path(RECORDS), rec(f.name("xd"), _meta={"ownerReferences": [owner()]}))
     t.deny("a record of the probe's name", "releaserecords", t.controller, "POST", path(RECORDS), rec("trevor-probe"), says="trevor-probe")
     o = t.get(path(RECORDS, f.record))

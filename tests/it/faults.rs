@@ -23,12 +23,17 @@ pub struct Desk {
 
 /// Opens it, with a controller to give hints to.
 pub async fn desk(env: &Env, name: &str, controller: &str) -> Desk {
+    desk_set(env, name, controller, &[]).await
+}
+
+/// The same, with other parts of the gateway's configuration, by JSON pointer.
+pub async fn desk_set(env: &Env, name: &str, controller: &str, settings: &[(&str, Value)]) -> Desk {
     let gateway = Gateway {
         env,
         name,
         controller,
     };
-    let gateway = gateway.start().await;
+    let gateway = gateway.start_set(settings).await;
     let (alice, bob, carol) = tokio::join!(
         env.person_at("alice", &gateway.url),
         env.person_at("bob", &gateway.url),
@@ -214,20 +219,26 @@ async fn a_controller_killed_twenty_times_releases_a_gibibyte_once() {
 /// A server of the environment that stands still until this is dropped.
 struct Stopped(String);
 
+/// The process id of a server of the environment.
+pub fn pid_of(env: &Env, name: &str) -> String {
+    let mark = format!("TREVOR_ENV_PROCESS={}#{name}", env.folder().display());
+    let pids = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let pid = entry.unwrap().file_name().into_string().unwrap();
+        pid.parse::<u32>().ok()?;
+        let variables = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+        let ours = variables.split(|b| *b == 0).any(|v| v == mark.as_bytes());
+        ours.then_some(pid)
+    });
+    let pids: Vec<String> = pids.collect();
+    assert_eq!(pids.len(), 1, "{name}: {pids:?}");
+    pids[0].clone()
+}
+
 impl Stopped {
     fn server(env: &Env, name: &str) -> Self {
-        let mark = format!("TREVOR_ENV_PROCESS={}#{name}", env.folder().display());
-        let pids = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
-            let pid = entry.unwrap().file_name().into_string().unwrap();
-            pid.parse::<u32>().ok()?;
-            let variables = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
-            let ours = variables.split(|b| *b == 0).any(|v| v == mark.as_bytes());
-            ours.then_some(pid)
-        });
-        let pids: Vec<String> = pids.collect();
-        assert_eq!(pids.len(), 1, "{name}: {pids:?}");
-        signal("-STOP", &pids[0]);
-        Self(pids[0].clone())
+        let pid = pid_of(env, name);
+        signal("-STOP", &pid);
+        Self(pid)
     }
 }
 

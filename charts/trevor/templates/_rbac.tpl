@@ -20,6 +20,11 @@ cannot drift apart.
 - apiGroups: [{{ include "trevor.group" . }}]
   resources: [releaserecords]
   verbs: [create]
+# What is closed and deleted is taken out of the API after historyDays of its policy;
+# admission lets no other request be deleted.
+- apiGroups: [{{ include "trevor.group" . }}]
+  resources: [airlockrequests, releaserecords]
+  verbs: [delete]
 # Expired sessions are swept.
 - apiGroups: [{{ include "trevor.group" . }}]
   resources: [airlocksessions]

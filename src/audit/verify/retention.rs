@@ -2,13 +2,14 @@
 //! hold says so.
 
 use futures::TryStreamExt as _;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::source::{Source, SourceError};
 use super::{Findings, Kind, Question};
 use crate::audit::Event;
-use crate::domain::commit::{Closed, ClosedAs};
+use crate::domain::commit::{Closed, ClosedAs, Revoked};
+use crate::domain::retention::{Standing, What, due};
 use crate::storage::keys::RequestKey;
 
 /// A deletion's receipt, as far as it is looked at.
@@ -34,10 +35,19 @@ pub async fn verify(
 ) -> Result<(), SourceError> {
     let folder = format!("{}deleted/", key.prefix());
     let held = held(source, key, events).await?;
-    let due = |what: &str| match what {
-        "quarantine" => closed.map(|closed| closed.quarantine_due),
-        "release" => closed.and_then(|closed| closed.release_due),
-        _ => None,
+    let revoked: Option<Revoked> = super::requests::read(source, &key.revoked(), findings).await?;
+    let standing = Standing {
+        owner: None,
+        closed,
+        revoked: revoked.as_ref(),
+    };
+    // As the sweeper reckons it; a plan's life is about staging only.
+    let due = |what: &str| What::of(what).and_then(|w| due(w, standing, SignedDuration::ZERO));
+    // What is left of a release that came to nothing, or was taken back, goes at once;
+    // the receipt is of the look when it would have been due.
+    let wakes = |what: &str| match (what, closed) {
+        ("release", Some(closed)) => closed.release_due,
+        _ => due(what),
     };
     let mut seen = Vec::new();
     let mut keys = source.keys(&folder);
@@ -71,7 +81,8 @@ pub async fn verify(
             findings.add(Kind::DeletionIncomplete, &at, &detail);
         }
         let ended = deletion.finished.unwrap_or(question.now);
-        if !held && ended.duration_since(due) > question.grace {
+        let late = wakes(&what).is_some_and(|at| ended.duration_since(at) > question.grace);
+        if !held && late {
             let detail = format!("ended at {ended}, long after its due time {due}, without a hold");
             findings.add(Kind::KeptTooLong, &at, &detail);
         }
@@ -79,7 +90,7 @@ pub async fn verify(
     let Some(closed) = closed else { return Ok(()) };
     for what in ["quarantine", "release"] {
         let Some(due) = due(what) else { continue };
-        let revoked = what == "release" && events.iter().any(|e| e.kind == "Revoked");
+        let revoked = what == "release" && revoked.is_some();
         let nothing = what == "release" && closed.closed_as != ClosedAs::Released;
         let late = question.now.duration_since(due) > question.grace;
         if late && !held && !revoked && !nothing && !seen.iter().any(|s| s == what) {

@@ -33,6 +33,8 @@ pub struct Controller<'a> {
     pub notifications: Option<Value>,
     /// Variables beside those of the driver.
     pub variables: Vec<(String, String)>,
+    /// Other parts of its configuration, by JSON pointer.
+    pub settings: Vec<(&'a str, Value)>,
 }
 
 /// How to start a gateway.
@@ -55,6 +57,7 @@ impl<'a> Controller<'a> {
             staging: None,
             notifications: None,
             variables: Vec::new(),
+            settings: Vec::new(),
         }
     }
 
@@ -80,6 +83,7 @@ impl<'a> Controller<'a> {
             storage.insert("release_retention_seconds".into(), json!(seconds));
             storage.insert("allow_short_retention".into(), json!(true));
         }
+        set(&mut config, &self.settings);
         config
     }
 
@@ -124,14 +128,31 @@ impl<'a> Controller<'a> {
     }
 }
 
+/// Sets parts of a configuration, whether they are there or not.
+fn set(config: &mut Value, settings: &[(&str, Value)]) {
+    for (pointer, value) in settings {
+        let mut at = &mut *config;
+        for part in pointer.split('/').skip(1) {
+            at = &mut at[part];
+        }
+        *at = value.clone();
+    }
+}
+
 impl Gateway<'_> {
     pub async fn start(&self) -> Spawned {
+        self.start_set(&[]).await
+    }
+
+    /// With other parts of its configuration, by JSON pointer.
+    pub async fn start_set(&self, settings: &[(&str, Value)]) -> Spawned {
         let mut config = read_config(self.env, "gateway");
         let listen = free_address();
         config["gateway"]["listen"] = json!(listen);
         config["gateway"]["metrics_listen"] = json!(free_address());
         config["gateway"]["url"] = json!(format!("http://{listen}"));
         config["controller"]["url"] = json!(self.controller);
+        set(&mut config, settings);
         let child = spawn(self.env, "gateway", self.name, &config, &[], &[]);
         let mut spawned = Spawned {
             child,
@@ -177,7 +198,20 @@ impl Spawned {
 
     /// Sends it a signal, by its word for `kill`.
     pub fn signal(&self, word: &str) {
-        signal(word, &self.child.id().expect("it runs").to_string());
+        signal(word, &self.pid().to_string());
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
+    /// A number among its metrics.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let metrics = Http::default().get(&format!("{}/metrics", self.url)).await;
+        let text = String::from_utf8_lossy(&metrics.body).into_owned();
+        let line = text.lines().find(|l| l.split(' ').next() == Some(name))?;
+        line.rsplit(' ').next()?.parse().ok()
     }
 
     /// SIGKILL, and gone.
