@@ -228,6 +228,8 @@ async fn changes_are_found(env: &Env, copied: &Path, request: &Request, kept: &s
         checkpoints: vec![(kept.to_owned(), std::fs::read_to_string(kept).unwrap())],
         now: Timestamp::now(),
         grace: SignedDuration::from_hours(24),
+        quarantine: None,
+        release: None,
     };
     // What belongs to others of this run does not matter here, and takes time.
     let alone = tempfile::tempdir().unwrap();

@@ -7,18 +7,23 @@ use jiff::{SignedDuration, Timestamp};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::retention;
+use super::epochs::Epochs;
+use super::holds::Holds;
+use super::retention::{self, Case};
 use super::source::{Source, SourceError};
+use super::stock::{self, Files};
 use super::{Findings, Kind, Question};
 use crate::api::ReviewDecision;
 use crate::audit::Event;
 use crate::domain::canonical;
-use crate::domain::commit::{Closed, Decision, Freeze, Outcome, Owner, Verdict};
+use crate::domain::commit::{
+    Closed, Decision, Freeze, Outcome, Owner, PackageFact, Revoked, Verdict,
+};
 use crate::domain::digest::Sha256Hex;
-use crate::domain::epoch::{Began, Ended, Epoch};
 use crate::domain::manifest::{Frozen, Manifest};
 use crate::domain::quorum::{ReviewFact, approve};
 use crate::domain::receipt::{self, Receipt};
+use crate::domain::retention::What;
 use crate::storage::keys::RequestKey;
 
 /// A fact younger than this before the last checkpoint may not be in the ledger yet.
@@ -32,7 +37,7 @@ pub struct Requests<'a> {
     question: &'a Question,
     /// What is older must be in the ledger.
     settled: Option<Timestamp>,
-    epochs: BTreeMap<i64, Epoch>,
+    epochs: Epochs,
 }
 
 impl<'a> Requests<'a> {
@@ -43,34 +48,7 @@ impl<'a> Requests<'a> {
         newest: Option<Timestamp>,
         findings: &mut Findings<'_>,
     ) -> Result<Self, SourceError> {
-        let mut epochs = BTreeMap::new();
-        let mut objects = source.objects("audit/epochs/");
-        while let Some((key, bytes)) = objects.try_next().await? {
-            let bytes = bytes.unwrap_or_default();
-            if key.ends_with(".ended.json") {
-                match serde_json::from_slice::<Ended>(&bytes) {
-                    Ok(ended) => {
-                        if let Some(epoch) = epochs.get_mut(&ended.sequence) {
-                            let epoch: &mut Epoch = epoch;
-                            epoch.until = Some(ended.until);
-                        }
-                    }
-                    Err(_) => findings.add(Kind::Corrupt, &key, "is no end of an epoch"),
-                }
-            } else {
-                match serde_json::from_slice::<Began>(&bytes) {
-                    Ok(began) => {
-                        let epoch = Epoch {
-                            sequence: began.sequence,
-                            began: began.time,
-                            until: None,
-                        };
-                        epochs.insert(began.sequence, epoch);
-                    }
-                    Err(_) => findings.add(Kind::Corrupt, &key, "is no epoch"),
-                }
-            }
-        }
+        let epochs = Epochs::load(source, findings).await?;
         Ok(Self {
             source,
             question,
@@ -110,9 +88,8 @@ impl<'a> Requests<'a> {
     /// One request with its ledger.
     pub async fn compare(
         &self,
-        namespace: &str,
-        uid: &str,
-        events: &[Event],
+        (namespace, uid): (&str, &str),
+        (events, last): (&[Event], i64),
         findings: &mut Findings<'_>,
     ) -> Result<(), SourceError> {
         findings.summary.requests += 1;
@@ -121,29 +98,97 @@ impl<'a> Requests<'a> {
             uid: uid.to_owned(),
         };
         let by_id: BTreeMap<&str, &Event> = events.iter().map(|e| (e.id.as_str(), e)).collect();
+        let mut files = Files::list(self.question, &key).await?;
+        let (mut released, mut attempts_due) = (None, None);
         for round in self.source.folders(&key.rounds()).await? {
             if let Ok(round) = round.parse::<i64>() {
-                self.round(&key, round, &by_id, findings).await?;
+                let (package, due) = self
+                    .round(&key, round, &by_id, &mut files, findings)
+                    .await?;
+                released = package.or(released);
+                attempts_due = due.max(attempts_due);
             }
         }
         for (id, event) in &by_id {
             self.promised(&key, id, event, findings).await?;
         }
+        let closed = self.closed(&key, &by_id, findings).await?;
+        let revoked = self.revoked(&key, &by_id, findings).await?;
+        let recorded = |time| self.must_be_recorded(time);
+        let words = self.question.quarantine.as_ref().unwrap_or(self.source);
+        let holds =
+            Holds::read(words, self.source, &key, (events, last), recorded, findings).await?;
+        let case = Case {
+            key: &key,
+            closed: closed.as_ref(),
+            revoked: revoked.as_ref(),
+            attempts_due,
+            holds: &holds,
+        };
+        let event_of = |id: &str| by_id.get(id).map(|event| (*event).clone());
+        let receipts = retention::verify(
+            self.source,
+            self.question,
+            &case,
+            event_of,
+            recorded,
+            findings,
+        )
+        .await?;
+        files
+            .verify(self.source, self.question, &case, receipts, findings)
+            .await?;
+        if let Some(packages) = &self.question.release {
+            let from = (self.source, packages);
+            let released = released.as_ref();
+            stock::package(from, self.question, &case, released, receipts, findings).await?;
+        }
+        Ok(())
+    }
+
+    async fn closed(
+        &self,
+        key: &RequestKey,
+        events: &BTreeMap<&str, &Event>,
+        findings: &mut Findings<'_>,
+    ) -> Result<Option<Closed>, SourceError> {
         let at = key.closed();
         let closed = self.read::<Closed>(&at, findings).await?;
         if let Some(closed) = &closed {
-            let detail = [("quarantineDue", json(&closed.quarantine_due))];
-            self.same(&at, "closed", &by_id, closed.time, &detail, findings);
+            let detail = [
+                ("as", json(&closed.closed_as)),
+                ("quarantineDue", json(&closed.quarantine_due)),
+                ("releaseDue", json(&closed.release_due)),
+            ];
+            self.same(&at, "closed", events, closed.time, &detail, findings);
         }
-        retention::verify(
-            self.source,
-            self.question,
-            &key,
-            closed.as_ref(),
-            events,
-            findings,
-        )
-        .await
+        Ok(closed)
+    }
+
+    async fn revoked(
+        &self,
+        key: &RequestKey,
+        events: &BTreeMap<&str, &Event>,
+        findings: &mut Findings<'_>,
+    ) -> Result<Option<Revoked>, SourceError> {
+        let at = key.revoked();
+        let revoked = self.read::<Revoked>(&at, findings).await?;
+        if let Some(revoked) = &revoked {
+            let detail = [
+                ("reason", json(&revoked.reason)),
+                ("through", json(&revoked.through)),
+            ];
+            self.same(&at, "revoked", events, revoked.time, &detail, findings);
+            let by = events.get("revoked").and_then(|event| event.actor.as_ref());
+            if by.is_some_and(|by| *by != revoked.by) {
+                findings.add(
+                    Kind::LedgerDiffers,
+                    &at,
+                    "names somebody else than the ledger",
+                );
+            }
+        }
+        Ok(revoked)
     }
 
     /// What the ledger has must be there.
@@ -161,11 +206,16 @@ impl<'a> Requests<'a> {
             ("Outcome", Some(round)) => key.outcome(round),
             ("Closed", _) if id == "closed" => key.closed(),
             ("Revoked", _) if id == "revoked" => key.revoked(),
+            ("Deleted", _) => match id.strip_prefix("deleted-").and_then(What::of) {
+                Some(what) => key.deletion(what.word()),
+                None => return Ok(()),
+            },
             _ => return Ok(()),
         };
         if self.source.get(&at).await?.is_none() {
             let kind = match event.kind.as_str() {
                 "Decided" => Kind::DecisionMissing,
+                "Deleted" => Kind::ReceiptMissing,
                 _ => Kind::LedgerDiffers,
             };
             findings.add(kind, &at, "is gone, and the ledger has it");
@@ -173,13 +223,15 @@ impl<'a> Requests<'a> {
         Ok(())
     }
 
+    /// Gives the package that crossed, and when what attempts left is collected.
     async fn round(
         &self,
         key: &RequestKey,
         round: i64,
         events: &BTreeMap<&str, &Event>,
+        files: &mut Files,
         findings: &mut Findings<'_>,
-    ) -> Result<(), SourceError> {
+    ) -> Result<(Option<PackageFact>, Option<Timestamp>), SourceError> {
         let id = |what: &str| format!("r{round}-{what}");
         let at = key.manifest(round);
         let mut frozen = None;
@@ -208,7 +260,9 @@ impl<'a> Requests<'a> {
         }
         if let Some(frozen) = &frozen {
             self.uploads(key, &frozen.manifest, findings).await?;
+            files.compare(&frozen.manifest, findings);
         }
+        let (mut released, mut attempts_due) = (None, None);
         let at = key.decision(round);
         if let Some(decision) = self.read::<Decision>(&at, findings).await? {
             let uids: Vec<&str> = decision.reviews.iter().map(|r| r.uid.as_str()).collect();
@@ -227,6 +281,11 @@ impl<'a> Requests<'a> {
                 &detail,
                 findings,
             );
+            if events.contains_key(id("4-attempt-000001").as_str()) {
+                let seconds = decision.terms.release_retention_seconds;
+                let kept = SignedDuration::from_secs(seconds);
+                attempts_due = decision.time.checked_add(kept).ok();
+            }
             self.founded(&at, frozen.as_ref(), &decision, findings);
             self.reviewed(&at, &decision.reviews, decision.time, events, findings);
         }
@@ -246,8 +305,9 @@ impl<'a> Requests<'a> {
                 findings,
             );
             self.reviewed(&at, &outcome.reviews, outcome.time, events, findings);
+            released = outcome.package;
         }
-        Ok(())
+        Ok((released, attempts_due))
     }
 
     /// A decision follows from its reviews by the policy that it names.
@@ -273,8 +333,7 @@ impl<'a> Requests<'a> {
             return;
         }
         for review in &decision.reviews {
-            let epoch = review.epoch.and_then(|epoch| self.epochs.get(&epoch));
-            if epoch.is_none_or(|epoch| !epoch.covers(review.time)) {
+            if !self.epochs.cover(review.epoch, review.time) {
                 let detail = format!(
                     "counts review {}, which was made while the admission rules were not proved",
                     review.name
