@@ -11,6 +11,7 @@ mod backoff;
 mod channel;
 mod checkpoint;
 pub mod config;
+mod connect;
 mod deliver;
 mod delivery;
 pub mod dispatch;

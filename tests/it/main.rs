@@ -14,6 +14,7 @@ mod harness;
 mod access;
 mod actions;
 mod audit;
+mod audit_keys;
 mod audit_life;
 mod check;
 mod confirmation;

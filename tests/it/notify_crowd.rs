@@ -108,3 +108,61 @@ async fn a_channel_that_hangs_delays_no_other_however_much_waits() {
     assert!(took < Duration::from_secs(120), "{took:?}");
     assert!(peak < 200, "{peak} MiB");
 }
+
+/// An entry about something that happened so many seconds ago; gives where its mark goes.
+async fn told_since(inside: &Store, seconds: i64) -> String {
+    let uid = unique("hour");
+    let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap();
+    let time = now - SignedDuration::from_secs(seconds);
+    let entry = json!({
+        "channels": ["desk"], "request": "r", "record": "r",
+        "notice": {"what": "r1-submitted", "kind": "Submitted", "namespace": PROJECT,
+            "uid": uid, "phase": "Submitted", "round": 1, "time": time},
+    });
+    let key = format!("work/outbox/{time}/{uid}.r1-submitted.json");
+    inside.put(&key, entry.to_string().as_bytes()).await;
+    format!("requests/{PROJECT}/{uid}/notified/r1-submitted/desk.json")
+}
+
+#[tokio::test]
+async fn after_an_hour_of_500_a_message_is_given_up_and_a_younger_one_still_arrives() {
+    let env = private().await;
+    let inside = env.quarantine();
+    let receiver = Receiver::new(Answers::Refuses(500)).await;
+    // The hour is nearly over for one of them.
+    let (old, young) = (
+        told_since(&inside, 3_590).await,
+        told_since(&inside, 600).await,
+    );
+    let setup = Controller {
+        elect: false,
+        notifications: Some(
+            json!({"allowed_hosts": ["127.0.0.1"], "retry_seconds": 3_600,
+            "channels": [channel("desk", &receiver)]}),
+        ),
+        ..Controller::new(&env, "hour")
+    };
+    let controller = setup.start().await;
+    let mark = |key: String| {
+        let inside = &inside;
+        ready("it is over", PATIENCE * 2, move || {
+            let key = key.clone();
+            async move {
+                let found = inside.find(&key).await?;
+                serde_json::from_slice::<Value>(&found).ok()
+            }
+        })
+    };
+    let given_up = mark(old).await;
+    assert_eq!(given_up["state"], "Failed");
+    assert_eq!(
+        given_up["lastError"],
+        json!({"reason": "Refused", "code": 500})
+    );
+    assert!(given_up["attempts"].as_i64().unwrap() > 1);
+    assert!(inside.find(&young).await.is_none());
+    let dead = "trevor_notifications_total{channel=\"desk\",result=\"dead\"}";
+    assert!(metric(&controller.url, dead).await >= 1.0);
+    receiver.answers(Answers::Takes);
+    assert_eq!(mark(young).await["state"], "Delivered");
+}

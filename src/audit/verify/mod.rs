@@ -14,6 +14,7 @@ mod packages;
 mod records;
 mod requests;
 mod retention;
+mod rounds;
 mod source;
 mod spool;
 mod stock;

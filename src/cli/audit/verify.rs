@@ -34,11 +34,21 @@ pub struct VerifyArgs {
     config: Option<PathBuf>,
     /// A copy of the whole quarantine bucket, with --dir: it may be the same folder. Files
     /// that went early, or are still there, are found only where it is given.
-    #[arg(long, value_name = "FOLDER", requires = "dir")]
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        requires = "dir",
+        conflicts_with = "bucket"
+    )]
     quarantine: Option<PathBuf>,
     /// A copy of the whole release bucket, with --dir: it may be the same folder. Packages
     /// that went early, or that nobody approved, are found only where it is given.
-    #[arg(long, value_name = "FOLDER", requires = "dir")]
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        requires = "dir",
+        conflicts_with = "bucket"
+    )]
     release: Option<PathBuf>,
     /// With --bucket, reads the records bucket alone: for whoever has no credentials for the
     /// others. Whether files and packages are there is not looked at then.
