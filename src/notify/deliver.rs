@@ -30,8 +30,8 @@ use crate::storage::{StorageError, UrlIssue, urls};
 const CHECKPOINT: Duration = Duration::from_secs(5);
 /// So long a message waits for its turn on a channel; then others go on.
 const TURN: Duration = Duration::from_millis(250);
-/// After that it waits for its turn again.
-const AGAIN: Duration = Duration::from_secs(5);
+/// After that it waits for its turn again, the longer the more often it did.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
 
 /// What became of one delivery.
 enum End {
@@ -59,20 +59,22 @@ impl Dispatcher {
             namespace: entry.notice.namespace.clone(),
             uid: entry.notice.uid.clone(),
         };
+        tries.looks += 1;
         let slots = slots(&entry, &self.outbox.channels);
         let ends = slots
             .iter()
-            .map(|slot| self.slot(&key, &entry, slot, tries.get(&slot.name()).copied()));
+            .map(|slot| self.slot(&key, &entry, slot, &tries));
+        let mut before = tries.slots.clone();
         let mut over = Vec::new();
         let (mut left, mut later) = (None, None::<Instant>);
         for (slot, end) in slots.iter().zip(join_all(ends).await) {
             match end {
                 Ok(End::Over(delivery)) => {
-                    tries.remove(&slot.name());
+                    before.remove(&slot.name());
                     over.push((slot.name(), delivery));
                 }
                 Ok(End::Later(until, tried)) => {
-                    *tries.entry(slot.name()).or_default() += i64::from(tried);
+                    *before.entry(slot.name()).or_default() += i64::from(tried);
                     later = Some(later.map_or(until, |known| known.min(until)));
                 }
                 Err(why) => left = Some(why),
@@ -84,6 +86,10 @@ impl Dispatcher {
             return Err(left);
         }
         if let Some(until) = later {
+            let tries = Tries {
+                looks: tries.looks,
+                slots: before,
+            };
             return Err(Left::Later(until, tries));
         }
         self.leads()?;
@@ -105,7 +111,7 @@ impl Dispatcher {
         key: &RequestKey,
         entry: &Entry,
         slot: &Slot,
-        tries: Option<i64>,
+        tries: &Tries,
     ) -> Result<End, Left> {
         let records = self.zones.records.bucket();
         let mark = key.notified(&entry.notice.what, &slot.name());
@@ -113,15 +119,23 @@ impl Dispatcher {
             return Ok(End::Over(over));
         }
         self.leads()?;
-        let before = tries.unwrap_or(0);
+        let before = tries.slots.get(&slot.name()).copied().unwrap_or(0);
+        let pause = backoff::pause(tries.looks);
         let tried = self.try_once(key, entry, slot).await?;
         let now = Timestamp::now();
         let late = self.is_late(entry, now);
         let (attempts, state, failure) = match tried {
             Tried::Waits(until) => return Ok(End::Later(until, false)),
+            Tried::Turn => {
+                let pause = pause.clamp(AGAIN.0, AGAIN.1);
+                return Ok(End::Later(Instant::now() + pause, false));
+            }
             // It was tried by others, for as long as this one was to be told.
             Tried::Rests(_, failure) if late => (before, NotificationState::Failed, Some(failure)),
-            Tried::Rests(until, _) => return Ok(End::Later(until, false)),
+            Tried::Rests(until, _) => {
+                // The longer it waits the more rarely it is looked at, until the channel is back.
+                return Ok(End::Later(until.max(Instant::now() + pause), false));
+            }
             Tried::Taken => (before + 1, NotificationState::Delivered, None),
             Tried::Superseded => (before, NotificationState::Superseded, None),
             Tried::Failed(failure) if failure.permanent || late => {
@@ -196,7 +210,7 @@ impl Dispatcher {
             return Ok(Tried::Rests(until, failure));
         }
         let Some(_permit) = turn(channel).await else {
-            return Ok(Tried::Waits(Instant::now() + AGAIN));
+            return Ok(Tried::Turn);
         };
         // After the wait: a release may have been revoked meanwhile.
         let Some(mut message) = self.message(key, entry).await? else {
@@ -222,7 +236,11 @@ impl Dispatcher {
             Err(failure) if is_of_channel(failure) => {
                 channel.health().fails(*failure, Instant::now());
             }
-            Ok(()) | Err(_) => channel.health().works(),
+            Ok(()) | Err(_) => {
+                if channel.health().works() {
+                    self.outbox.recovers();
+                }
+            }
         }
         Ok(match sent {
             Ok(()) => Tried::Taken,
@@ -281,7 +299,9 @@ impl Dispatcher {
 /// How a try ended.
 enum Tried {
     Taken,
-    /// It is not its turn, or a checkpoint that covers it is on its way.
+    /// It is not its turn.
+    Turn,
+    /// A checkpoint that covers it is on its way.
     Waits(Instant),
     /// The channel takes nothing: why, and when it is tried again.
     Rests(Instant, Failure),

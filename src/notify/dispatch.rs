@@ -91,6 +91,9 @@ pub async fn serve(dispatcher: Dispatcher) {
             }
             _ = tick.tick(), if queue.has_waiting() => queue.wake(Instant::now()),
         }
+        if dispatcher.outbox.has_recovered() {
+            queue.wake_all(Instant::now());
+        }
         if dispatcher.outbox.has_missed() || queue.wants_more() {
             scan = Instant::now();
         }

@@ -40,9 +40,10 @@ impl Health {
         (self.failures >= TROUBLE && now < rests).then_some((rests, last))
     }
 
-    /// It took a message, or refused one for what it was.
-    pub fn works(&mut self) {
-        *self = Self::default();
+    /// It took a message, or refused one for what it was. Gives whether it was in trouble.
+    pub fn works(&mut self) -> bool {
+        let before = std::mem::take(self);
+        before.failures >= TROUBLE
     }
 
     /// It took nothing.
@@ -98,7 +99,7 @@ mod tests {
             "{:?}",
             longest - until
         );
-        health.works();
+        assert!(health.works() && !health.works());
         assert!(health.ask(start).is_ok());
     }
 

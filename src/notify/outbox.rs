@@ -70,6 +70,8 @@ pub struct Outbox {
     wake: mpsc::Sender<String>,
     /// There were more of them than there is room for: the outbox has them.
     missed: AtomicBool,
+    /// A channel that was in trouble took something.
+    recovered: AtomicBool,
     /// What is known to be stored, by uid; it may be lost at any time.
     known: Mutex<HashMap<String, HashSet<String>>>,
 }
@@ -85,6 +87,7 @@ impl Outbox {
             woken: tokio::sync::Mutex::new(woken),
             wake,
             missed: AtomicBool::new(false),
+            recovered: AtomicBool::new(false),
             known: Mutex::default(),
         }
     }
@@ -161,6 +164,16 @@ impl Outbox {
     /// Whether entries were stored that the dispatcher was not told of.
     pub(super) fn has_missed(&self) -> bool {
         self.missed.swap(false, Ordering::Relaxed)
+    }
+
+    /// A channel that was in trouble is back.
+    pub(super) fn recovers(&self) {
+        self.recovered.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one is back.
+    pub(super) fn has_recovered(&self) -> bool {
+        self.recovered.swap(false, Ordering::Relaxed)
     }
 
     /// Nothing of the request needs to be remembered.

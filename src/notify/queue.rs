@@ -12,8 +12,14 @@ const READY: usize = 4_096;
 /// Entries whose next try is remembered. Beyond that they are found by the next listing.
 const WAITING: usize = 16_384;
 
-/// Tries so far of each of an entry's deliveries that is not over, by its name.
-pub type Tries = BTreeMap<String, i64>;
+/// What an entry has been through so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tries {
+    /// How often it was looked at.
+    pub looks: i64,
+    /// Tries of each of its deliveries that is not over, by its name.
+    pub slots: BTreeMap<String, i64>,
+}
 
 /// The bookkeeping.
 #[derive(Debug, Default)]
@@ -95,6 +101,14 @@ impl Queue {
         }
     }
 
+    /// A channel that was in trouble is back: whatever waits is looked at again.
+    pub fn wake_all(&mut self, now: Instant) {
+        for (until, tries) in self.waiting.values_mut() {
+            *until = now;
+            tries.looks = 0;
+        }
+    }
+
     /// Whether the outbox has more than is known, and there is room for it again.
     pub fn wants_more(&mut self) -> bool {
         let room = self.ready.len() < READY / 2 && self.waiting.len() < WAITING;
@@ -157,10 +171,13 @@ mod tests {
         let (mut queue, now) = (Queue::default(), Instant::now());
         let second = Duration::from_secs(1);
         assert!(queue.found("a".into()) && queue.found("a".into()));
-        assert_eq!(queue.next(), Some(("a".into(), Tries::new())));
+        assert_eq!(queue.next(), Some(("a".into(), Tries::default())));
         assert!(queue.found("a".into()), "it is under way");
         assert_eq!(queue.next(), None);
-        let tries = Tries::from([("desk".to_owned(), 1)]);
+        let mut tries = Tries {
+            looks: 1,
+            slots: BTreeMap::from([("desk".to_owned(), 1)]),
+        };
         queue.later("a", now + second, Some(tries.clone()));
         queue.found("a".into());
         queue.wake(now);
@@ -169,8 +186,12 @@ mod tests {
         queue.wake(now + second);
         assert_eq!(queue.len(), 1);
         assert_eq!(queue.next(), Some(("a".into(), tries.clone())));
-        queue.later("a", now, None);
+        queue.later("a", now + second, None);
         queue.wake(now);
+        assert_eq!(queue.next(), None);
+        queue.wake_all(now);
+        queue.wake(now);
+        tries.looks = 0;
         assert_eq!(queue.next(), Some(("a".into(), tries)), "tries are kept");
         queue.over("a");
         assert_eq!((queue.len(), queue.has_waiting()), (0, false));
