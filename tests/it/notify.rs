@@ -19,7 +19,7 @@ use crate::harness::{
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// In every field that a researcher can write, and in nothing that is sent before release.
-const CANARY: &str = "canary";
+pub const CANARY: &str = "canary";
 
 pub fn secrets(names: &[&str]) -> Vec<(String, String)> {
     let variable = |name: &&str| {
@@ -36,14 +36,14 @@ pub fn webhook(name: &str, url: &str) -> Value {
     json!({"name": name, "webhook": {"url": url, "allow_plaintext": true}})
 }
 
-fn mail(port: u16) -> Value {
+pub fn mail(port: u16) -> Value {
     json!({"name": "mail", "smtp": {"host": "127.0.0.1", "port": port, "tls": "None",
         "allow_plaintext": true, "from": "Airlock <airlock@tre.example>",
         "to": ["desk@tre.example"], "recipients": true}})
 }
 
 /// A request whose every text has the canary in it.
-async fn full_of_canaries(alice: &Person) -> Request {
+pub async fn full_of_canaries(alice: &Person) -> Request {
     let spec = json!({
         "direction": "Egress", "title": "canary title", "description": "canary description",
         "recipients": ["canary@uni.example", "refused@uni.example", "third@uni.example"],
@@ -109,7 +109,7 @@ async fn reviews(person: &Person, request: &Request, decision: ReviewDecision) {
 }
 
 /// People of a project of the test's own, whose policy lets mail go to uni.example.
-async fn project(env: &Env, desk: &Desk) -> (Project, [Person; 3]) {
+pub async fn project(env: &Env, desk: &Desk) -> (Project, [Person; 3]) {
     let project = Project::new(env, "told").await;
     project
         .policy(json!({"recipientDomains": ["uni.example"], "urlTTLSeconds": 60}))
