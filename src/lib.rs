@@ -19,5 +19,6 @@ pub mod retention;
 pub mod rules;
 pub mod shutdown;
 pub mod storage;
+pub mod tls;
 pub mod transfer;
 pub mod volume;

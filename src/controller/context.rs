@@ -11,6 +11,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::task::JoinHandle;
 
+use super::certificate::Certificates;
 use super::checkpoints::Standing;
 use super::effects::confirm::Confirmations;
 use super::effects::release::Task;
@@ -79,6 +80,8 @@ pub struct Context {
     pub heads: Arc<Heads>,
     /// How checkpoints stand.
     pub checkpoints: Arc<Standing>,
+    /// The gateway's certificate, where the operator makes it.
+    pub certificates: Arc<Certificates>,
     /// What may be lost at any time.
     pub memory: Memories,
 }

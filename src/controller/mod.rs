@@ -7,6 +7,7 @@
 
 mod actions;
 mod ages;
+mod certificate;
 mod checkpoints;
 mod context;
 mod effects;

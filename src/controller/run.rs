@@ -18,7 +18,7 @@ use super::effects::confirm::Confirmations;
 use super::error::EffectError;
 use super::hints::Hints;
 use super::reconcile::{error_policy, reconcile};
-use super::{actions, jobs, policies, reviews, strays, sweeper};
+use super::{actions, certificate, jobs, policies, reviews, strays, sweeper};
 use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
 use crate::audit::key::VARIABLE;
 use crate::audit::{Heads, KeyError, SigningKey};
@@ -164,6 +164,7 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         }),
         checkpoints: Arc::new(Standing::new(signing.is_some())),
         signing,
+        certificates: Arc::default(),
         memory: Memories::default(),
     });
     let seen = request_seen.clone();
@@ -264,7 +265,7 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         Arc::clone(&ctx.outbox),
         Arc::clone(&ctx.numbers),
     )
-    .with_metrics_of(Arc::clone(&ctx.checkpoints));
+    .with_metrics_of(Arc::clone(&ctx.checkpoints), Arc::clone(&ctx.certificates));
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, hints.router()).await {
             tracing::error!(%error, "the controller's listener stopped");
@@ -323,6 +324,7 @@ async fn lead(
     let strays = strays::serve(Arc::clone(&ctx));
     let notices = dispatch::serve(dispatcher(&ctx));
     let checkpoints = checkpoints::serve(Arc::clone(&ctx), namespace.to_owned());
+    let certificate = certificate::serve(Arc::clone(&ctx), namespace.to_owned());
     let sweeper = sweeper::serve(Arc::clone(&ctx));
     let orphans = sweeper::look_for_orphans(Arc::clone(&ctx));
     let work = Controller::for_stream(futures::stream::pending(), requests)
@@ -347,6 +349,7 @@ async fn lead(
         () = sweeper => {}
         () = orphans => {}
         () = checkpoints => {}
+        () = certificate => {}
     }
 }
 
