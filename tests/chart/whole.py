@@ -66,7 +66,7 @@ def test_the_configuration_has_the_operators_keys_only():
     chart_only = {"image", "workloads", "certificate", "trust", "network_policy", "monitoring", "uninstall", "namespaces", "crds", "default_policy"}
     assert not chart_only & set(config), set(config)
     assert set(config["gateway"]) == {"listen", "metrics_listen", "tls", "audience", "memory_budget_mib", "min_rate_kib_s", "url"}
-    assert config["gateway"]["tls"] == {"secret": "trevor-gateway-tls", "allow_plaintext": False}
+    assert set(config["gateway"]["tls"]) == {"secret", "authority", "dns_names", "allow_plaintext"}
     assert config["gateway"]["url"] == "https://trevor-gateway.trevor-system.svc"
 
 
