@@ -195,6 +195,8 @@ def all_tools():
         # Without the clients of two dozen clouds.
         "promtool": Tool("promtool", "3.15.0", "promtool", "compiling, about 100 s on 2 cores",
                          go_build("promtool", "github.com/prometheus/prometheus/cmd/promtool", "promtool", tags="remove_all_sd")),
+        "kubeconform": Tool("kubeconform", "0.8.0", "kubeconform", "compiling, about 20 s on 2 cores",
+                            go_build("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform", "kubeconform")),
         "cosign": Tool("cosign", "3.1.3", "cosign", "compiling, about 2 minutes on 2 cores",
                        go_build("cosign", "github.com/sigstore/cosign/v3/cmd/cosign", "cosign")),
         **control_plane(KUBERNETES, "controlplane"),
