@@ -12,7 +12,7 @@ use super::channel::{ChannelError, Secret};
 use super::config::{Channel as Settings, Smtp, Tls as Protection};
 use super::delivery::{Failure, NotificationFailure};
 use super::message::Message;
-use crate::tls::authorities;
+use crate::tls::{self, authorities};
 
 /// For each command, and a bit more for all of them.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -163,7 +163,7 @@ fn failure(error: &lettre::transport::smtp::Error) -> Failure {
         NotificationFailure::Refused
     } else if error.is_timeout() {
         NotificationFailure::TimedOut
-    } else if error.is_tls() {
+    } else if error.is_tls() || tls::untrusted(error).is_some() {
         NotificationFailure::TlsFailed
     } else {
         NotificationFailure::Unreachable
