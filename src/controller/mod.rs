@@ -10,6 +10,7 @@ mod ages;
 mod certificate;
 mod checkpoints;
 mod context;
+mod definitions;
 mod effects;
 mod error;
 mod evidence;

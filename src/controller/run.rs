@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, Notify, broadcast, mpsc};
 
 use super::checkpoints::{self, Standing};
 use super::context::{Context, Memories};
+use super::definitions::{self, DefinitionError};
 use super::effects::confirm::Confirmations;
 use super::error::EffectError;
 use super::hints::Hints;
@@ -61,6 +62,9 @@ pub enum RunError {
     /// URLs would die before their time.
     #[error(transparent)]
     ShortLived(#[from] storage::ShortLived),
+    /// The cluster's definitions are not those of this build.
+    #[error(transparent)]
+    Definitions(#[from] DefinitionError),
     /// The API server cannot be reached, or refuses.
     #[error("API server: {0}")]
     Kube(#[from] kube::Error),
@@ -89,6 +93,7 @@ pub enum RunError {
 /// When it cannot start.
 pub async fn run(config: Config, client: Client, options: Options) -> Result<(), RunError> {
     let channels = Channels::new(&config.notifications, |name| std::env::var(name).ok())?;
+    definitions::check(&client).await?;
     let zones = Zones::connect(&config.storage).await;
     let release = Release::connect(&config.storage).await;
     proof::prove(&zones, &release).await?;
