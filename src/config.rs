@@ -381,6 +381,8 @@ pub struct Identity {
 pub struct Log {
     pub format: LogFormat,
     pub level: String,
+    /// Base URL of a collector that takes spans by OTLP over HTTP; none: nothing leaves.
+    pub otlp_endpoint: Option<String>,
 }
 
 impl Default for Log {
@@ -388,7 +390,29 @@ impl Default for Log {
         Self {
             format: LogFormat::Json,
             level: "info".into(),
+            otlp_endpoint: None,
         }
+    }
+}
+
+impl Log {
+    fn check(&self) -> Result<(), ConfigError> {
+        let Some(endpoint) = &self.otlp_endpoint else {
+            return Ok(());
+        };
+        let uri = endpoint.parse::<http::Uri>().ok();
+        let usable = uri.is_some_and(|uri| {
+            matches!(uri.scheme_str(), Some("http" | "https"))
+                && uri.query().is_none()
+                && uri.authority().is_some_and(|a| !a.as_str().contains('@'))
+        });
+        if usable {
+            return Ok(());
+        }
+        Err(bad(
+            "log.otlp_endpoint",
+            "is not the URL of a collector; give http(s)://host:4318, without credentials",
+        ))
     }
 }
 
@@ -512,6 +536,7 @@ impl Config {
             ));
         }
         self.gateway.check()?;
+        self.log.check()?;
         for (key, address) in [
             ("gateway.listen", &self.gateway.listen),
             ("controller.listen", &self.controller.listen),

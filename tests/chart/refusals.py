@@ -27,6 +27,7 @@ ROWS = [
     ("everything", 'storage.staging.bucket="tre-records"', "storage.staging.bucket: is the records bucket"),
     ("everything", 'storage.staging.bucket="tre-quarantine"', "storage.staging.bucket: is the quarantine bucket"),
     ("everything", "gateway.tls.allow_plaintext=true", "gateway.tls.allow_plaintext: contradicts certificate.create"),
+    ("smallest", 'log.otlp_endpoint="http://user:secret@collector"', "otlp_endpoint"),
     ("smallest", 'gateway.tls.dns_names=["a b"]', "dns_names"),
     ("smallest", "crate.publisher.name=null", "crate.publisher.name"),
     ("smallest", 'workloads.gateway.credentials.quarantine="trevor-quarantine"', "workloads.gateway.credentials.quarantine"),
