@@ -226,6 +226,16 @@ def ensure(oldest=False):
     return {name: tool.path for name, tool in tools.items()}
 
 
+def ensure_audit():
+    """checkov, which is large and is needed by `make chart-audit` alone."""
+    tool = Tool("checkov", f"3.3.30-{python_version()}", "bin/checkov", "from PyPI, about 1 minute", venv("checkov"), in_place=True)
+    if not tool.ready():
+        with sole_user():
+            if not tool.ready():
+                tool.ensure()
+    return tool.path
+
+
 @contextlib.contextmanager
 def sole_user():
     """One builder at a time; another waits and then finds the work done."""
