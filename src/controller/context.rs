@@ -11,6 +11,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
+use super::certificate::Certificates;
 use super::checkpoints::Standing;
 use super::effects::confirm::Confirmations;
 use super::effects::release::Task;
@@ -85,6 +86,8 @@ pub struct Context {
     pub checkpoints: Arc<Standing>,
     /// Looks at once, taken in turn.
     pub turns: Semaphore,
+    /// The gateway's certificate, where the operator makes it.
+    pub certificates: Arc<Certificates>,
     /// What may be lost at any time.
     pub memory: Memories,
 }

@@ -8,8 +8,10 @@
 mod actions;
 mod ages;
 mod catch_up;
+mod certificate;
 mod checkpoints;
 mod context;
+mod definitions;
 mod effects;
 mod error;
 mod evidence;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::controller::Action;
 use kube::{Api, Resource as _, ResourceExt as _};
+use tracing::Instrument as _;
 
 use super::actions::{ActionFact, Target};
 use super::context::Context;
@@ -29,6 +30,7 @@ use crate::domain::commit::{
 use crate::domain::phase::{self, Ended, Facts, Next, Wish};
 use crate::domain::policy::{self, Applied, PolicyProblem};
 use crate::domain::quorum::{Judgement, ReviewFact};
+use crate::spans::{self, effect};
 use crate::storage::keys::RequestKey;
 
 /// A reconcile that takes longer is broken off; its effects are safe to repeat.
@@ -122,7 +124,12 @@ pub async fn reconcile(
     let Ok(_turn) = ctx.turns.acquire().await else {
         return Err(EffectError::NotLeading);
     };
-    match tokio::time::timeout(LIMIT, Box::pin(look(&cached, &ctx))).await {
+    let span = spans::look(
+        &cached.namespace().unwrap_or_default(),
+        &cached.uid().unwrap_or_default(),
+    );
+    let looked = Box::pin(look(&cached, &ctx)).instrument(span);
+    match tokio::time::timeout(LIMIT, looked).await {
         Ok(result) => result,
         Err(_) => Err(EffectError::Timeout),
     }
@@ -318,7 +325,9 @@ async fn advance(
             ..Rest::default()
         });
     }
-    if let Some(stalled) = Box::pin(establish::ensure(ctx, subject, facts)).await? {
+    if let Some(stalled) =
+        effect("establish::ensure", establish::ensure(ctx, subject, facts)).await?
+    {
         // What else is missing comes by a watch; a place among the open ones does not.
         let waits = stalled.0 == reason::TOO_MANY_OPEN_REQUESTS;
         return Ok(Rest {
@@ -327,13 +336,16 @@ async fn advance(
             ..Rest::default()
         });
     }
-    // Each effect has its own place on the heap: together they would be a future of
-    // many KiB, which the stack of a worker does not bear in every build.
     loop {
         ctx.claim()?;
         events.extend(ledger::events(&subject.key, facts));
         match phase::next(facts, subject.wish()) {
-            Next::Rest => match Box::pin(idle::patience(ctx, subject, facts, events)).await? {
+            Next::Rest => match effect(
+                "idle::patience",
+                idle::patience(ctx, subject, facts, events),
+            )
+            .await?
+            {
                 Patience::Over => subject.idle = true,
                 Patience::Waits(after) => {
                     return Ok(Rest {
@@ -343,7 +355,9 @@ async fn advance(
                 }
             },
             Next::Gather { round } => {
-                if let Some(rest) = Box::pin(gather::gather(ctx, subject, facts, round)).await? {
+                if let Some(rest) =
+                    effect("gather::gather", gather::gather(ctx, subject, facts, round)).await?
+                {
                     return Ok(rest);
                 }
             }
@@ -353,26 +367,52 @@ async fn advance(
                     _ if subject.idle => SealedBecause::Idle,
                     _ => SealedBecause::Withdrawn,
                 };
-                Box::pin(gather::seal(ctx, subject, facts, round, because)).await?;
+                effect(
+                    "gather::seal",
+                    gather::seal(ctx, subject, facts, round, because),
+                )
+                .await?;
             }
             Next::Freeze { round, refuse } => {
-                Box::pin(freeze::freeze(ctx, subject, facts, round, refuse)).await?;
+                effect(
+                    "freeze::freeze",
+                    freeze::freeze(ctx, subject, facts, round, refuse),
+                )
+                .await?;
             }
-            Next::Recall { round } => Box::pin(review::recall(ctx, subject, facts, round)).await?,
+            Next::Recall { round } => {
+                effect("review::recall", review::recall(ctx, subject, facts, round)).await?
+            }
             Next::Withdraw { round } => {
-                Box::pin(review::withdraw(ctx, subject, facts, round)).await?
+                effect(
+                    "review::withdraw",
+                    review::withdraw(ctx, subject, facts, round),
+                )
+                .await?
             }
             Next::Review { round } => {
-                if let Some(rest) = Box::pin(review::review(ctx, subject, facts, round)).await? {
+                if let Some(rest) =
+                    effect("review::review", review::review(ctx, subject, facts, round)).await?
+                {
                     return Ok(rest);
                 }
             }
             Next::Release { round } => {
-                if let Some(rest) = Box::pin(release::release(ctx, subject, facts, round)).await? {
+                if let Some(rest) = effect(
+                    "release::release",
+                    release::release(ctx, subject, facts, round),
+                )
+                .await?
+                {
                     if phase::standing(facts, subject.wish()).0 != Phase::Failed || subject.idle {
                         return Ok(rest);
                     }
-                    match Box::pin(idle::patience(ctx, subject, facts, events)).await? {
+                    match effect(
+                        "idle::patience",
+                        idle::patience(ctx, subject, facts, events),
+                    )
+                    .await?
+                    {
                         Patience::Over => subject.idle = true,
                         Patience::Waits(after) => {
                             let after = rest.after.into_iter().chain(after).min();
@@ -382,23 +422,29 @@ async fn advance(
                 }
             }
             Next::Deliver { .. } => {
-                Box::pin(release::retire(ctx, subject, facts)).await?;
-                Box::pin(deliver::deliver(ctx, subject, facts)).await?;
-                Box::pin(confirm::retire(ctx, subject, facts)).await?;
-                Box::pin(jobs::retire(ctx, subject, facts)).await?;
+                effect("release::retire", release::retire(ctx, subject, facts)).await?;
+                effect("deliver::deliver", deliver::deliver(ctx, subject, facts)).await?;
+                effect("confirm::retire", confirm::retire(ctx, subject, facts)).await?;
+                effect("jobs::retire", jobs::retire(ctx, subject, facts)).await?;
                 if facts.closed.is_some() {
-                    Box::pin(catch_up::record(ctx, &Crossed::of(subject), facts)).await?;
+                    let crossed = Crossed::of(subject);
+                    effect("catch_up::record", catch_up::record(ctx, &crossed, facts)).await?;
                 }
                 if facts.revoked.is_none() {
-                    Box::pin(close::close(ctx, subject, facts, ClosedAs::Released)).await?;
+                    effect(
+                        "close::close",
+                        close::close(ctx, subject, facts, ClosedAs::Released),
+                    )
+                    .await?;
                     renew_all(ctx, subject, facts).await?;
                 }
                 events.extend(ledger::of_urls(ctx, &subject.key, None).await?);
                 if facts.revoked.is_some() {
                     continue;
                 }
-                Box::pin(reviews::settle(ctx, subject, facts)).await?;
-                let url_warning = Box::pin(url_ending::warn(ctx, subject, facts)).await?;
+                effect("reviews::settle", reviews::settle(ctx, subject, facts)).await?;
+                let url_warning =
+                    effect("url_ending::warn", url_ending::warn(ctx, subject, facts)).await?;
                 return Ok(Rest {
                     closed: true,
                     url_warning,
@@ -406,24 +452,29 @@ async fn advance(
                 });
             }
             Next::Revoke { .. } => {
-                Box::pin(catch_up::record(ctx, &Crossed::of(subject), facts)).await?;
-                Box::pin(revoke::revoke(ctx, subject, facts)).await?;
+                let crossed = Crossed::of(subject);
+                effect("catch_up::record", catch_up::record(ctx, &crossed, facts)).await?;
+                effect("revoke::revoke", revoke::revoke(ctx, subject, facts)).await?;
                 let revoked = facts.revoked.clone();
                 events.extend(ledger::of_urls(ctx, &subject.key, revoked.as_ref()).await?);
-                Box::pin(jobs::retire(ctx, subject, facts)).await?;
-                Box::pin(close::close(ctx, subject, facts, ClosedAs::Released)).await?;
-                Box::pin(reviews::settle(ctx, subject, facts)).await?;
+                effect("jobs::retire", jobs::retire(ctx, subject, facts)).await?;
+                effect(
+                    "close::close",
+                    close::close(ctx, subject, facts, ClosedAs::Released),
+                )
+                .await?;
+                effect("reviews::settle", reviews::settle(ctx, subject, facts)).await?;
                 return Ok(Rest {
                     closed: true,
                     ..Rest::default()
                 });
             }
             Next::Close { closed_as, .. } => {
-                Box::pin(release::retire(ctx, subject, facts)).await?;
-                Box::pin(confirm::retire(ctx, subject, facts)).await?;
-                Box::pin(jobs::retire(ctx, subject, facts)).await?;
-                Box::pin(close::close(ctx, subject, facts, closed_as)).await?;
-                Box::pin(reviews::settle(ctx, subject, facts)).await?;
+                effect("release::retire", release::retire(ctx, subject, facts)).await?;
+                effect("confirm::retire", confirm::retire(ctx, subject, facts)).await?;
+                effect("jobs::retire", jobs::retire(ctx, subject, facts)).await?;
+                effect("close::close", close::close(ctx, subject, facts, closed_as)).await?;
+                effect("reviews::settle", reviews::settle(ctx, subject, facts)).await?;
                 return Ok(Rest {
                     closed: true,
                     ..Rest::default()

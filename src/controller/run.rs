@@ -15,11 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::checkpoints::{self, Standing};
 use super::context::{Context, Memories};
+use super::definitions::{self, DefinitionError};
 use super::effects::confirm::Confirmations;
 use super::error::EffectError;
 use super::hints::Hints;
 use super::reconcile::{error_policy, reconcile};
-use super::{actions, catch_up, history, jobs, policies, reviews, strays, sweeper};
+use super::{actions, catch_up, certificate, history, jobs, policies, reviews, strays, sweeper};
 use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
 use crate::audit::key::VARIABLE;
 use crate::audit::{Heads, KeyError, SigningKey};
@@ -70,6 +71,9 @@ pub enum RunError {
     /// URLs would die before their time.
     #[error(transparent)]
     ShortLived(#[from] storage::ShortLived),
+    /// The cluster's definitions are not those of this build.
+    #[error(transparent)]
+    Definitions(#[from] DefinitionError),
     /// The API server cannot be reached, or refuses.
     #[error("API server: {0}")]
     Kube(#[from] kube::Error),
@@ -98,6 +102,7 @@ pub enum RunError {
 /// When it cannot start.
 pub async fn run(config: Config, client: Client, options: Options) -> Result<(), RunError> {
     let channels = Channels::new(&config.notifications, |name| std::env::var(name).ok())?;
+    definitions::check(&client).await?;
     let zones = Zones::connect(&config.storage).await;
     let release = Release::connect(&config.storage).await;
     proof::prove(&zones, &release).await?;
@@ -176,6 +181,7 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         checkpoints: Arc::new(Standing::new(signing.is_some())),
         signing,
         turns: Semaphore::new(usize::from(config.controller.concurrency)),
+        certificates: Arc::default(),
         memory: Memories::default(),
     });
     let seen = request_seen.clone();
@@ -276,7 +282,7 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         Arc::clone(&ctx.outbox),
         Arc::clone(&ctx.numbers),
     )
-    .with_metrics_of(Arc::clone(&ctx.checkpoints));
+    .with_metrics_of(Arc::clone(&ctx.checkpoints), Arc::clone(&ctx.certificates));
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, hints.router()).await {
             tracing::error!(%error, "the controller's listener stopped");
@@ -346,6 +352,7 @@ async fn lead(
     let strays = strays::serve(Arc::clone(&ctx));
     let notices = dispatch::serve(dispatcher(&ctx));
     let checkpoints = checkpoints::serve(Arc::clone(&ctx), namespace.to_owned());
+    let certificate = certificate::serve(Arc::clone(&ctx), namespace.to_owned());
     let sweeper = sweeper::serve(Arc::clone(&ctx));
     let orphans = sweeper::look_for_orphans(Arc::clone(&ctx));
     let caught_up = catch_up::serve(Arc::clone(&ctx));
@@ -375,6 +382,7 @@ async fn lead(
         () = caught_up => {}
         () = history => {}
         () = checkpoints => {}
+        () = certificate => {}
     }
 }
 

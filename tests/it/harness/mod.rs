@@ -11,6 +11,7 @@ mod proxy;
 mod receiver;
 mod request;
 mod store;
+mod tls;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub use proxy::{Call, Keep, Mode, Proxy};
 pub use receiver::{Answers, Mailbox, Received, Receiver};
 pub use request::{Request, ready};
 pub use store::Store;
+pub use tls::{Authority, Terminates, mounts};
 
 /// The project in which everybody has their role.
 pub const PROJECT: &str = "project-a";

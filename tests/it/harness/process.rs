@@ -14,6 +14,8 @@ use super::{Env, Http, PATIENCE, ready, trevor};
 pub struct Spawned {
     child: Child,
     pub url: String,
+    /// Where its numbers are.
+    pub metrics: String,
 }
 
 /// How to start a controller.
@@ -31,6 +33,8 @@ pub struct Controller<'a> {
     pub staging: Option<&'a str>,
     /// `notifications` of its configuration.
     pub notifications: Option<Value>,
+    /// Whatever else its configuration says.
+    pub changes: Value,
     /// Variables beside those of the driver.
     pub variables: Vec<(String, String)>,
     /// Other parts of its configuration, by JSON pointer.
@@ -56,6 +60,7 @@ impl<'a> Controller<'a> {
             window_seconds: None,
             staging: None,
             notifications: None,
+            changes: json!({}),
             variables: Vec::new(),
             settings: Vec::new(),
         }
@@ -83,6 +88,7 @@ impl<'a> Controller<'a> {
             storage.insert("release_retention_seconds".into(), json!(seconds));
             storage.insert("allow_short_retention".into(), json!(true));
         }
+        merge(&mut config, &self.changes);
         set(&mut config, &self.settings);
         config
     }
@@ -102,6 +108,7 @@ impl<'a> Controller<'a> {
         Spawned {
             child,
             url: format!("http://{listen}"),
+            metrics: format!("http://{listen}/metrics"),
         }
     }
 
@@ -109,10 +116,11 @@ impl<'a> Controller<'a> {
     /// before holds the Lease for a while.
     pub async fn start(&self) -> Spawned {
         let mut spawned = self.launch();
-        spawned.is_ready(self.env, self.name).await;
-        let (http, url) = (Http::default(), format!("{}/metrics", spawned.url));
+        let http = Http::default();
+        spawned.is_ready(self.env, self.name, &http).await;
+        let url = &spawned.metrics;
         ready(format!("{} leads", self.name), PATIENCE, || async {
-            let metrics = http.get(&url).await;
+            let metrics = http.get(url).await;
             let text = String::from_utf8_lossy(&metrics.body).into_owned();
             text.contains("\ntrevor_leader 1\n").then_some(())
         })
@@ -123,7 +131,9 @@ impl<'a> Controller<'a> {
     /// Starts it and waits until it is ready, while another one leads.
     pub async fn follows(&self) -> Spawned {
         let mut spawned = self.launch();
-        spawned.is_ready(self.env, self.name).await;
+        spawned
+            .is_ready(self.env, self.name, &Http::default())
+            .await;
         spawned
     }
 }
@@ -146,27 +156,45 @@ impl Gateway<'_> {
 
     /// With other parts of its configuration, by JSON pointer.
     pub async fn start_set(&self, settings: &[(&str, Value)]) -> Spawned {
+        let mut changes = json!({});
+        set(&mut changes, settings);
+        self.start_with(&changes, &[], &Http::default()).await
+    }
+
+    /// With another configuration and more variables; ready when this client says so.
+    pub async fn start_with(
+        &self,
+        changes: &Value,
+        variables: &[(String, String)],
+        http: &Http,
+    ) -> Spawned {
         let mut config = read_config(self.env, "gateway");
         let listen = free_address();
         config["gateway"]["listen"] = json!(listen);
         config["gateway"]["metrics_listen"] = json!(free_address());
-        config["gateway"]["url"] = json!(format!("http://{listen}"));
         config["controller"]["url"] = json!(self.controller);
-        set(&mut config, settings);
-        let child = spawn(self.env, "gateway", self.name, &config, &[], &[]);
+        merge(&mut config, changes);
+        let listen = config["gateway"]["listen"].as_str().unwrap().to_owned();
+        let secure = config["gateway"]["tls"]["secret"].is_string();
+        let url = format!("{}://{listen}", if secure { "https" } else { "http" });
+        config["gateway"]["url"] = json!(url);
+        let metrics = config["gateway"]["metrics_listen"].as_str().unwrap();
+        let metrics = format!("http://{metrics}/metrics");
+        let child = spawn(self.env, "gateway", self.name, &config, &[], variables);
         let mut spawned = Spawned {
             child,
-            url: format!("http://{listen}"),
+            url,
+            metrics,
         };
-        spawned.is_ready(self.env, self.name).await;
+        spawned.is_ready(self.env, self.name, http).await;
         spawned
     }
 }
 
 impl Spawned {
-    async fn is_ready(&mut self, env: &Env, name: &str) {
-        let (http, url) = (Http::default(), format!("{}/readyz", self.url));
-        let address = self.url.strip_prefix("http://").unwrap().to_owned();
+    async fn is_ready(&mut self, env: &Env, name: &str, http: &Http) {
+        let url = format!("{}/readyz", self.url);
+        let address = self.url.rsplit('/').next().unwrap().to_owned();
         let log = env.folder().join("log").join(format!("{name}.log"));
         let up = ready(
             format!("{name} is ready ({})", log.display()),
@@ -226,12 +254,16 @@ impl Spawned {
     }
 }
 
-/// Sends a signal to a process.
-pub fn signal(word: &str, pid: &str) {
-    let sent = std::process::Command::new("kill")
-        .args([word, pid])
-        .status();
-    assert!(sent.unwrap().success(), "kill {word} {pid}");
+/// Puts changes into a tree, key by key.
+fn merge(tree: &mut Value, changes: &Value) {
+    match changes {
+        Value::Object(changes) if tree.is_object() => {
+            for (key, value) in changes {
+                merge(&mut tree[key.as_str()], value);
+            }
+        }
+        other => *tree = other.clone(),
+    }
 }
 
 /// What a process of the driver is configured with.
