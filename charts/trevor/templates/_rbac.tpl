@@ -76,6 +76,15 @@ cannot drift apart.
   resources: [configmaps]
   resourceNames: [trevor-audit-checkpoint]
   verbs: [get, patch]
+{{- if include "trevor.packsByJobs" . }}
+# Packages of large requests; admission limits these Jobs to one shape.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, delete]
+- apiGroups: [""]
+  resources: [pods, events]
+  verbs: [list]
+{{- end }}
 {{- end -}}
 
 {{/* The gateway. It writes none of our kinds. */}}
