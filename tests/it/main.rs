@@ -26,6 +26,7 @@ mod integrity;
 mod look_back;
 mod main_job;
 mod notify;
+mod packaging_jobs;
 mod policies;
 mod races;
 mod refusals;

@@ -31,6 +31,8 @@ pub struct Controller<'a> {
     pub staging: Option<&'a str>,
     /// `notifications` of its configuration.
     pub notifications: Option<Value>,
+    /// What of `controller.packaging` is another.
+    pub packaging: Option<Value>,
     /// Variables beside those of the driver.
     pub variables: Vec<(String, String)>,
 }
@@ -54,6 +56,7 @@ impl<'a> Controller<'a> {
             window_seconds: None,
             staging: None,
             notifications: None,
+            packaging: None,
             variables: Vec::new(),
         }
     }
@@ -69,6 +72,11 @@ impl<'a> Controller<'a> {
         ] {
             if let Some(endpoint) = endpoint {
                 config["storage"][zone]["endpoint"] = json!(endpoint);
+            }
+        }
+        if let Some(packaging) = &self.packaging {
+            for (key, value) in packaging.as_object().unwrap() {
+                config["controller"]["packaging"][key] = value.clone();
             }
         }
         if let Some(notifications) = &self.notifications {
