@@ -16,7 +16,7 @@ use super::super::jobs::{self, Order, Standing, pods};
 use super::super::reconcile::{Rest, Subject};
 use super::package::{self, PackagingError};
 use super::progress::Progress;
-use super::release::{Crossed, Maker, new_attempt, run_task};
+use super::release::{Crossed, Maker, new_attempt, run_task, superseded};
 use crate::api::Direction;
 use crate::api::condition::reason;
 use crate::domain::commit::Attempt;
@@ -101,6 +101,9 @@ async fn begin(
     subject: &Subject,
     last: &mut Round,
 ) -> Result<Option<Attempt>, EffectError> {
+    if ctx.packaging.is_none() {
+        return Ok(None);
+    }
     let (Some(frozen), Some(decision)) = (last.frozen(), last.decision.clone()) else {
         return Ok(None);
     };
@@ -115,8 +118,11 @@ async fn begin(
     }
     let term = ctx.claim()?.term;
     let attempt = new_attempt(ctx, subject, last, Maker::Job, &decision, term).await?;
-    // All before it are over, or of leaders that are.
-    package::clear(&ctx.release, &subject.key, &last.attempts).await?;
+    // What Jobs began before it is over.
+    let before = |a: &&Attempt| a.attempt < attempt.attempt && a.job;
+    let ended = |a: &&Attempt| before(a) || superseded(a, &attempt);
+    let earlier: Vec<Attempt> = last.attempts.iter().filter(ended).cloned().collect();
+    package::clear(&ctx.release, &subject.key, &earlier).await?;
     last.attempts.push(attempt.clone());
     last.failure = None;
     ctx.look_often(&subject.key.uid);

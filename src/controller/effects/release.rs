@@ -396,7 +396,7 @@ fn doing(subject: &Subject) -> &'static str {
 }
 
 /// Attempts whose uploads may be aborted: of earlier terms, or of this process.
-fn superseded(other: &Attempt, mine: &Attempt) -> bool {
+pub fn superseded(other: &Attempt, mine: &Attempt) -> bool {
     other.attempt < mine.attempt && (other.term < mine.term || other.holder == mine.holder)
 }
 
