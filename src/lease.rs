@@ -12,6 +12,7 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// Name of the Lease.
 pub const NAME: &str = "trevor-controller";
@@ -50,6 +51,7 @@ impl Claim {
 #[derive(Clone, Debug)]
 pub struct Leadership {
     claim: watch::Receiver<Option<Claim>>,
+    end: CancellationToken,
     /// Identity of this process in the Lease.
     pub holder: Arc<str>,
 }
@@ -63,6 +65,7 @@ impl Leadership {
         drop(sender);
         Self {
             claim,
+            end: CancellationToken::new(),
             holder: holder.into(),
         }
     }
@@ -72,9 +75,23 @@ impl Leadership {
     pub fn compete(client: Client, namespace: &str, holder: &str) -> Self {
         let (sender, claim) = watch::channel(None);
         let leases: Api<Lease> = Api::namespaced(client, namespace);
-        let me: Arc<str> = holder.into();
-        tokio::spawn(hold(leases, Arc::clone(&me), sender));
-        Self { claim, holder: me }
+        let (me, end): (Arc<str>, _) = (holder.into(), CancellationToken::new());
+        tokio::spawn(hold(leases, Arc::clone(&me), sender, end.clone()));
+        Self {
+            claim,
+            end,
+            holder: me,
+        }
+    }
+
+    /// Leads no more and competes no more: the Lease is given back, so that another
+    /// process need not wait until it expires. Call it when all work has ended.
+    pub async fn resign(&mut self) {
+        self.end.cancel();
+        let given_back = async { while self.claim.changed().await.is_ok() {} };
+        if tokio::time::timeout(RENEW, given_back).await.is_err() {
+            tracing::warn!("the Lease was not given back: it expires by itself");
+        }
     }
 
     /// The claim, if it holds now.
@@ -115,7 +132,12 @@ impl Leadership {
     }
 }
 
-async fn hold(leases: Api<Lease>, holder: Arc<str>, sender: watch::Sender<Option<Claim>>) {
+async fn hold(
+    leases: Api<Lease>,
+    holder: Arc<str>,
+    sender: watch::Sender<Option<Claim>>,
+    end: CancellationToken,
+) {
     let mut term = None;
     // When the holder that we see was last seen to renew, by our own clock.
     let mut seen: Option<(String, Instant)> = None;
@@ -147,8 +169,38 @@ async fn hold(leases: Api<Lease>, holder: Arc<str>, sender: watch::Sender<Option
             }
             Err(_) => RETRY,
         };
-        tokio::time::sleep(pause).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = end.cancelled() => break,
+        }
     }
+    sender.send_replace(None);
+    if let Some(term) = term {
+        match give_back(&leases, &holder, term).await {
+            Ok(()) => tracing::info!(term, "the Lease is given back"),
+            Err(error) => {
+                tracing::warn!(%error, "the Lease was not given back: it expires by itself");
+            }
+        }
+    }
+}
+
+/// Leaves the Lease without a holder, if it is still ours in this term.
+async fn give_back(leases: &Api<Lease>, holder: &str, term: i64) -> Result<(), kube::Error> {
+    let Some(mut lease) = leases.get_opt(NAME).await? else {
+        return Ok(());
+    };
+    let Some(spec) = lease.spec.as_mut() else {
+        return Ok(());
+    };
+    let ours = spec.holder_identity.as_deref() == Some(holder)
+        && spec.lease_transitions.map(i64::from) == Some(term);
+    if !ours {
+        return Ok(());
+    }
+    spec.holder_identity = None;
+    let given = leases.replace(NAME, &PostParams::default(), &lease).await;
+    settle(given.map(|_| term)).map(drop)
 }
 
 /// One try to get or keep the Lease; `Some(term)` when it is ours.

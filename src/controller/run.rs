@@ -11,6 +11,7 @@ use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::{Mutex, Notify, broadcast, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use super::checkpoints::{self, Standing};
 use super::context::{Context, Memories};
@@ -29,6 +30,9 @@ use crate::notify::{ChannelError, Channels, Outbox};
 use crate::rules::{self, Verifier};
 use crate::shutdown;
 use crate::storage::{self, Links, Release, Zones, proof};
+
+/// How long effects in hand may take to end when the process is told to stop.
+const DRAIN: Duration = Duration::from_secs(10);
 
 /// How the process takes part.
 #[derive(Clone, Debug)]
@@ -279,12 +283,16 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         }
     });
     tracing::info!(listen = config.controller.listen, "the controller is ready");
-    let stop = shutdown::signalled();
-    tokio::pin!(stop);
-    loop {
+    let stop = CancellationToken::new();
+    let told_to_stop = stop.clone();
+    tokio::spawn(async move {
+        shutdown::signalled().await;
+        told_to_stop.cancel();
+    });
+    while !stop.is_cancelled() {
         let claim = tokio::select! {
             claim = leadership.acquired() => claim,
-            () = &mut stop => return Ok(()),
+            () = stop.cancelled() => break,
         };
         let lost = {
             let mut l = leadership.clone();
@@ -296,23 +304,32 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
             Arc::clone(&ctx),
             requests.clone(),
             request_seen.subscribe(),
+            stop.clone(),
         );
+        let too_long = async {
+            stop.cancelled().await;
+            tokio::time::sleep(DRAIN).await;
+        };
         tokio::select! {
             () = work => {}
             () = lost => tracing::warn!(term = claim.term, "leads no more"),
-            () = &mut stop => return Ok(()),
+            () = too_long => tracing::warn!("effects in hand are cut off: whoever leads next takes them up"),
         }
         ctx.end_work().await;
     }
+    leadership.resign().await;
+    Ok(())
 }
 
-/// Reconciles while this process leads: everything once, then what is seen.
+/// Reconciles while this process leads: everything once, then what is seen. When it
+/// is to stop, what is in hand is finished, and nothing new begun.
 async fn lead(
     config: &Config,
     namespace: &str,
     ctx: Arc<Context>,
     requests: Store<AirlockRequest>,
     seen: broadcast::Receiver<ObjectRef<AirlockRequest>>,
+    stop: CancellationToken,
 ) {
     let all = futures::stream::iter(all_of(&requests));
     let follow = futures::stream::unfold(
@@ -336,6 +353,7 @@ async fn lead(
     let work = Controller::for_stream(futures::stream::pending(), requests)
         .with_config(controller::Config::default().concurrency(config.controller.concurrency))
         .reconcile_on(all.chain(follow))
+        .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile, error_policy, ctx)
         .for_each(
             |result: Result<
