@@ -341,7 +341,7 @@ async fn jobs_and_controllers_that_are_killed_release_once() {
     })
     .await;
     let late = proxy.sent_later();
-    let ended = packing.is_killed().await;
+    let ended = packing.dies().await;
     scene.packer.says(&pod, &ended).await;
     request
         .until("the Job's end is told", PATIENCE, |s| {
@@ -364,7 +364,7 @@ async fn jobs_and_controllers_that_are_killed_release_once() {
     scene.controller = setup(&env, scene.name).start().await;
     let answers = proxy.sends(proxy.sent_later()).await;
     assert!(answers.iter().all(|s| s.is_success()), "{answers:?}");
-    drop(packing.is_killed().await);
+    drop(packing.dies().await);
     // Its end is written by whoever has the pod; the line is what it would have said.
     let stored = env.release().keys(&request.releases()).await;
     assert_eq!(stored.len(), 1, "{stored:?}");
@@ -412,7 +412,7 @@ async fn a_request_withdrawn_meanwhile_ends_its_job_and_nothing_is_outside() {
     // What arrives afterwards changes nothing, and another pod of it would stop.
     let answers = proxy.sends(late).await;
     assert!(answers.iter().all(|s| !s.is_success()), "{answers:?}");
-    drop(packing.is_killed().await);
+    drop(packing.dies().await);
     let ended = scene.packer.runs(&pod).await;
     assert!(ended.said.contains("decided"), "{}", ended.said);
     scene.outside_is_empty(&request).await;

@@ -200,7 +200,7 @@ impl Packing {
     }
 
     /// SIGKILL.
-    pub async fn is_killed(mut self) -> Ended {
+    pub async fn dies(mut self) -> Ended {
         self.child.kill().await.unwrap();
         Ended {
             code: 137,
