@@ -47,6 +47,7 @@ ROWS = [
     ("smallest", "controller.packaging.job_threshold_bytes=-1", "job_threshold_bytes"),
     ("smallest", "workloads.packaging.deadline_seconds=1", "deadline_seconds"),
     ("smallest", 'workloads.packaging.credentials.staging="x"', "staging"),
+    ("smallest", 'workloads.packaging.extraEnv=[{"name": "X", "valueFrom": {}}]', "valueFrom"),
     ("smallest", 'uninstall.release_finalizers="yes"', "release_finalizers"),
 ]
 

@@ -346,7 +346,7 @@ def packaging_jobs(t, f):
         ("a second pod by default", {"spec__backoffLimit": None}),
         ("two pods", {"spec__parallelism": 2, "spec__completions": 2}),
         ("the controller's account", {POD + "serviceAccountName": f"{RELEASE}-controller"}),
-        ("the gateway's account, old field", {POD + "serviceAccount": f"{RELEASE}-gateway"}),
+        ("the gateway's account, old field", {POD + "serviceAccountName": None, POD + "serviceAccount": f"{RELEASE}-gateway"}),
         ("no account", {POD + "serviceAccountName": None}),
         ("the account's token", {POD + "automountServiceAccountToken": True}),
         ("a token", {POD + "volumes": [{"name": "w", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]}),
