@@ -98,12 +98,8 @@ mod tests {
         assert_eq!(refused.reason, NotificationFailure::AddressNotAllowed);
         let none = tokio::time::timeout(Duration::from_millis(200), inside.accept()).await;
         assert!(none.is_err(), "nobody came to the address inside");
-        let gone = connect(at, &allowed(), |_, _| async {
-            Err(std::io::ErrorKind::NotFound.into())
-        });
-        assert_eq!(
-            gone.await.unwrap_err().reason,
-            NotificationFailure::NotResolved
-        );
+        let nobody = |_, _| async { Err(std::io::ErrorKind::NotFound.into()) };
+        let gone = connect(at, &allowed(), nobody).await.unwrap_err();
+        assert_eq!(gone.reason, NotificationFailure::NotResolved);
     }
 }

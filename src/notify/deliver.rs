@@ -28,8 +28,8 @@ use crate::storage::{StorageError, UrlIssue, urls};
 
 /// So often it is looked whether a checkpoint covers a release.
 const CHECKPOINT: Duration = Duration::from_secs(5);
-/// So long a message waits for its turn on a channel; then others go on.
-const TURN: Duration = Duration::from_millis(250);
+/// So long a message waits for its turn on a channel; longer, where others have theirs.
+const TURN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 /// After that it waits for its turn again, the longer the more often it did.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
 
@@ -232,6 +232,7 @@ impl Dispatcher {
             }
             _ => return failed(NotificationFailure::UnknownChannel),
         };
+        channel.health().moves(Instant::now());
         match &sent {
             Err(failure) if is_of_channel(failure) => {
                 channel.health().fails(*failure, Instant::now());
@@ -311,6 +312,18 @@ enum Tried {
 
 /// A turn on a channel, where one comes soon: one that hangs keeps all of its own.
 async fn turn(channel: &Channel) -> Option<SemaphorePermit<'_>> {
-    let turn = tokio::time::timeout(TURN, channel.permits.acquire()).await;
-    turn.ok().and_then(Result::ok)
+    let mut turn = std::pin::pin!(channel.permits.acquire());
+    let end = Instant::now() + TURN.1;
+    loop {
+        // What waits keeps its place.
+        match tokio::time::timeout(TURN.0, &mut turn).await {
+            Ok(permit) => return permit.ok(),
+            Err(_) => {
+                let now = Instant::now();
+                if now >= end || !channel.health().is_moving(now) {
+                    return None;
+                }
+            }
+        }
+    }
 }

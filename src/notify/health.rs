@@ -13,12 +13,16 @@ const TROUBLE: i64 = 3;
 /// The longest pause is a minute and a quarter: then it is looked whether it is back.
 const LONGEST: i64 = 7;
 
+/// A channel on which nothing ended for so long may hang.
+const MOVING: Duration = Duration::from_secs(2);
+
 /// How a channel did lately.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Health {
     failures: i64,
     rests: Option<Instant>,
     last: Option<Failure>,
+    moved: Option<Instant>,
 }
 
 impl Health {
@@ -40,9 +44,26 @@ impl Health {
         (self.failures >= TROUBLE && now < rests).then_some((rests, last))
     }
 
+    /// A try ended, however it did.
+    pub fn moves(&mut self, now: Instant) {
+        self.moved = Some(now);
+    }
+
+    /// Whether one did lately: then it is worth to wait for a turn.
+    pub fn is_moving(&self, now: Instant) -> bool {
+        self.moved.is_some_and(|moved| now < moved + MOVING)
+    }
+
     /// It took a message, or refused one for what it was. Gives whether it was in trouble.
     pub fn works(&mut self) -> bool {
-        let before = std::mem::take(self);
+        let moved = self.moved;
+        let before = std::mem::replace(
+            self,
+            Self {
+                moved,
+                ..Self::default()
+            },
+        );
         before.failures >= TROUBLE
     }
 
@@ -101,6 +122,16 @@ mod tests {
         );
         assert!(health.works() && !health.works());
         assert!(health.ask(start).is_ok());
+    }
+
+    #[test]
+    fn a_turn_is_worth_waiting_for_where_others_have_theirs() {
+        let (mut health, now) = (Health::default(), Instant::now());
+        assert!(!health.is_moving(now));
+        health.moves(now);
+        health.works();
+        assert!(health.is_moving(now + MOVING / 2));
+        assert!(!health.is_moving(now + MOVING));
     }
 
     #[test]
