@@ -24,6 +24,7 @@ sum_up() { awk '/^test result:/ { passed += $4; failed += $6 } END { printf "%d 
 no_secrets() { "$TREVOR_BOTO3_PYTHON" tests/it/no_secrets.py $test_env; }
 tested() {
     step python3 tests/chart/server.py
+    step python3 tests/chart/conform.py
     step cargo_test --test it -- $waiting "$@"
     step no_secrets
 }

@@ -9,6 +9,8 @@ mod fetch;
 mod job;
 mod logging;
 mod login;
+mod orphans;
+mod otlp;
 mod release;
 mod retention;
 mod send;
@@ -104,6 +106,7 @@ pub fn main() -> ExitCode {
         Err(error) => return fail(&error),
     };
     let result = runtime.block_on(run(cli.command));
+    otlp::finish();
     // Blocking work of a broken-off task must not hold the process.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     match result {

@@ -7,6 +7,7 @@
 
 pub mod action;
 pub mod canonical;
+pub mod certificates;
 pub mod collection;
 pub mod commit;
 pub mod declared;

@@ -177,19 +177,25 @@ where
 }
 
 /// Serves the numbers, to anyone who reaches the port.
-pub async fn run_metrics(gateway: Arc<Gateway>, listener: TcpListener, end: CancellationToken) {
+pub async fn run_metrics(
+    gateway: Arc<Gateway>,
+    tls: Option<Tls>,
+    listener: TcpListener,
+    end: CancellationToken,
+) {
     loop {
         let stream = tokio::select! {
             () = end.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         let Ok((stream, _)) = stream else { continue };
-        let gateway = Arc::clone(&gateway);
+        let (gateway, tls) = (Arc::clone(&gateway), tls.clone());
         tokio::spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
                 let known = request.uri().path() == "/metrics";
                 let text = if known {
                     gateway.metrics.render(gateway.shares.used())
+                        + &tls.as_ref().map(Tls::metrics).unwrap_or_default()
                 } else {
                     String::new()
                 };

@@ -228,10 +228,15 @@ impl RequestKey {
     pub fn idle_warning(&self, since: i64) -> String {
         format!("{}idle/{since}.json", self.prefix())
     }
-    /// The finalizer was taken off because the operator was being removed.
+    /// Times at which the finalizer was taken off because the operator was removed.
     #[must_use]
-    pub fn let_go(&self) -> String {
-        format!("{}let-go.json", self.prefix())
+    pub fn let_goes(&self) -> String {
+        format!("{}let-go/", self.prefix())
+    }
+    /// The finalizer was taken off then, in seconds since 1970.
+    #[must_use]
+    pub fn let_go(&self, time: i64) -> String {
+        format!("{}{time:020}.json", self.let_goes())
     }
     /// Why the package could not be moved.
     #[must_use]

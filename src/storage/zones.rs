@@ -1,5 +1,6 @@
 //! The zones as types: what may be done in each, and by whom.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -194,6 +195,28 @@ impl Release {
     /// As the server says.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StorageError> {
         self.0.list(prefix).await
+    }
+
+    /// The first keys behind `after` under a prefix, and whether there are more, for
+    /// whoever goes through all.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn page_of(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: i32,
+    ) -> Result<(Vec<Listed>, bool), StorageError> {
+        self.0.page_of(prefix, after, limit).await
+    }
+
+    /// Keys under a prefix of which bytes are kept: packages, and versions of them.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn ever_stored(&self, prefix: &str) -> Result<BTreeSet<String>, StorageError> {
+        self.0.ever_stored(prefix).await
     }
 
     /// Deletes packages.

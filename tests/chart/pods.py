@@ -60,6 +60,19 @@ def test_each_process_has_its_own_identities_and_no_others():
     assert not [name for name in gateway if "NOTIFY" in name or "AUDIT" in name]
 
 
+def test_a_secret_that_is_a_variable_is_a_file_too_so_that_its_change_is_seen():
+    docs = rendered("everything")
+    for name in ("controller", "gateway"):
+        spec = find(docs, "Deployment", f"trevor-{name}")["spec"]["template"]["spec"]
+        (volume,) = [one["projected"] for one in spec["volumes"] if one["name"] == "credentials"]
+        files = {item["path"]: source["secret"]["name"] for source in volume["sources"] for item in source["secret"]["items"]}
+        assert files == secrets(spec)
+        env = {entry["name"]: entry.get("value") for entry in spec["containers"][0]["env"]}
+        assert env["TREVOR_CREDENTIALS_DIR"] in {mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]}
+    plain = find(rendered("plain"), "Deployment", "trevor-gateway")["spec"]["template"]["spec"]
+    assert "credentials" not in {one["name"] for one in plain["volumes"]}
+
+
 def test_without_a_secret_the_pods_own_identity_is_used():
     plain = {name: secrets(spec) for name, _, spec in pods(rendered("plain"))}
     assert plain["trevor-gateway"] == {}
@@ -124,6 +137,13 @@ def test_networks_are_closed_but_for_what_each_process_needs():
     assert not [doc for doc in rendered("plain") if doc["kind"] == "NetworkPolicy"]
 
 
+def test_the_collector_of_spans_is_reached_where_one_is_named():
+    assert not {4318, 80} & egress_ports(rendered("everything"), "gateway")
+    for url, port in (("http://collector.tracing:4318", 4318), ("http://collector", 80), ("https://collector/otlp", 443)):
+        docs = rendered("smallest", f'log.otlp_endpoint="{url}"')
+        assert port in egress_ports(docs, "controller") and port in egress_ports(docs, "gateway")
+
+
 def test_configuration_and_rules_restart_the_pods_when_they_change():
     def stamps(*changes):
         annotations = find(rendered("smallest", *changes), "Deployment", "trevor-controller")["spec"]["template"]["metadata"]["annotations"]
@@ -178,4 +198,5 @@ def test_the_hooks_are_hooks():
     docs = rendered("everything")
     assert find(docs, "Pod", "trevor-check")["metadata"]["annotations"]["helm.sh/hook"] == "test"
     assert find(docs, "Job", "trevor-uninstall")["metadata"]["annotations"]["helm.sh/hook"] == "pre-delete"
-    assert not [doc for doc in rendered("smallest") if doc["kind"] == "Job"]
+    assert find(rendered("smallest"), "Job", "trevor-uninstall")  # no namespace is to wait for an operator that is gone
+    assert not [doc for doc in rendered("smallest", "uninstall.release_finalizers=false") if doc["kind"] == "Job"]

@@ -10,13 +10,14 @@ import time
 import traceback
 
 import alerts
+import certificates
 import pods
 import refusals
 import roles
 import whole
 from render import HERE, PROMTOOL
 
-GROUPS = (whole, refusals, pods, roles, alerts)
+GROUPS = (whole, refusals, pods, roles, certificates, alerts)
 
 
 def main():

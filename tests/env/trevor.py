@@ -64,9 +64,10 @@ def jobs_settings():
 
 
 def chart_values(storage, gateway_url):
-    """What the chart must know to render policies, roles and accounts."""
+    """What the chart must know to render policies, roles and accounts. By these the operator may make the gateway's
+    certificate by itself; here it does so in tests of it alone."""
     return json.dumps({"storage": storage, "crate": crate_settings(), "identity": {"mutating_policies": "always"},
-                       "gateway": {"url": gateway_url, "tls": {"allow_plaintext": True}}, "jobs": jobs_settings()}, indent=2)
+                       "gateway": {"url": gateway_url}, "jobs": jobs_settings()}, indent=2)
 
 
 def configuration(folder, storage, addresses):

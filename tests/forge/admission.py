@@ -64,6 +64,7 @@ def attack(api, table, fills, without):
         operator.status(t, f)
         people.volumes(t, f)
         operator.accounts(t, f)
+        operator.certificates(t, f)
         operator.probe(t, f)
         operator.jobs(t, f)
         operator.definitions(t, f)

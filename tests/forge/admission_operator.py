@@ -28,6 +28,7 @@ def records(t, f):
         t.deny(f"{label} applies a record", pol, who, "APPLY", path(RECORDS, f.name("xd")), rec(f.name("xd")))
         t.deny(f"{label} labels a record", pol, who, "PATCH", path(RECORDS, f.record), {"metadata": {"labels": {"a": "b"}}})
         t.deny(f"{label} deletes a record", pol, who, "DELETE", path(RECORDS, f.record))
+    t.deny("the operator deletes a record of what is kept", "releaserecords", t.controller, "DELETE", path(RECORDS, f.record))
     t.deny("a record with an owner", "releaserecords", t.controller, "POST", path(RECORDS), rec(f.name("xd"), _meta={"ownerReferences": [owner()]}))
     t.deny("a record of the probe's name", "releaserecords", t.controller, "POST", path(RECORDS), rec("trevor-probe"), says="trevor-probe")
     o = t.get(path(RECORDS, f.record))
@@ -243,6 +244,58 @@ def accounts(t, f):
         "/apis/authorization.k8s.io/v1/subjectaccessreviews",
         {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {"user": "alice", "resourceAttributes": {"verb": "get", "resource": "pods"}}},
     )
+
+
+def certificates(t, f):
+    """The gateway's certificate and its authority: two Secrets by name, which the controller makes and renews at home."""
+    api, SP, fence = t.api, "operator-secrets|operator-fence", "operator-fence"
+    everything = {name: (kind, keys) for name, kind, keys in (
+        (f"{RELEASE}-gateway-serving", "kubernetes.io/tls", ("tls.crt", "tls.key")),
+        (f"{RELEASE}-gateway-ca", f"{GROUP}/gateway-authority", ("0a1f.crt", "0a1f.key")))}
+
+    def made(name, ns=HOME, more=(), **change):
+        kind, keys = everything[name]
+        return {**secret(name, kind, ns, dict.fromkeys((*keys, *more), "eA==")), **change}
+
+    api.ensure(core("secrets", namespace=HOME), secret(f.name("home"), "Opaque", HOME, data={"password": "aHVudGVyMg=="}))
+    api.ensure(core("secrets", namespace=HOME), secret(f.name("tls"), "kubernetes.io/tls", HOME, data={"tls.crt": "eA==", "tls.key": "eA=="}))
+    for name in everything:
+        one = core("secrets", name, HOME)
+        api.call(ADMIN, "DELETE", one)
+        meta = {"name": name, "namespace": HOME}
+        for label, o in (
+            ("of another type", made(name, type="Opaque")),
+            ("of a token", {**made(name, type="kubernetes.io/service-account-token"), "metadata": {**meta, "annotations": {"kubernetes.io/service-account.name": f"{RELEASE}-gateway"}}}),
+            ("with another key", made(name, more=("password",))),
+            ("with an owner", made(name, metadata={**meta, "ownerReferences": [owner()]})),
+            ("with a finalizer", made(name, metadata={**meta, "finalizers": [f"{GROUP}/x"]})),
+        ):
+            t.deny(f"{name} {label}", SP, t.controller, "POST", core("secrets", namespace=HOME), o)
+        t.deny(f"{name} in a project", SP, t.controller, "POST", core("secrets", namespace=PROJECT), made(name, PROJECT))
+        t.deny(f"{name} by a made-up end of its name", SP, t.controller, "POST", core("secrets", namespace=HOME),
+               made(name, metadata={"generateName": f"{name}-", "namespace": HOME}))
+        for who, label in ((t.gateway, "the gateway"), (t.unbound, "a controller's token without pod"), (fake_controller, "kubectl --as the controller")):
+            t.deny(f"{label} makes {name}", SP, who, "POST", core("secrets", namespace=HOME), made(name))
+        t.passes(f"the controller makes {name}", t.controller, "POST", core("secrets", namespace=HOME), made(name))
+        t.passes("... renews it", t.controller, "PUT", one, made(name))
+        t.passes("... labels it", t.controller, "PATCH", one, {"metadata": {"labels": {"a": "b"}}})
+        t.deny(f"a key more in {name}", SP, t.controller, "PATCH", one, {"data": {"password": "eA=="}})
+        t.deny(f"an owner of {name}", SP, t.controller, "PATCH", one, {"metadata": {"ownerReferences": [owner()]}})
+        t.deny(f"{name} is deleted", SP, t.controller, "DELETE", one)
+        for pp in ("Foreground", "Orphan"):
+            t.deny(f"{name} is read by a {pp} dry run", SP, t.controller, "DELETE", one, delete_options(propagationPolicy=pp, dryRun=["All"]))
+        for who, label in ((t.gateway, "the gateway"), (t.unbound, "a controller's token without pod"), (fake_controller, "kubectl --as the controller")):
+            t.deny(f"{label} renews {name}", SP, who, "PUT", one, made(name))
+        t.passes("an admin deletes it", ADMIN, "DELETE", one)
+    for name in ("home", "tls"):
+        t.deny(f"another Secret at home ({name}) is changed", SP, t.controller, "PATCH", core("secrets", f.name(name), HOME), {"data": {"tls.key": "eQ=="}})
+        t.deny(f"another Secret at home ({name}) is deleted", SP, t.controller, "DELETE", core("secrets", f.name(name), HOME))
+    published = {"data": {"ca.crt": "x"}}
+    t.passes("the controller publishes the authority", t.controller, "PATCH", core("configmaps", f"{RELEASE}-gateway-ca", HOME), published)
+    t.deny("... deletes it", fence, t.controller, "DELETE", core("configmaps", f"{RELEASE}-gateway-ca", HOME))
+    t.deny("... publishes it elsewhere", fence, t.controller, "APPLY", core("configmaps", f"{RELEASE}-gateway-ca", PROJECT),
+           {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"{RELEASE}-gateway-ca"}})
+    t.deny("the gateway publishes it", fence, t.gateway, "PATCH", core("configmaps", f"{RELEASE}-gateway-ca", HOME), published)
 
 
 def probe(t, f):

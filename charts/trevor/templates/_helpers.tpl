@@ -55,6 +55,10 @@ true
 {{- $_ := unset $config.identity "mutating_policies" -}}
 {{- $_ := set $config.identity "rules" "/etc/trevor/rules/rules.yaml" -}}
 {{- $_ := set $config.gateway.tls "secret" (include "trevor.tlsSecret" . | default nil) -}}
+{{- $_ := set $config.gateway.tls "authority" (include "trevor.tlsAuthority" . | default nil) -}}
+{{- if $config.gateway.tls.authority -}}
+{{- $_ := set $config.gateway.tls "dns_names" (include "trevor.dnsNames" (list . .Values.gateway.tls.dns_names) | fromJsonArray) -}}
+{{- end -}}
 {{- if not $config.gateway.url -}}
 {{- $port := .Values.workloads.gateway.service.port -}}
 {{- $_ := set $config.gateway "url" (printf "%s://%s-gateway.%s.svc%s" (ternary "https" "http" (not (empty $config.gateway.tls.secret))) (include "trevor.name" .) .Release.Namespace (ternary (printf ":%v" $port) "" (not (empty $port)))) -}}

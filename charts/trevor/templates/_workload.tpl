@@ -65,6 +65,25 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- if .Values.storage.staging }}{{ include "trevor.credentials" (list "STAGING" $credentials.staging) }}{{ end -}}
 {{- end -}}
 
+{{/*
+The Secrets behind a process's variables a second time, as files: a process that sees one
+change ends, and starts again with the new value. (list $ env)
+*/}}
+{{- define "trevor.credentialFiles" -}}
+{{- $env := fromYamlArray (index . 1 | default "[]") -}}
+{{- if $env -}}
+- name: credentials
+  projected:
+    defaultMode: 0440
+    sources:
+    {{- range $variable := $env }}
+    {{- with $variable.valueFrom.secretKeyRef }}
+    - secret: {name: {{ .name }}{{ if .optional }}, optional: true{{ end }}, items: [{key: {{ .key }}, path: {{ $variable.name }}}]}
+    {{- end }}
+    {{- end }}
+{{- end -}}
+{{- end -}}
+
 {{/* What every container has besides. */}}
 {{- define "trevor.commonEnv" -}}
 - name: POD_NAME

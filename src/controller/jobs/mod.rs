@@ -63,6 +63,15 @@ impl Common {
             jobs: config.jobs.clone(),
         }))
     }
+
+    /// With the operator's own authority, where that signs the gateway's certificate;
+    /// nothing while there is none yet.
+    fn trusting(mut self, ctx: &Context) -> Option<Self> {
+        if self.ca.is_none() && ctx.config.gateway.tls.authority.is_some() {
+            self.ca = Some(ctx.certificates.published()?);
+        }
+        Some(self)
+    }
 }
 
 /// Makes the Job unless it is made, and says how it stands.
@@ -80,6 +89,11 @@ async fn make(ctx: &Context, subject: &Subject, work: &Work) -> Result<Standing,
         let message =
             "the operator makes no Jobs; a cluster admin names their image in jobs.images";
         return Ok(Standing::Waits(reason::JOB_REFUSED, message.to_owned()));
+    };
+    let Some(common) = common.trusting(ctx) else {
+        return Ok(Standing::Runs(
+            "the gateway's certificate is being made".to_owned(),
+        ));
     };
     let claim = ctx.claim()?;
     let (key, errand) = (&subject.key, work.errand());

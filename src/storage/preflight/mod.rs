@@ -88,7 +88,7 @@ pub async fn look(
     let (mut rows, urls, identities) = tokio::join!(
         servers::look(config, zones, release),
         urls::look(config, zones, release, signer),
-        identities::look(zones, release),
+        identities::look(zones, release, config.records.is_some()),
     );
     rows.extend(urls);
     rows.extend(identities);
