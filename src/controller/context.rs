@@ -16,6 +16,7 @@ use super::checkpoints::Standing;
 use super::effects::confirm::Confirmations;
 use super::effects::release::Task;
 use super::error::EffectError;
+use super::jobs::template::Template;
 use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
 use crate::audit::{Chain, Heads, SigningKey};
 use crate::config::Config;
@@ -34,6 +35,10 @@ pub struct Context {
     pub client: Client,
     /// Configuration.
     pub config: Config,
+    /// The operator's own namespace.
+    pub home: String,
+    /// What packaging Jobs are made of, where there are some.
+    pub packaging: Option<Template>,
     /// Quarantine and records.
     pub zones: Zones,
     /// The release bucket.

@@ -22,6 +22,7 @@ mod jobs;
 mod kept;
 pub(crate) mod ledger;
 pub(crate) mod observe;
+pub mod packaging;
 mod policies;
 mod reconcile;
 mod reviews;

@@ -109,6 +109,8 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
     prepare_spool(&config)?;
     let signing = signing_key(&config)?;
     let makes_jobs = jobs::spec::Common::of(&config)?.is_some();
+    let packaging = jobs::template::Template::of(&config, &options.namespace)?;
+    let packs_by_jobs = packaging.is_some();
     let signer = storage::signer(&config.storage.release)
         .await
         .ok_or(RunError::NoCredentials)?;
@@ -152,6 +154,8 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
     let ctx = Arc::new(Context {
         client: client.clone(),
         config: config.clone(),
+        home: options.namespace.clone(),
+        packaging,
         zones,
         release,
         signer,
@@ -204,6 +208,10 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
     );
     if makes_jobs {
         tokio::spawn(jobs::wake(client.clone(), request_seen.clone()));
+    }
+    if packs_by_jobs {
+        let (home, seen) = (options.namespace.clone(), request_seen.clone());
+        tokio::spawn(jobs::wake_by_packaging(client.clone(), home, seen));
     }
     let seen = request_seen.clone();
     let known = requests.clone();

@@ -304,6 +304,21 @@ impl RequestKey {
     pub fn job_pod(&self, errand: Errand, pod: &str) -> String {
         format!("{}{}.pods/{pod}.json", self.jobs(), errand.slug())
     }
+    /// Prefix of what is stored of the packaging Jobs of a round.
+    #[must_use]
+    pub fn packaging_jobs(&self, round: i64) -> String {
+        format!("{}package-{round}-", self.jobs())
+    }
+    /// What a packaging Job said that it sent.
+    #[must_use]
+    pub fn package_sent(&self, errand: Errand) -> String {
+        format!("{}{}.sent.json", self.jobs(), errand.slug())
+    }
+    /// That an attempt by a packaging Job is over without a package.
+    #[must_use]
+    pub fn package_over(&self, errand: Errand) -> String {
+        format!("{}{}.over.json", self.jobs(), errand.slug())
+    }
     /// What a round's sources hold.
     #[must_use]
     pub fn collection(&self, round: i64) -> String {

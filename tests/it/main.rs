@@ -35,6 +35,7 @@ mod notify;
 mod notify_crowd;
 mod notify_ends;
 mod otlp;
+mod packaging_jobs;
 mod policies;
 mod purging;
 mod races;

@@ -345,7 +345,7 @@ async fn strangers(
     let name = |suffix: &str| format!("{job}-{suffix}");
     let elsewhere = (errand, Errand::Deliver);
     let of_another = match elsewhere.0 {
-        Errand::Deliver => COLLECT,
+        Errand::Deliver | Errand::Package { .. } => COLLECT,
         Errand::Collect { .. } => elsewhere.1,
     };
     vec![

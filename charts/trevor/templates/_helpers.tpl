@@ -32,6 +32,11 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "trevor.name" . }}-con
 system:serviceaccount:{{ .Release.Namespace }}:{{ include "trevor.name" . }}-gateway
 {{- end -}}
 
+{{/* Whether Jobs make packages. */}}
+{{- define "trevor.packsByJobs" -}}
+{{- if eq .Values.controller.packaging.mode "Job" }}true{{ end -}}
+{{- end -}}
+
 {{/*
 Whether the policies that fill names in are rendered. `auto` asks what the cluster
 serves; `always` and `never` make the output a function of the values alone.
@@ -73,6 +78,9 @@ if it is there, is whom Jobs in projects trust. Its own authority the operator k
 {{- end -}}
 {{- if not $config.controller.url -}}
 {{- $_ := set $config.controller "url" (printf "http://%s-controller.%s.svc:8080" (include "trevor.name" .) .Release.Namespace) -}}
+{{- end -}}
+{{- if include "trevor.packsByJobs" . -}}
+{{- $_ := set $config.controller.packaging "job_template" "/etc/trevor/config/packaging-job.yaml" -}}
 {{- end -}}
 {{- if not (dig "publisher" "name" "" $config.crate) -}}
 {{- $_ := unset $config.crate "publisher" -}}

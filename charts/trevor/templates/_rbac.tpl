@@ -94,6 +94,14 @@ cannot drift apart.
   resources: [secrets]
   verbs: [create]
 {{- end }}
+{{- if include "trevor.packsByJobs" . }}
+# Packages of large requests; admission limits these Jobs to one shape.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, delete]
+- apiGroups: [""]
+  resources: [pods, events]
+  verbs: [list]
 {{- end }}
 {{- end -}}
 

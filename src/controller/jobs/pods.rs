@@ -33,6 +33,23 @@ pub async fn last_word(
     Ok(word_of(&list(ctx, namespace, job).await?))
 }
 
+/// What the pod of a Job said that ended well.
+pub async fn result(
+    ctx: &Context,
+    namespace: &str,
+    job: &str,
+) -> Result<Option<String>, EffectError> {
+    let pods = list(ctx, namespace, job).await?;
+    Ok(pods.iter().find_map(|pod| {
+        let status = pod.status.as_ref()?;
+        let ended = container(status.container_statuses.as_deref())?
+            .state
+            .as_ref()?;
+        let ended = ended.terminated.as_ref().filter(|end| end.exit_code == 0)?;
+        ended.message.clone()
+    }))
+}
+
 /// How a Job stands that has not ended.
 pub async fn look(
     ctx: &Context,

@@ -3,6 +3,7 @@
 
 mod http;
 mod kubelet;
+mod packer;
 mod people;
 mod private;
 mod process;
@@ -22,6 +23,7 @@ use serde_json::Value;
 
 pub use http::{Answer, Http};
 pub use kubelet::{Ended, Kubelet, job_name};
+pub use packer::Packer;
 pub use people::Person;
 pub use private::{Private, private};
 pub use process::{

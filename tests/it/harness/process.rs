@@ -35,6 +35,8 @@ pub struct Controller<'a> {
     pub notifications: Option<Value>,
     /// Whatever else its configuration says.
     pub changes: Value,
+    /// What of `controller.packaging` is another.
+    pub packaging: Option<Value>,
     /// Variables beside those of the driver.
     pub variables: Vec<(String, String)>,
     /// Other parts of its configuration, by JSON pointer.
@@ -61,6 +63,7 @@ impl<'a> Controller<'a> {
             staging: None,
             notifications: None,
             changes: json!({}),
+            packaging: None,
             variables: Vec::new(),
             settings: Vec::new(),
         }
@@ -77,6 +80,11 @@ impl<'a> Controller<'a> {
         ] {
             if let Some(endpoint) = endpoint {
                 config["storage"][zone]["endpoint"] = json!(endpoint);
+            }
+        }
+        if let Some(packaging) = &self.packaging {
+            for (key, value) in packaging.as_object().unwrap() {
+                config["controller"]["packaging"][key] = value.clone();
             }
         }
         if let Some(notifications) = &self.notifications {
