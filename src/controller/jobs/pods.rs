@@ -12,7 +12,7 @@ use kube::{Api, ResourceExt as _};
 
 use super::super::context::Context;
 use super::super::error::EffectError;
-use super::{Standing, known};
+use super::{Standing, known, place};
 use crate::api::condition::reason;
 use crate::domain::collection;
 use crate::domain::texts::harmless_line;
@@ -60,7 +60,7 @@ pub async fn look(
     let name = job.name_any();
     let runs = || Standing::Runs(format!("the Job {name} runs"));
     let status = job.status.clone().unwrap_or_default();
-    let (namespace, uid) = (&key.namespace, job.uid().unwrap_or_default());
+    let (namespace, uid) = (place(ctx, key, errand), job.uid().unwrap_or_default());
     let pods = list(ctx, namespace, &uid).await?;
     if let Some((pod, what)) = known::record(ctx, key, errand, job, &pods).await? {
         let message = format!(
