@@ -172,10 +172,12 @@ def test_jobs_run_the_operators_image_and_trust_its_gateway_without_being_told()
         return images[0], any("jobs" in rule["resources"] for rule in rules), config, volumes
 
     own = ["localhost/trevor:0.1.0"]
-    authority = {"secretName": "trevor-gateway-tls", "optional": True, "items": [{"key": "ca.crt", "path": "ca.crt"}]}
     images, allowed, config, volumes = jobs()
-    assert json.loads(images) == own and allowed and volumes == [authority]
-    assert "images:\n  - localhost/trevor:0.1.0" in config and "ca_bundle_if_any: /etc/trevor/gateway-ca/ca.crt" in config
+    assert json.loads(images) == own and allowed and "images:\n  - localhost/trevor:0.1.0" in config
+    assert not volumes and "ca_bundle_if_any" not in config and "authority: trevor-gateway-ca" in config
+    _, _, config, volumes = jobs('gateway.tls.secret="given"')
+    assert volumes == [{"secretName": "given", "optional": True, "items": [{"key": "ca.crt", "path": "ca.crt"}]}]
+    assert "ca_bundle_if_any: /etc/trevor/gateway-ca/ca.crt" in config
     digest = "sha256:" + 64 * "0"
     images, _, config, _ = jobs(f'image.digest="{digest}"')
     assert json.loads(images) == [f"localhost/trevor@{digest}"] and f"- localhost/trevor@{digest}" in config
@@ -183,7 +185,7 @@ def test_jobs_run_the_operators_image_and_trust_its_gateway_without_being_told()
     assert json.loads(images) == ["a:2", "a:1"] and allowed
     images, allowed, config, _ = jobs("jobs.images=[]")
     assert json.loads(images) == [] and not allowed and "images: []" in config
-    _, _, config, _ = jobs('trust.gateway.config_map="authority"')
+    _, _, config, _ = jobs('gateway.tls.secret="given"', 'trust.gateway.config_map="authority"')
     assert "ca_bundle: /etc/trevor/trust/gateway.pem" in config and "if_any" not in config
 
 

@@ -2,6 +2,7 @@
 //! the bucket is put there by hand, so that each thing that can go wrong can be had;
 //! `volumes_whole` runs the Jobs' own command.
 
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, PostParams};
@@ -47,6 +48,16 @@ pub async fn claim(admin: &Client, project: &str, verb: &str) -> String {
         .create(&made, &binding)
         .await
         .unwrap();
+    let asked: SubjectAccessReview =
+        serde_json::from_value(json!({"spec": {"user": "alice", "resourceAttributes": {
+        "namespace": project, "resource": "persistentvolumeclaims", "name": name, "verb": verb}}}))
+        .unwrap();
+    let reviews: Api<SubjectAccessReview> = Api::all(admin.clone());
+    ready("the right is known", PATIENCE, || async {
+        let answer = reviews.create(&made, &asked).await.unwrap();
+        answer.status.unwrap().allowed.then_some(())
+    })
+    .await;
     name
 }
 

@@ -6,6 +6,7 @@ A hostPath volume ignores fsGroup, so that each folder is given to the user whom
 import json
 import os
 import subprocess
+import time
 
 from requests_by_people import PROJECT
 from tools import Failed
@@ -58,6 +59,12 @@ class Claims:
                 {"apiVersion": f"{group}/v1", "kind": "RoleBinding", "metadata": {"name": f"{verb}-{name}"},
                  "roleRef": {"apiGroup": group, "kind": "Role", "name": f"{verb}-{name}"},
                  "subjects": [{"apiGroup": group, "kind": "User", "name": "alice"}]})
+        # The API server knows of it a moment later.
+        deadline = time.monotonic() + 30
+        for verb, name in rights:
+            while self.node.kubectl("auth", "can-i", verb, f"pvc/{name}", "--as=alice", "-n", PROJECT, check=False).strip() != "yes":
+                if time.monotonic() > deadline:
+                    raise Failed(f"alice has no {verb} on {name}")
 
     def holder(self, name):
         """A pod of the project that has a claim mounted, and does nothing."""

@@ -54,6 +54,14 @@ true
 {{- if kindIs "slice" .Values.jobs.images }}{{ toJson .Values.jobs.images }}{{ else }}{{ list (include "trevor.image" .) | toJson }}{{ end -}}
 {{- end -}}
 
+{{/*
+The Secret of the gateway's certificate, where it is not the operator's own making: its ca.crt,
+if it is there, is whom Jobs in projects trust. Its own authority the operator knows by itself.
+*/}}
+{{- define "trevor.givenAuthority" -}}
+{{- if not (include "trevor.tlsAuthority" .) }}{{ include "trevor.tlsSecret" . }}{{ end -}}
+{{- end -}}
+
 {{/* The operator's configuration: the tree of values under its own names. */}}
 {{- define "trevor.config" -}}
 {{- $config := deepCopy (pick .Values "storage" "gateway" "controller" "crate" "identity" "audit" "notifications" "jobs" "log") -}}
@@ -81,7 +89,7 @@ true
 {{- if $config.jobs.ca_bundle -}}
 {{- else if or .Values.trust.gateway.config_map .Values.trust.gateway.secret -}}
 {{- $_ := set $config.jobs "ca_bundle" "/etc/trevor/trust/gateway.pem" -}}
-{{- else if $config.gateway.tls.secret -}}
+{{- else if include "trevor.givenAuthority" . -}}
 {{- $_ := set $config.jobs "ca_bundle_if_any" "/etc/trevor/gateway-ca/ca.crt" -}}
 {{- end -}}
 {{/* Seconds, where tests set them, take the place of days. */}}
