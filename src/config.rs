@@ -5,12 +5,14 @@
 //! environment (`TREVOR_S3_<IDENTITY>_…`) or from the pod's own identity.
 
 mod jobs;
+mod packaging;
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 pub use self::jobs::{Jobs, Resources};
+pub use self::packaging::{Packaging, PackagingMode};
 use crate::api::{Direction, Publisher};
 use crate::domain::commit::Terms;
 use crate::domain::policy::Rules;
@@ -313,35 +315,6 @@ impl Default for Retention {
     }
 }
 
-/// `controller.packaging`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
-pub struct Packaging {
-    pub mode: PackagingMode,
-    pub memory_budget_mib: u64,
-    pub spool_dir: PathBuf,
-    pub job_threshold_gib: u64,
-}
-
-impl Default for Packaging {
-    fn default() -> Self {
-        Self {
-            mode: PackagingMode::InProcess,
-            memory_budget_mib: 64,
-            spool_dir: "/var/spool/trevor".into(),
-            job_threshold_gib: 50,
-        }
-    }
-}
-
-/// Where packages are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub enum PackagingMode {
-    /// In the controller.
-    InProcess,
-}
-
 /// `crate`: what the RO-Crate says unless a policy says otherwise.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -486,6 +459,7 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         self.storage.check()?;
         self.jobs.check()?;
+        self.controller.packaging.check()?;
         let every = self.audit.checkpoint_seconds;
         if !(1..=86_400).contains(&every) {
             return Err(bad(

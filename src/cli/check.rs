@@ -1,33 +1,45 @@
 //! `trevor check`: the preflight, as a table or as JSON. It ends with 1 when something
 //! must be mended first; what somebody should know is a warning.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 
-use crate::api::AirlockPolicy;
+use crate::api::{AirlockPolicy, AirlockRequest};
 use crate::audit::SigningKey;
 use crate::audit::key::VARIABLE;
 use crate::config::Config;
+use crate::domain::commit::Owner;
+use crate::domain::retention::named;
 use crate::notify::Channels;
+use crate::retention::orphans;
 use crate::rules::shipped::{Id, Rules};
 use crate::rules::{live, probe};
+use crate::storage::keys::{RequestKey, TICKETS};
 use crate::storage::preflight::{self, Row, State};
 use crate::storage::{self, Release, Zones};
 
-/// Looks at storage, admission rules and policies.
+/// How long orphans are looked for.
+const ORPHANS: Duration = Duration::from_secs(30);
+
+/// Looks at storage, admission rules and policies, orphans, overdue deletions, the
+/// ledger's key and channels.
 #[derive(Args)]
 pub struct CheckArgs {
     /// The configuration file.
     #[arg(long, value_name = "FILE")]
     config: std::path::PathBuf,
-    /// Prints JSON.
+    /// Prints JSON: a list of objects with check, at (where, if somewhere), state (Ok,
+    /// Warning, Failed) and detail.
     #[arg(long)]
     json: bool,
-    /// Whose credentials the environment has. Of the gateway only the permissions in
-    /// storage are looked at.
+    /// Whose credentials the environment has. Of the gateway and of packaging Jobs only the
+    /// permissions in storage are looked at.
     #[arg(long = "as", value_enum, default_value_t = Process::Controller)]
     process: Process,
     /// Namespace in which a request and a review in another's name are tried, as dry runs.
@@ -40,13 +52,19 @@ pub struct CheckArgs {
 enum Process {
     Controller,
     Gateway,
+    Packaging,
 }
 
 /// Checks, prints, and says whether all is well.
 pub async fn check(args: &CheckArgs) -> Result<bool, Box<dyn std::error::Error>> {
     let config = Config::load(&args.config)?;
     let rows = match args.process {
-        Process::Controller => controller(&config, &args.namespace).await?,
+        Process::Controller => controller(&config, &args.namespace).await,
+        Process::Packaging => {
+            let zones = Zones::connect(&config.storage).await;
+            let release = Release::connect(&config.storage).await;
+            preflight::look_as_packaging(&zones, &release).await
+        }
         Process::Gateway => {
             preflight::look_as_gateway(&Zones::connect(&config.storage).await).await
         }
@@ -59,24 +77,98 @@ pub async fn check(args: &CheckArgs) -> Result<bool, Box<dyn std::error::Error>>
     Ok(rows.iter().all(|row| row.state != State::Failed))
 }
 
-async fn controller(
-    config: &Config,
-    namespace: &str,
-) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
+async fn controller(config: &Config, namespace: &str) -> Vec<Row> {
     let zones = Zones::connect(&config.storage).await;
     let release = Release::connect(&config.storage).await;
     let signer = storage::signer(&config.storage.release).await;
     let mut rows = preflight::look(&config.storage, &zones, &release, signer.as_ref()).await;
-    let client = Client::try_default().await?;
-    rows.push(Row::of(
-        "admission rules",
-        "",
-        rules(config, &client, namespace).await,
-    ));
-    rows.push(Row::of("policies", "", policies(&client).await));
+    match Client::try_default().await {
+        Ok(client) => {
+            let found = rules(config, &client, namespace).await;
+            rows.push(Row::of("admission rules", "", found));
+            rows.push(Row::of("policies", "", policies(&client).await));
+            rows.push(orphans(&client, &zones).await);
+        }
+        Err(error) => {
+            let detail = format!(
+                "there is no way to the API server, so that admission rules, policies and orphans are not looked at: {error}"
+            );
+            rows.push(Row::new("cluster", "", State::Failed, detail));
+        }
+    }
+    rows.push(deletions(&zones).await);
     rows.push(audit(config));
     rows.extend(channels(config).await);
-    Ok(rows)
+    rows
+}
+
+/// Files that nothing will ever delete: their request is gone and was never closed.
+async fn orphans(client: &Client, zones: &Zones) -> Row {
+    let row = |state, detail: String| Row::new("orphans", "records", state, detail);
+    let looked = tokio::time::timeout(ORPHANS, async {
+        let system: Api<Namespace> = Api::all(client.clone());
+        let cluster = system.get("kube-system").await.map_err(|e| e.to_string())?;
+        let cluster = cluster.metadata.uid.unwrap_or_default();
+        let all: Api<AirlockRequest> = Api::all(client.clone());
+        let all = all.list_metadata(&ListParams::default()).await;
+        let all = all.map_err(|e| e.to_string())?.items;
+        let uids: HashSet<String> = all.into_iter().filter_map(|r| r.metadata.uid).collect();
+        let has = |key: &RequestKey, _: Option<&Owner>| uids.contains(&key.uid);
+        let found = orphans::scan(zones.records.bucket(), &cluster, has).await;
+        found.map_err(|e| e.to_string())
+    });
+    match looked.await {
+        Err(_) => row(
+            State::Warning,
+            "unknown: there are too many requests to look at here; the metric trevor_orphans says how many the controller found".to_owned(),
+        ),
+        Ok(Err(error)) => row(State::Warning, format!("unknown: {error}")),
+        Ok(Ok(found)) if found.count == 0 => row(
+            State::Ok,
+            "no request has files and neither a resource nor a closing".to_owned(),
+        ),
+        Ok(Ok(found)) => {
+            let named = found.named.iter().take(5);
+            let named: Vec<String> = named.map(|k| format!("{}/{}", k.namespace, k.uid)).collect();
+            row(
+                State::Warning,
+                format!(
+                    "{} requests have files, no resource and no closing, so that nothing deletes them: {}; `trevor retention adopt NAMESPACE/UID` closes one",
+                    found.count,
+                    named.join(", ")
+                ),
+            )
+        }
+    }
+}
+
+/// Whether what was due is deleted.
+async fn deletions(zones: &Zones) -> Row {
+    let row = |state, detail: String| Row::new("deletions", "quarantine", state, detail);
+    let now = Timestamp::now();
+    let work = zones.quarantine.bucket();
+    let page = match work.page(TICKETS, "", 1000).await {
+        Ok(page) => page,
+        Err(error) => return row(State::Warning, format!("unknown: {error}")),
+    };
+    // They sort by due time; one that is late by an hour is overdue.
+    let late = page.iter().filter(|listed| {
+        let named = listed.key.strip_prefix(TICKETS).and_then(named);
+        named.is_some_and(|named| now.duration_since(named.due) > SignedDuration::from_hours(1))
+    });
+    match late.count() {
+        0 => row(
+            State::Ok,
+            "nothing was due for more than an hour".to_owned(),
+        ),
+        count => row(
+            State::Warning,
+            format!(
+                "{count}{} deletions were due for more than an hour, and are on hold or fail: look at the request's condition Held, at Events, and at the controller's log",
+                if count == 1000 { " or more" } else { "" }
+            ),
+        ),
+    }
 }
 
 fn print(rows: &[Row]) {

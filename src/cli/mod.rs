@@ -9,7 +9,9 @@ mod fetch;
 mod job;
 mod logging;
 mod login;
+mod orphans;
 mod otlp;
+mod package;
 mod release;
 mod retention;
 mod send;
@@ -62,6 +64,8 @@ enum Command {
     Collect(collect::CollectArgs),
     /// Writes approved files into a volume; runs in a Job of the operator's.
     Deliver(deliver::DeliverArgs),
+    /// Makes the package of an approved round; runs in a Job of the operator's.
+    Package(package::PackageArgs),
     /// Prints the custom resource definitions.
     Crd(crd::CrdArgs),
 }
@@ -136,6 +140,7 @@ async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         Command::Fetch(args) => fetch::fetch(&args).await?,
         Command::Collect(args) => collect::collect(args).await?,
         Command::Deliver(args) => deliver::deliver(args).await?,
+        Command::Package(args) => package::package(args).await?,
         Command::Controller(args) => {
             let (config, client) = start(&args.config).await?;
             controller::run(config, client, options(&args)).await?;

@@ -20,7 +20,7 @@ use super::effects::{
 };
 use super::error::EffectError;
 use super::kept::{self, Kept};
-use super::{actions, jobs, ledger, observe, reviews, status};
+use super::{actions, catch_up, jobs, ledger, observe, reviews, status};
 use crate::api::condition::{self, reason};
 use crate::api::{AirlockRequest, Direction, FINALIZER, Phase};
 use crate::audit;
@@ -114,11 +114,16 @@ pub async fn reconcile(
     if is_at_rest(&cached)
         && !actions::awaits(&ctx, &cached)
         && !reviews::awaits_rejection(&ctx, &cached)
+        && !ctx.must_look(&cached.uid().unwrap_or_default())
         && !ctx.has_task(&cached.uid().unwrap_or_default()).await
     {
         reviews::tell_closed(&ctx, &cached).await?;
         return Ok(warning_of(&cached).map_or_else(Action::await_change, wakes_at));
     }
+    // A turn each, in the order in which they came.
+    let Ok(_turn) = ctx.turns.acquire().await else {
+        return Err(EffectError::NotLeading);
+    };
     let span = spans::look(
         &cached.namespace().unwrap_or_default(),
         &cached.uid().unwrap_or_default(),
@@ -168,7 +173,9 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
     let namespace = cached.namespace().unwrap_or_default();
     let api: Api<AirlockRequest> = Api::namespaced(ctx.client.clone(), &namespace);
     let Some(request) = api.get_opt(&cached.name_any()).await? else {
-        ctx.forget(&cached.uid().unwrap_or_default());
+        let uid = cached.uid().unwrap_or_default();
+        ctx.forget(&uid);
+        ctx.set_behind(&uid, false);
         return Ok(Action::await_change());
     };
     if request.metadata.generation != cached.metadata.generation {
@@ -205,7 +212,7 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
         Ok(taken) => taken,
         Err(error) => return report(ctx, &subject, None, Err(error), None).await,
     };
-    match kept::carry_out(ctx, &subject.key, &taken).await {
+    match kept::carry_out(ctx, &Crossed::of(&subject), &taken).await {
         Ok(holds) => events.extend(holds),
         Err(error) => return report(ctx, &subject, None, Err(error), None).await,
     }
@@ -419,6 +426,10 @@ async fn advance(
                 effect("deliver::deliver", deliver::deliver(ctx, subject, facts)).await?;
                 effect("confirm::retire", confirm::retire(ctx, subject, facts)).await?;
                 effect("jobs::retire", jobs::retire(ctx, subject, facts)).await?;
+                if facts.closed.is_some() {
+                    let crossed = Crossed::of(subject);
+                    effect("catch_up::record", catch_up::record(ctx, &crossed, facts)).await?;
+                }
                 if facts.revoked.is_none() {
                     effect(
                         "close::close",
@@ -441,6 +452,8 @@ async fn advance(
                 });
             }
             Next::Revoke { .. } => {
+                let crossed = Crossed::of(subject);
+                effect("catch_up::record", catch_up::record(ctx, &crossed, facts)).await?;
                 effect("revoke::revoke", revoke::revoke(ctx, subject, facts)).await?;
                 let revoked = facts.revoked.clone();
                 events.extend(ledger::of_urls(ctx, &subject.key, revoked.as_ref()).await?);
@@ -498,6 +511,10 @@ async fn report(
     if matches!(advanced, Err(EffectError::NotLeading)) {
         return Ok(Action::await_change());
     }
+    // Somebody else wrote at the same time: there is nothing to tell, look again.
+    if advanced.as_ref().is_err_and(EffectError::is_conflict) {
+        return Ok(Action::requeue(ctx.backoff(&subject.key.uid) / 10));
+    }
     let uid = subject.key.uid.as_str();
     let now = Timestamp::now();
     let written = status::write(ctx, subject, facts, &advanced, head, now).await;
@@ -514,8 +531,8 @@ async fn report(
     };
     match written {
         Ok(()) => {}
-        Err(EffectError::Kube(kube::Error::Api(answer))) if answer.code == 409 => {
-            return Ok(Action::requeue(Duration::from_millis(50)));
+        Err(error) if error.is_conflict() => {
+            return Ok(Action::requeue(ctx.backoff(uid) / 10));
         }
         // The resource or its namespace is gone or going: the bucket has the facts.
         Err(EffectError::Kube(kube::Error::Api(answer))) if answer.code == 404 => {}
@@ -526,6 +543,7 @@ async fn report(
             establish::let_go(ctx, subject).await?;
         }
         ctx.forget(uid);
+        ctx.set_behind(uid, false);
     } else {
         ctx.succeeded(uid);
     }
@@ -536,7 +554,10 @@ async fn report(
         .filter(|left| left.is_positive())
         .and_then(|left| Duration::try_from(left).ok())
         .map(|left| left + Duration::from_secs(1));
-    let after = rest.after.into_iter().chain(overdue).min();
+    // While finalizers are let go none is set, and nothing tells when that is over.
+    let bare = !rest.closed && !subject.deleting() && !has_finalizer(&subject.request);
+    let bare = (bare && rest.stalled.is_none()).then_some(Duration::from_secs(30));
+    let after = rest.after.into_iter().chain(overdue).chain(bare).min();
     if let (None, Some(at)) = (after, rest.url_warning) {
         return Ok(wakes_at(at));
     }

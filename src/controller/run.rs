@@ -10,7 +10,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
-use tokio::sync::{Mutex, Notify, broadcast, mpsc};
+use tokio::sync::{Mutex, Notify, Semaphore, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::checkpoints::{self, Standing};
@@ -20,7 +20,7 @@ use super::effects::confirm::Confirmations;
 use super::error::EffectError;
 use super::hints::Hints;
 use super::reconcile::{error_policy, reconcile};
-use super::{actions, certificate, jobs, policies, reviews, strays, sweeper};
+use super::{actions, catch_up, certificate, history, jobs, policies, reviews, strays, sweeper};
 use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
 use crate::audit::key::VARIABLE;
 use crate::audit::{Heads, KeyError, SigningKey};
@@ -28,12 +28,17 @@ use crate::config::{Config, ConfigError};
 use crate::lease::Leadership;
 use crate::notify::dispatch::{self, Dispatcher};
 use crate::notify::{ChannelError, Channels, Outbox};
+use crate::retention::Troubles;
 use crate::rules::{self, Verifier};
 use crate::shutdown;
 use crate::storage::{self, Links, Release, Zones, proof};
 
 /// How long effects in hand may take to end when the process is told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// Requests that may wait for their turn to be looked at. kube's own limit takes those
+/// that wait in no order, and one of them could wait for ever while others are busy.
+const WAITING: u16 = 256;
 
 /// How the process takes part.
 #[derive(Clone, Debug)]
@@ -104,6 +109,8 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
     prepare_spool(&config)?;
     let signing = signing_key(&config)?;
     let makes_jobs = jobs::spec::Common::of(&config)?.is_some();
+    let packaging = jobs::template::Template::of(&config, &options.namespace)?;
+    let packs_by_jobs = packaging.is_some();
     let signer = storage::signer(&config.storage.release)
         .await
         .ok_or(RunError::NoCredentials)?;
@@ -147,6 +154,8 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
     let ctx = Arc::new(Context {
         client: client.clone(),
         config: config.clone(),
+        home: options.namespace.clone(),
+        packaging,
         zones,
         release,
         signer,
@@ -163,6 +172,8 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         strays: Arc::default(),
         sweeps: Arc::default(),
         numbers: Arc::default(),
+        troubles: Troubles::default(),
+        behind: std::sync::Mutex::default(),
         verified: Arc::default(),
         releases: Mutex::default(),
         confirmations: Confirmations::default(),
@@ -173,6 +184,7 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         }),
         checkpoints: Arc::new(Standing::new(signing.is_some())),
         signing,
+        turns: Semaphore::new(usize::from(config.controller.concurrency)),
         certificates: Arc::default(),
         memory: Memories::default(),
     });
@@ -196,6 +208,10 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
     );
     if makes_jobs {
         tokio::spawn(jobs::wake(client.clone(), request_seen.clone()));
+    }
+    if packs_by_jobs {
+        let (home, seen) = (options.namespace.clone(), request_seen.clone());
+        tokio::spawn(jobs::wake_by_packaging(client.clone(), home, seen));
     }
     let seen = request_seen.clone();
     let known = requests.clone();
@@ -297,7 +313,6 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
             async move { l.lost(claim.term).await }
         };
         let work = lead(
-            &config,
             &options.namespace,
             Arc::clone(&ctx),
             requests.clone(),
@@ -322,7 +337,6 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
 /// Reconciles while this process leads: everything once, then what is seen. When it
 /// is to stop, what is in hand is finished, and nothing new begun.
 async fn lead(
-    config: &Config,
     namespace: &str,
     ctx: Arc<Context>,
     requests: Store<AirlockRequest>,
@@ -349,8 +363,10 @@ async fn lead(
     let certificate = certificate::serve(Arc::clone(&ctx), namespace.to_owned());
     let sweeper = sweeper::serve(Arc::clone(&ctx));
     let orphans = sweeper::look_for_orphans(Arc::clone(&ctx));
+    let caught_up = catch_up::serve(Arc::clone(&ctx));
+    let history = history::serve(Arc::clone(&ctx));
     let work = Controller::for_stream(futures::stream::pending(), requests)
-        .with_config(controller::Config::default().concurrency(config.controller.concurrency))
+        .with_config(controller::Config::default().concurrency(WAITING))
         .reconcile_on(all.chain(follow))
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile, error_policy, ctx)
@@ -371,6 +387,8 @@ async fn lead(
         () = notices => {}
         () = sweeper => {}
         () = orphans => {}
+        () = caught_up => {}
+        () = history => {}
         () = checkpoints => {}
         () = certificate => {}
     }

@@ -1,8 +1,10 @@
 //! The one place that writes what became of a review or an action into its status.
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Patch, PatchParams};
+use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -102,8 +104,30 @@ where
         .patch_status(name, &PatchParams::default(), &Patch::Merge(&patch))
         .await
     {
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            if status.state == Some(ReviewState::NotCounted) {
+                tell(ctx, &live.object_ref(&()), &status).await;
+            }
+            Ok(())
+        }
         Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => Ok(()),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// An Event on a word that was refused; its status has the same for ever.
+async fn tell(ctx: &Context, reference: &ObjectReference, status: &AirlockReviewStatus) {
+    let event = Event {
+        type_: EventType::Warning,
+        reason: status.reason.clone().unwrap_or_default(),
+        note: status
+            .message
+            .as_ref()
+            .map(|message| message.chars().take(900).collect()),
+        action: "Refuse".to_owned(),
+        secondary: None,
+    };
+    if let Err(error) = ctx.recorder.publish(&event, reference).await {
+        tracing::debug!(%error, "the Event was not stored");
     }
 }

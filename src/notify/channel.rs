@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -9,6 +10,7 @@ use tokio::sync::Semaphore;
 use super::address::Allowed;
 use super::config::{Channel as Settings, Notifications};
 use super::delivery::Failure;
+use super::health::Health;
 use super::mail::Mail;
 use super::webhook::Webhook;
 use crate::domain::notice::Kind;
@@ -80,6 +82,14 @@ pub struct Channel {
     pub way: Way,
     /// So many messages at once.
     pub permits: Semaphore,
+    health: Mutex<Health>,
+}
+
+impl Channel {
+    /// Whether it takes anything at all.
+    pub(super) fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// How a channel goes.
@@ -133,6 +143,7 @@ impl Channels {
                 config: settings.clone(),
                 way,
                 permits: Semaphore::new(AT_ONCE),
+                health: Mutex::default(),
             };
             all.insert(settings.name.clone(), channel);
         }

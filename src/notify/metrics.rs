@@ -34,7 +34,7 @@ impl Metrics {
         *retries.entry(channel.to_owned()).or_default() += 1;
     }
 
-    /// So many notifications are being delivered.
+    /// So many notifications are being delivered, or wait for their next try.
     pub fn under_way(&self, entries: usize) {
         *self.entries.lock().unwrap_or_else(PoisonError::into_inner) = entries;
     }
@@ -63,7 +63,7 @@ impl Metrics {
         let entries = *self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = write!(
             text,
-            "# TYPE trevor_notifications_under_way gauge\n# HELP trevor_notifications_under_way Notifications that are being delivered.\ntrevor_notifications_under_way {entries}\n"
+            "# TYPE trevor_notifications_under_way gauge\n# HELP trevor_notifications_under_way Notifications that are being delivered or wait for their next try.\ntrevor_notifications_under_way {entries}\n"
         );
         text
     }

@@ -11,12 +11,16 @@ mod backoff;
 mod channel;
 mod checkpoint;
 pub mod config;
+mod connect;
+mod deliver;
 mod delivery;
 pub mod dispatch;
+mod health;
 mod mail;
 mod message;
 mod metrics;
 mod outbox;
+mod queue;
 mod shown;
 mod webhook;
 

@@ -6,6 +6,7 @@
 //! Killed at any point: the next look derives the same ids and stores what is missing.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -18,6 +19,9 @@ use crate::domain::canonical;
 use crate::domain::notice::{Kind, Notice};
 use crate::storage::keys::RequestKey;
 use crate::storage::{StorageError, Zones};
+
+/// Keys of new entries that wait to be heard.
+const NEW: usize = 1_000;
 
 /// `work/outbox/<due>/<uid>.<what>.json`: something to be told. No URL is in it; the
 /// one in force is read when it is told.
@@ -62,8 +66,12 @@ pub struct Outbox {
     /// Numbers about it.
     pub metrics: Metrics,
     /// Keys of new entries.
-    pub(super) woken: tokio::sync::Mutex<mpsc::UnboundedReceiver<String>>,
-    wake: mpsc::UnboundedSender<String>,
+    pub(super) woken: tokio::sync::Mutex<mpsc::Receiver<String>>,
+    wake: mpsc::Sender<String>,
+    /// There were more of them than there is room for: the outbox has them.
+    missed: AtomicBool,
+    /// A channel that was in trouble took something.
+    recovered: AtomicBool,
     /// What is known to be stored, by uid; it may be lost at any time.
     known: Mutex<HashMap<String, HashSet<String>>>,
 }
@@ -72,12 +80,14 @@ impl Outbox {
     /// An outbox for these channels.
     #[must_use]
     pub fn new(channels: Channels) -> Self {
-        let (wake, woken) = mpsc::unbounded_channel();
+        let (wake, woken) = mpsc::channel(NEW);
         Self {
             channels,
             metrics: Metrics::default(),
             woken: tokio::sync::Mutex::new(woken),
             wake,
+            missed: AtomicBool::new(false),
+            recovered: AtomicBool::new(false),
             known: Mutex::default(),
         }
     }
@@ -142,11 +152,28 @@ impl Outbox {
                     .create(&at, Bytes::from(bytes), "application/json")
                     .await?;
                 // The dispatcher may be another process's by now; then its list has it.
-                drop(self.wake.send(at));
+                if self.wake.try_send(at).is_err() {
+                    self.missed.store(true, Ordering::Relaxed);
+                }
             }
             self.learns(key, what);
         }
         Ok(())
+    }
+
+    /// Whether entries were stored that the dispatcher was not told of.
+    pub(super) fn has_missed(&self) -> bool {
+        self.missed.swap(false, Ordering::Relaxed)
+    }
+
+    /// A channel that was in trouble is back.
+    pub(super) fn recovers(&self) {
+        self.recovered.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one is back.
+    pub(super) fn has_recovered(&self) -> bool {
+        self.recovered.swap(false, Ordering::Relaxed)
     }
 
     /// Nothing of the request needs to be remembered.

@@ -1,10 +1,8 @@
 //! A webhook: CloudEvents 1.0 over HTTP, signed as Standard Webhooks.
 //!
-//! The host's name is resolved, each address is checked, and the connection goes to
-//! the very address that was checked: a name that changes meanwhile changes nothing.
-//! Redirects are not followed.
+//! The connection goes to an address that was looked at ([`super::connect`]). Redirects
+//! are not followed.
 
-use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,14 +25,14 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::address::{Allowed, literal};
+use super::address::Allowed;
 use super::channel::{ChannelError, Secret};
 use super::config::{Channel as Settings, Mode, Webhook as WebhookSettings};
+use super::connect::{connect, system};
 use super::delivery::{Failure, NotificationFailure};
 use super::message::Message;
 use crate::tls::authorities;
 
-const CONNECT: Duration = Duration::from_secs(5);
 /// From resolving to the answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -170,7 +168,7 @@ impl Webhook {
         let secure = self.uri.scheme_str() != Some("http");
         let host = self.uri.host().unwrap_or_default();
         let port = self.uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let stream = self.connect(host, port).await?;
+        let stream = connect((host, port), &self.allowed, system).await?;
         if !secure {
             return Ok(Stream::Plain(stream));
         }
@@ -179,31 +177,6 @@ impl Webhook {
         let name = ServerName::try_from(bare.to_owned()).map_err(|_| failed())?;
         let stream = self.tls.connect(name, stream).await.map_err(|_| failed())?;
         Ok(Stream::Secure(Box::new(stream)))
-    }
-
-    async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, Failure> {
-        let addresses: Vec<IpAddr> = match literal(host) {
-            Some(address) => vec![address],
-            None => tokio::net::lookup_host((host, port))
-                .await
-                .map_err(|_| Failure::passing(NotificationFailure::NotResolved))?
-                .map(|address| address.ip())
-                .collect(),
-        };
-        let mut failure = Failure::passing(NotificationFailure::NotResolved);
-        for address in addresses {
-            if !self.allowed.address(address) {
-                failure = Failure::passing(NotificationFailure::AddressNotAllowed);
-                continue;
-            }
-            let connecting = TcpStream::connect(SocketAddr::new(address, port));
-            match tokio::time::timeout(CONNECT, connecting).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(_)) => failure = Failure::passing(NotificationFailure::Unreachable),
-                Err(_) => failure = Failure::passing(NotificationFailure::TimedOut),
-            }
-        }
-        Err(failure)
     }
 }
 

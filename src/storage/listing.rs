@@ -17,6 +17,19 @@ impl Bucket {
         after: &str,
         limit: i32,
     ) -> Result<Vec<Listed>, StorageError> {
+        self.page_of(prefix, after, limit).await.map(|page| page.0)
+    }
+
+    /// The same, and whether there are more: a server may give fewer than it is asked for.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn page_of(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: i32,
+    ) -> Result<(Vec<Listed>, bool), StorageError> {
         let page = self
             .client()
             .list_objects_v2()
@@ -36,7 +49,7 @@ impl Bucket {
                     .unwrap_or(0),
             })
         });
-        Ok(listed.collect())
+        Ok((listed.collect(), page.is_truncated() == Some(true)))
     }
 
     /// Every key under a prefix, in order, with the second in which it was stored by

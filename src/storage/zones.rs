@@ -1,5 +1,6 @@
 //! The zones as types: what may be done in each, and by whom.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -196,6 +197,28 @@ impl Release {
         self.0.list(prefix).await
     }
 
+    /// The first keys behind `after` under a prefix, and whether there are more, for
+    /// whoever goes through all.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn page_of(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: i32,
+    ) -> Result<(Vec<Listed>, bool), StorageError> {
+        self.0.page_of(prefix, after, limit).await
+    }
+
+    /// Keys under a prefix of which bytes are kept: packages, and versions of them.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn ever_stored(&self, prefix: &str) -> Result<BTreeSet<String>, StorageError> {
+        self.0.ever_stored(prefix).await
+    }
+
     /// Deletes packages.
     ///
     /// # Errors
@@ -297,7 +320,8 @@ impl ReleaseUpload<'_> {
         self.bucket.put_part(self.key, upload, number, body).await
     }
 
-    /// Completes the upload.
+    /// Completes the upload. What is stored is looked at when it is read back: who makes
+    /// packages need not be able to read them.
     ///
     /// # Errors
     /// As the server says.
@@ -305,8 +329,8 @@ impl ReleaseUpload<'_> {
         &self,
         upload: &str,
         parts: Vec<CompletedPart>,
-    ) -> Result<Stored, StorageError> {
-        self.bucket.complete_upload(self.key, upload, parts).await
+    ) -> Result<(), StorageError> {
+        self.bucket.finish_upload(self.key, upload, parts).await
     }
 
     /// Aborts the upload.

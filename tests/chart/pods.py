@@ -1,5 +1,8 @@
 """The pods: Pod Security restricted, identities, tokens, probes, spreading, networks."""
 
+import json
+import re
+
 from render import find, pods, rendered
 
 SETS = ("smallest", "everything", "plain")
@@ -158,6 +161,32 @@ def test_authorities_of_ones_own_are_added_to_the_public_ones():
         assert "/etc/trevor/trust" in {mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]}, name
 
 
+def test_jobs_run_the_operators_image_and_trust_its_gateway_without_being_told():
+    def jobs(*changes):
+        docs = rendered("smallest", *changes)
+        images = re.findall(r"in (\[[^\]]*\])\)", str(find(docs, "ValidatingAdmissionPolicy", "trevor-operator-jobs")["spec"]["validations"]))
+        rules = find(docs, "ClusterRole", "trevor-controller")["rules"]
+        config = find(docs, "ConfigMap", "trevor-config")["data"]["config.yaml"]
+        (controller,) = [spec for name, _, spec in pods(docs) if name == "trevor-controller"]
+        volumes = [volume["secret"] for volume in controller["volumes"] if volume["name"] == "gateway-ca"]
+        return images[0], any("jobs" in rule["resources"] for rule in rules), config, volumes
+
+    own = ["localhost/trevor:0.1.0"]
+    authority = {"secretName": "trevor-gateway-tls", "optional": True, "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+    images, allowed, config, volumes = jobs()
+    assert json.loads(images) == own and allowed and volumes == [authority]
+    assert "images:\n  - localhost/trevor:0.1.0" in config and "ca_bundle_if_any: /etc/trevor/gateway-ca/ca.crt" in config
+    digest = "sha256:" + 64 * "0"
+    images, _, config, _ = jobs(f'image.digest="{digest}"')
+    assert json.loads(images) == [f"localhost/trevor@{digest}"] and f"- localhost/trevor@{digest}" in config
+    images, allowed, config, _ = jobs('jobs.images=["a:2","a:1"]')
+    assert json.loads(images) == ["a:2", "a:1"] and allowed
+    images, allowed, config, _ = jobs("jobs.images=[]")
+    assert json.loads(images) == [] and not allowed and "images: []" in config
+    _, _, config, _ = jobs('trust.gateway.config_map="authority"')
+    assert "ca_bundle: /etc/trevor/trust/gateway.pem" in config and "if_any" not in config
+
+
 def test_every_mount_has_its_volume():
     for values in SETS:
         for name, _, spec in pods(rendered(values)):
@@ -169,4 +198,5 @@ def test_the_hooks_are_hooks():
     docs = rendered("everything")
     assert find(docs, "Pod", "trevor-check")["metadata"]["annotations"]["helm.sh/hook"] == "test"
     assert find(docs, "Job", "trevor-uninstall")["metadata"]["annotations"]["helm.sh/hook"] == "pre-delete"
-    assert not [doc for doc in rendered("smallest") if doc["kind"] == "Job"]
+    assert find(rendered("smallest"), "Job", "trevor-uninstall")  # no namespace is to wait for an operator that is gone
+    assert not [doc for doc in rendered("smallest", "uninstall.release_finalizers=false") if doc["kind"] == "Job"]

@@ -45,6 +45,11 @@ ROWS = [
     ("smallest", 'namespaces=["a\'] || true || [\'b"]', "namespaces"),
     ("smallest", 'image.digest="latest"', "digest"),
     ("smallest", 'network_policy.storage.cidrs=["everywhere"]', "cidrs"),
+    ("smallest", 'controller.packaging.mode="Elsewhere"', "mode"),
+    ("smallest", "controller.packaging.job_threshold_bytes=-1", "job_threshold_bytes"),
+    ("smallest", "workloads.packaging.deadline_seconds=1", "deadline_seconds"),
+    ("smallest", 'workloads.packaging.credentials.staging="x"', "staging"),
+    ("smallest", 'workloads.packaging.extraEnv=[{"name": "X", "valueFrom": {}}]', "valueFrom"),
     ("smallest", 'uninstall.release_finalizers="yes"', "release_finalizers"),
 ]
 

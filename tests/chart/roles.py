@@ -30,7 +30,7 @@ def fence(docs, variable):
 
 
 def test_without_namespaces_the_operator_writes_everywhere_what_the_fence_lists():
-    docs = rendered("smallest", 'jobs.images=["localhost/trevor:0.1.0"]')
+    docs = rendered("smallest")
     controller, gateway = find(docs, "ClusterRole", "trevor-controller"), find(docs, "ClusterRole", "trevor-gateway")
     anywhere = fence(docs, "anywhere")
     (probe,) = fence(docs, "probe")
@@ -39,6 +39,15 @@ def test_without_namespaces_the_operator_writes_everywhere_what_the_fence_lists(
     assert "/secrets CREATE" in anywhere[0] and "batch/jobs CREATE" in anywhere[0]
     (home,) = fence(docs, "home")
     assert writes(find(docs, "Role", "trevor-controller")) == home
+    assert not [write for write in home if "jobs" in write]
+
+
+def test_at_home_it_makes_jobs_only_where_they_package():
+    docs = rendered("smallest", 'controller.packaging.mode="Job"')
+    (home,) = fence(docs, "home")
+    assert writes(find(docs, "Role", "trevor-controller")) == home
+    assert {write for write in home if "jobs" in write} == {"batch/jobs CREATE", "batch/jobs DELETE"}
+    assert not [write for write in fence(docs, "anywhere")[0] if "jobs" in write]
 
 
 def test_with_namespaces_it_writes_there_only_what_the_fence_lists():

@@ -11,13 +11,14 @@ import traceback
 
 import alerts
 import certificates
+import packaging
 import pods
 import refusals
 import roles
 import whole
 from render import HERE, PROMTOOL
 
-GROUPS = (whole, refusals, pods, roles, certificates, alerts)
+GROUPS = (whole, refusals, pods, packaging, roles, certificates, alerts)
 
 
 def main():

@@ -67,6 +67,7 @@ def attack(api, table, fills, without):
         operator.certificates(t, f)
         operator.probe(t, f)
         operator.jobs(t, f)
+        operator.packaging_jobs(t, f)
         operator.definitions(t, f)
         operator.clean_up(t, f)
     finally:

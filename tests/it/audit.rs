@@ -28,7 +28,7 @@ use crate::harness::{
     private, ready, trevor,
 };
 
-const CHECKPOINTS: &str = "audit/checkpoints/";
+pub const CHECKPOINTS: &str = "audit/checkpoints/";
 
 /// A request of one file that crosses, by two reviewers.
 async fn crosses(alice: &Person, bob: &Person, carol: &Person, stem: &str) -> Request {
@@ -43,12 +43,12 @@ async fn crosses(alice: &Person, bob: &Person, carol: &Person, stem: &str) -> Re
     request
 }
 
-fn chain(request: &Request) -> String {
+pub fn chain(request: &Request) -> String {
     request.prefix().replacen("requests/", "audit/requests/", 1)
 }
 
 /// Waits until a signed checkpoint has the whole chain of a request; gives its note.
-async fn covered(inside: &Store, request: &Request) -> String {
+pub async fn covered(inside: &Store, request: &Request) -> String {
     let chain = chain(request);
     ready("a signed checkpoint has the chain", PATIENCE, || async {
         let entries = inside.keys(&chain).await.len();
@@ -96,10 +96,10 @@ async fn copy(inside: &Store, folder: &Path) {
     }
 }
 
-struct Told {
+pub struct Told {
     code: Option<i32>,
-    findings: Vec<Value>,
-    summary: Value,
+    pub findings: Vec<Value>,
+    pub summary: Value,
 }
 
 impl Told {
@@ -113,7 +113,7 @@ impl Told {
 }
 
 /// `trevor audit verify` as a process.
-async fn verifies(env: &Env, arguments: &[&str]) -> Told {
+pub async fn verifies(env: &Env, arguments: &[&str]) -> Told {
     let out = command(env, "controller")
         .env_remove("TREVOR_AUDIT_SIGNING_KEY")
         .args(["audit", "verify", "--json", "--public-key"])
@@ -228,6 +228,8 @@ async fn changes_are_found(env: &Env, copied: &Path, request: &Request, kept: &s
         checkpoints: vec![(kept.to_owned(), std::fs::read_to_string(kept).unwrap())],
         now: Timestamp::now(),
         grace: SignedDuration::from_hours(24),
+        quarantine: None,
+        release: None,
     };
     // What belongs to others of this run does not matter here, and takes time.
     let alone = tempfile::tempdir().unwrap();

@@ -18,7 +18,12 @@ async fn check(
     variables: &[(&str, String)],
     change: impl FnOnce(&mut Value),
 ) -> (bool, Vec<Value>) {
-    let mut config = read_config(env, process);
+    let configured = if process == "packaging" {
+        "controller"
+    } else {
+        process
+    };
+    let mut config = read_config(env, configured);
     change(&mut config);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.yaml");
@@ -76,6 +81,17 @@ async fn a_whole_environment_passes_with_either_identity() {
     assert!(passes, "{:#?}", bad(&rows));
     assert_eq!(states(&rows, "reached", "gateway"), ["Ok"]);
     assert!(states(&rows, "no deletion", "gateway").len() >= 3);
+
+    let (passes, rows) = check(&env, "packaging", &[], |_| {}).await;
+    assert!(passes, "{:#?}", bad(&rows));
+    assert_eq!(states(&rows, "no reading", "packaging"), ["Ok", "Ok"]);
+    assert_eq!(states(&rows, "no writing", "packaging"), ["Ok"]);
+    // With the controller's identities, which are the default, it is told.
+    let own = read_variables(&env, "controller");
+    let own: Vec<(&str, String)> = own.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
+    let (passes, rows) = check(&env, "packaging", &own, |_| {}).await;
+    assert!(!passes);
+    assert!(states(&rows, "no deletion", "packaging").contains(&"Failed"));
 }
 
 #[tokio::test]
@@ -199,4 +215,113 @@ async fn expire(store: &Store, prefix: Option<&str>) {
         .send()
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_be_reached_is_a_row_and_the_rest_is_looked_at_all_the_same() {
+    let env = Env::shared();
+    let wrong = [("TREVOR_S3_RELEASE_SECRET_ACCESS_KEY", "wrong".to_owned())];
+    let (passes, rows) = check(&env, "controller", &wrong, |_| {}).await;
+    assert!(!passes);
+    assert_eq!(states(&rows, "reached", "release"), ["Failed"]);
+    assert_eq!(states(&rows, "reached", "quarantine"), ["Ok"]);
+
+    let nowhere = "http://127.0.0.1:9";
+    let (passes, rows) = check(&env, "controller", &[], |config| {
+        config["storage"]["quarantine"]["endpoint"] = json!(nowhere);
+    })
+    .await;
+    assert!(!passes);
+    let reached = |row: &&Value| row["check"] == "reached" && row["at"] == "quarantine";
+    let row = rows.iter().find(reached).unwrap();
+    assert_eq!(row["state"], "Failed");
+    assert!(row["detail"].as_str().unwrap().contains(nowhere), "{row}");
+    // What nobody answered is not said to be well.
+    for name in ["no configuration", "zones apart", "deletions"] {
+        assert_eq!(states(&rows, name, "quarantine"), ["Warning"], "{name}");
+    }
+
+    let away = [("KUBECONFIG", "/nonexistent".to_owned())];
+    let (passes, rows) = check(&env, "controller", &away, |_| {}).await;
+    assert!(!passes);
+    assert_eq!(states(&rows, "cluster", ""), ["Failed"]);
+    assert_eq!(states(&rows, "reached", "release"), ["Ok"]);
+}
+
+#[tokio::test]
+async fn an_orphan_and_a_deletion_that_is_overdue_are_named() {
+    let env = private().await;
+    let inside = env.quarantine();
+    let (_, rows) = check(&env, "controller", &[], |_| {}).await;
+    assert_eq!(
+        states(&rows, "deletions", "quarantine"),
+        ["Ok"],
+        "{rows:#?}"
+    );
+    let system: kube::Api<k8s_openapi::api::core::v1::Namespace> =
+        kube::Api::all(env.kube("admin").await);
+    let cluster = system.get("kube-system").await.unwrap().metadata.uid;
+    let uid = unique("orphan");
+    let (owner, ticket) = (
+        format!("requests/project-a/{uid}/owner.json"),
+        format!("work/retention/2020-01-01T00:00:00Z/{uid}-quarantine.json"),
+    );
+    let fact = json!({"cluster": cluster, "namespace": "project-a", "name": "r", "uid": uid,
+        "direction": "Egress", "submitter": "alice", "created": "2020-01-01T00:00:00Z"});
+    inside.put(&owner, fact.to_string().as_bytes()).await;
+    inside.put(&ticket, b"{}").await;
+    let (passes, rows) = check(&env, "controller", &[], |_| {}).await;
+    for key in [owner, ticket] {
+        inside.delete(&key).await;
+    }
+    assert!(passes, "{:#?}", bad(&rows));
+    assert_eq!(states(&rows, "deletions", "quarantine"), ["Warning"]);
+    let orphans = |row: &&Value| row["check"] == "orphans";
+    let row = rows.iter().find(orphans).unwrap();
+    assert_eq!(row["state"], "Warning");
+    let says = row["detail"].as_str().unwrap();
+    assert!(says.contains("trevor retention adopt"), "{says}");
+}
+
+#[tokio::test]
+async fn a_public_bucket_and_records_of_their_own_that_can_be_deleted_fail() {
+    let env = private().await;
+    let (inside, outside) = (env.quarantine(), env.release());
+    let policy = outside.client.get_bucket_policy().bucket(&outside.bucket);
+    let before = policy.send().await.unwrap().policy.unwrap();
+    let mut open: Value = serde_json::from_str(&before).unwrap();
+    open["Statement"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"Effect": "Allow", "Principal": "*",
+        "Action": ["s3:GetObject"], "Resource": [format!("arn:aws:s3:::{}/*", outside.bucket)]}));
+    let set = |policy: String| {
+        let put = outside.client.put_bucket_policy().bucket(&outside.bucket);
+        put.policy(policy).send()
+    };
+    set(open.to_string()).await.unwrap();
+    let (passes, rows) = check(&env, "controller", &[], |_| {}).await;
+    set(before).await.unwrap();
+    assert!(!passes);
+    assert_eq!(states(&rows, "strangers", "release"), ["Failed"]);
+
+    let name = unique("records");
+    let made = inside.client.create_bucket().bucket(&name);
+    made.send().await.unwrap();
+    let root = |part: &str| env.variable(&format!("TREVOR_QUARANTINE_{part}"));
+    let variables = [
+        ("TREVOR_S3_RECORDS_ACCESS_KEY_ID", root("ACCESS_KEY_ID")),
+        (
+            "TREVOR_S3_RECORDS_SECRET_ACCESS_KEY",
+            root("SECRET_ACCESS_KEY"),
+        ),
+    ];
+    let (passes, rows) = check(&env, "controller", &variables, |config| {
+        let mut records = config["storage"]["quarantine"].clone();
+        records["bucket"] = json!(name);
+        config["storage"]["records"] = records;
+    })
+    .await;
+    assert!(!passes);
+    assert_eq!(states(&rows, "no deletion", "records"), ["Failed"; 4]);
 }

@@ -19,9 +19,9 @@ use crate::harness::{
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// In every field that a researcher can write, and in nothing that is sent before release.
-const CANARY: &str = "canary";
+pub const CANARY: &str = "canary";
 
-fn secrets(names: &[&str]) -> Vec<(String, String)> {
+pub fn secrets(names: &[&str]) -> Vec<(String, String)> {
     let variable = |name: &&str| {
         let name = name.to_uppercase();
         (
@@ -32,18 +32,18 @@ fn secrets(names: &[&str]) -> Vec<(String, String)> {
     names.iter().map(variable).collect()
 }
 
-fn webhook(name: &str, url: &str) -> Value {
+pub fn webhook(name: &str, url: &str) -> Value {
     json!({"name": name, "webhook": {"url": url, "allow_plaintext": true}})
 }
 
-fn mail(port: u16) -> Value {
+pub fn mail(port: u16) -> Value {
     json!({"name": "mail", "smtp": {"host": "127.0.0.1", "port": port, "tls": "None",
         "allow_plaintext": true, "from": "Airlock <airlock@tre.example>",
         "to": ["desk@tre.example"], "recipients": true}})
 }
 
 /// A request whose every text has the canary in it.
-async fn full_of_canaries(alice: &Person) -> Request {
+pub async fn full_of_canaries(alice: &Person) -> Request {
     let spec = json!({
         "direction": "Egress", "title": "canary title", "description": "canary description",
         "recipients": ["canary@uni.example", "refused@uni.example", "third@uni.example"],
@@ -57,7 +57,7 @@ async fn full_of_canaries(alice: &Person) -> Request {
 }
 
 /// The kinds that came about a request, by id; each id is of one kind.
-fn ids(got: &[Received], request: &Request) -> BTreeMap<String, String> {
+pub fn ids(got: &[Received], request: &Request) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for one in got {
         let (id, kind) = if one.header("ce-id").is_empty() {
@@ -79,7 +79,7 @@ fn ids(got: &[Received], request: &Request) -> BTreeMap<String, String> {
     found
 }
 
-async fn comes(receiver: &Receiver, request: &Request, what: &str) {
+pub async fn comes(receiver: &Receiver, request: &Request, what: &str) {
     ready(format!("{what} is told"), PATIENCE, || async {
         ids(&receiver.got(), request)
             .contains_key(what)
@@ -109,7 +109,7 @@ async fn reviews(person: &Person, request: &Request, decision: ReviewDecision) {
 }
 
 /// People of a project of the test's own, whose policy lets mail go to uni.example.
-async fn project(env: &Env, desk: &Desk) -> (Project, [Person; 3]) {
+pub async fn project(env: &Env, desk: &Desk) -> (Project, [Person; 3]) {
     let project = Project::new(env, "told").await;
     project
         .policy(json!({"recipientDomains": ["uni.example"], "urlTTLSeconds": 60}))

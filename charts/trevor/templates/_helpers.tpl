@@ -32,6 +32,11 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "trevor.name" . }}-con
 system:serviceaccount:{{ .Release.Namespace }}:{{ include "trevor.name" . }}-gateway
 {{- end -}}
 
+{{/* Whether Jobs make packages. */}}
+{{- define "trevor.packsByJobs" -}}
+{{- if eq .Values.controller.packaging.mode "Job" }}true{{ end -}}
+{{- end -}}
+
 {{/*
 Whether the policies that fill names in are rendered. `auto` asks what the cluster
 serves; `always` and `never` make the output a function of the values alone.
@@ -42,6 +47,11 @@ true
 {{- else if and (eq .Values.identity.mutating_policies "auto") (.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy") -}}
 true
 {{- end -}}
+{{- end -}}
+
+{{/* The images that Jobs in projects may run, as a JSON list: the operator's own, unless values name others, or none. */}}
+{{- define "trevor.jobImages" -}}
+{{- if kindIs "slice" .Values.jobs.images }}{{ toJson .Values.jobs.images }}{{ else }}{{ list (include "trevor.image" .) | toJson }}{{ end -}}
 {{- end -}}
 
 {{/* The operator's configuration: the tree of values under its own names. */}}
@@ -61,11 +71,18 @@ true
 {{- if not $config.controller.url -}}
 {{- $_ := set $config.controller "url" (printf "http://%s-controller.%s.svc:8080" (include "trevor.name" .) .Release.Namespace) -}}
 {{- end -}}
+{{- if include "trevor.packsByJobs" . -}}
+{{- $_ := set $config.controller.packaging "job_template" "/etc/trevor/config/packaging-job.yaml" -}}
+{{- end -}}
 {{- if not (dig "publisher" "name" "" $config.crate) -}}
 {{- $_ := unset $config.crate "publisher" -}}
 {{- end -}}
-{{- if and (not $config.jobs.ca_bundle) (or .Values.trust.gateway.config_map .Values.trust.gateway.secret) -}}
+{{- $_ := set $config.jobs "images" (fromJsonArray (include "trevor.jobImages" .)) -}}
+{{- if $config.jobs.ca_bundle -}}
+{{- else if or .Values.trust.gateway.config_map .Values.trust.gateway.secret -}}
 {{- $_ := set $config.jobs "ca_bundle" "/etc/trevor/trust/gateway.pem" -}}
+{{- else if $config.gateway.tls.secret -}}
+{{- $_ := set $config.jobs "ca_bundle_if_any" "/etc/trevor/gateway-ca/ca.crt" -}}
 {{- end -}}
 {{/* Seconds, where tests set them, take the place of days. */}}
 {{- range list "quarantine_retention" "release_retention" -}}

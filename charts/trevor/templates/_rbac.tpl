@@ -20,6 +20,11 @@ cannot drift apart.
 - apiGroups: [{{ include "trevor.group" . }}]
   resources: [releaserecords]
   verbs: [create]
+# What is closed and deleted is taken out of the API after historyDays of its policy;
+# admission lets no other request be deleted.
+- apiGroups: [{{ include "trevor.group" . }}]
+  resources: [airlockrequests, releaserecords]
+  verbs: [delete]
 # Expired sessions are swept.
 - apiGroups: [{{ include "trevor.group" . }}]
   resources: [airlocksessions]
@@ -45,7 +50,7 @@ cannot drift apart.
 - apiGroups: [apiextensions.k8s.io]
   resources: [customresourcedefinitions]
   verbs: [get, list, watch]
-{{- if .Values.jobs.images }}
+{{- if ne (include "trevor.jobImages" .) "[]" }}
 # Collecting from and delivering to volumes of projects.
 - apiGroups: [batch]
   resources: [jobs]
@@ -89,6 +94,14 @@ cannot drift apart.
   resources: [secrets]
   verbs: [create]
 {{- end }}
+{{- if include "trevor.packsByJobs" . }}
+# Packages of large requests; admission limits these Jobs to one shape.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, delete]
+- apiGroups: [""]
+  resources: [pods, events]
+  verbs: [list]
 {{- end }}
 {{- end -}}
 

@@ -151,7 +151,11 @@ async fn end(
         .and_then(|rest| rest.trim_end_matches('/').split_once('/'));
     if let Some((namespace, uid)) = named {
         requests
-            .compare(namespace, uid, &walk.events, findings)
+            .compare(
+                (namespace, uid),
+                (&walk.events, walk.last.sequence),
+                findings,
+            )
             .await?;
     }
     Ok(())

@@ -2,16 +2,22 @@
 //!
 //! In order, each in one pass and in bounded memory: checkpoints ([`checkpoints`]), the
 //! chains against them ([`chains`]), of each request what is stored against what its
-//! ledger says ([`requests`], [`retention`]), and the records of what crossed
-//! ([`records`]). Whatever is wrong is named, and the pass goes on.
+//! ledger says ([`requests`], [`retention`], [`stock`]), the records of what crossed
+//! ([`records`]), and what else lies in the release bucket ([`packages`]). Whatever is
+//! wrong is named, and the pass goes on.
 
 mod chains;
 mod checkpoints;
+mod epochs;
+mod holds;
+mod packages;
 mod records;
 mod requests;
 mod retention;
+mod rounds;
 mod source;
 mod spool;
+mod stock;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +28,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+pub use packages::Packages;
 pub use source::{Source, SourceError};
 
 use super::key::PublicKey;
@@ -101,10 +108,14 @@ pub struct Summary {
     pub records: u64,
     /// Packages that were there and were hashed.
     pub packages: u64,
+    /// Quarantined files that were looked for.
+    pub files: u64,
     /// The last checkpoint; 0: there is none.
     pub checkpoint: i64,
     /// It is stored and not signed: the operator was at it, or somebody took the note.
     pub last_not_signed: bool,
+    /// What was not at hand, so that nothing is said of it.
+    pub not_looked_at: Vec<&'static str>,
 }
 
 /// What is asked for.
@@ -118,6 +129,10 @@ pub struct Question {
     pub now: Timestamp,
     /// How late a deletion may be.
     pub grace: SignedDuration,
+    /// All files under review: the quarantine bucket, or a copy of the whole of it.
+    pub quarantine: Option<Source>,
+    /// All packages: the release bucket, or a copy of the whole of it.
+    pub release: Option<Packages>,
 }
 
 /// The keys that are trusted.
@@ -197,6 +212,21 @@ pub async fn verify(
     findings.begin("requests");
     requests.without_ledger(&mut findings).await?;
     findings.begin("records");
-    records::verify(source, &trust, &mut findings).await?;
+    let loose = match (source, &question.release) {
+        (Source::Folder(folder), None) => Some(Packages::Folder(folder.clone())),
+        (Source::Folder(_) | Source::Bucket(_), _) => None,
+    };
+    records::verify(source, loose.as_ref(), &trust, &mut findings).await?;
+    let not_looked_at = &mut findings.summary.not_looked_at;
+    if question.quarantine.is_none() {
+        not_looked_at.push("whether the files under review are there");
+    }
+    match &question.release {
+        None => not_looked_at.push("whether the packages are there, and nothing besides"),
+        Some(packages) => {
+            findings.begin("packages");
+            packages::strays(packages, source, &mut findings).await?;
+        }
+    }
     Ok(findings.summary)
 }

@@ -1,15 +1,11 @@
 //! Records of what crossed: each has its outcome, its decision and its statement, and
 //! where the package is at hand, its bytes.
 
-use std::io::Read as _;
-use std::path::Path;
-
 use futures::TryStreamExt as _;
-use sha2::{Digest as _, Sha256};
 
 use super::requests::read;
-use super::source::{Source, SourceError, failed};
-use super::{Findings, Kind, Trust};
+use super::source::{Source, SourceError};
+use super::{Findings, Kind, Packages, Trust};
 use crate::api::{ReleaseRecordSpec, ReviewDecision};
 use crate::audit::dsse::Envelope;
 use crate::audit::statement::{PREDICATE, Statement};
@@ -18,9 +14,11 @@ use crate::storage::keys::RequestKey;
 
 const PREFIX: &str = "records/";
 
-/// Goes through all records.
+/// Goes through all records. Packages that lie in `loose` are read; where they all are
+/// at hand they were looked at with their requests.
 pub async fn verify(
     source: &Source,
+    loose: Option<&Packages>,
     trust: &Trust,
     findings: &mut Findings<'_>,
 ) -> Result<(), SourceError> {
@@ -39,7 +37,7 @@ pub async fn verify(
         if let Some(uid) = file.strip_suffix(".dsse.json") {
             statement(source, &key(uid), trust, findings).await?;
         } else if let Some(uid) = file.strip_suffix(".json") {
-            record(source, &key(uid), findings).await?;
+            record(source, loose, &key(uid), findings).await?;
         } else {
             findings.add(Kind::Unexpected, &at, "is no record");
         }
@@ -49,6 +47,7 @@ pub async fn verify(
 
 async fn record(
     source: &Source,
+    loose: Option<&Packages>,
     key: &RequestKey,
     findings: &mut Findings<'_>,
 ) -> Result<(), SourceError> {
@@ -88,15 +87,10 @@ async fn record(
             "has no outcome that says Released",
         ),
     }
-    if let Some(package) = &record.package
-        && let Some(path) = source.path(&package.key)
-    {
-        findings.summary.packages += 1;
-        let found = hash(&path).map_err(|e| failed(&path, e))?;
-        if found != package.sha256 {
-            let detail = format!("has the SHA-256 {found}, and its record {}", package.sha256);
-            findings.add(Kind::PackageDiffers, &package.key, &detail);
-        }
+    if let (Some(package), Some(packages)) = (&record.package, loose) {
+        let size = u64::try_from(package.size).unwrap_or(0);
+        let wanted = (package.sha256.as_str(), size);
+        packages.compare(&package.key, wanted, findings).await?;
     }
     Ok(())
 }
@@ -174,16 +168,4 @@ async fn statement(
         );
     }
     Ok(())
-}
-
-fn hash(path: &Path) -> std::io::Result<String> {
-    let mut file = std::fs::File::open(path)?;
-    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            return Ok(hex::encode(hash.finalize()));
-        }
-        hash.update(&buffer[..read]);
-    }
 }

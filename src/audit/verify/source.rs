@@ -1,6 +1,7 @@
 //! Where a ledger is read from: a bucket, or a folder that is a copy of one.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
@@ -45,7 +46,9 @@ impl Source {
         match self {
             Self::Bucket(bucket) => Ok(bucket.get(key).await?),
             Self::Folder(root) => {
-                let path = root.join(key);
+                let Some(path) = below(root, key) else {
+                    return Ok(None);
+                };
                 match std::fs::read(&path) {
                     Ok(bytes) => Ok(Some(bytes.into())),
                     Err(e) if is_absent(&e) => Ok(None),
@@ -55,12 +58,28 @@ impl Source {
         }
     }
 
-    /// The path of an object, in a folder.
-    #[must_use]
-    pub fn path(&self, key: &str) -> Option<PathBuf> {
+    /// Whether an object of any size is there.
+    ///
+    /// # Errors
+    /// When it cannot be listed.
+    pub async fn exists(&self, key: &str) -> Result<bool, SourceError> {
         match self {
-            Self::Bucket(_) => None,
-            Self::Folder(root) => Some(root.join(key)).filter(|path| path.is_file()),
+            Self::Bucket(bucket) => {
+                let page = bucket.page(key, "", 1).await?;
+                Ok(page.first().is_some_and(|listed| listed.key == key))
+            }
+            Self::Folder(root) => Ok(below(root, key).is_some_and(|path| path.is_file())),
+        }
+    }
+
+    /// Keys under a prefix of which bytes are kept: objects, and versions of them.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub async fn ever_stored(&self, prefix: &str) -> Result<BTreeSet<String>, SourceError> {
+        match self {
+            Self::Bucket(bucket) => Ok(bucket.ever_stored(prefix).await?),
+            Self::Folder(_) => self.keys(prefix).try_collect().await,
         }
     }
 
@@ -116,11 +135,8 @@ fn pages(bucket: &Bucket, prefix: String) -> impl Stream<Item = Result<String, S
         } else {
             after
         };
-        let page = bucket.page(&prefix, &after, PAGE).await?;
-        let next = page
-            .last()
-            .filter(|_| page.len() >= PAGE as usize)
-            .map(|listed| listed.key.clone());
+        let (page, more) = bucket.page_of(&prefix, &after, PAGE).await?;
+        let next = page.last().filter(|_| more).map(|last| last.key.clone());
         let keys: Vec<String> = page.into_iter().map(|listed| listed.key).collect();
         Ok(Some((
             stream::iter(keys.into_iter().map(Ok)),
@@ -131,7 +147,10 @@ fn pages(bucket: &Bucket, prefix: String) -> impl Stream<Item = Result<String, S
 }
 
 /// The files of a folder as a listing has them; one level's names in memory.
-fn walk(root: &Path, prefix: String) -> impl Stream<Item = Result<String, SourceError>> + '_ {
+pub(super) fn walk(
+    root: &Path,
+    prefix: String,
+) -> impl Stream<Item = Result<String, SourceError>> + '_ {
     let first = vec![(prefix.clone(), None::<std::vec::IntoIter<String>>)];
     stream::try_unfold(first, move |mut levels| async move {
         while let Some((prefix, names)) = levels.last_mut() {
@@ -174,6 +193,15 @@ fn sorted(folder: &Path) -> Result<Vec<String>, SourceError> {
     Ok(names)
 }
 
+/// The path of a key in a folder; none where the key leads out of it: keys are read from
+/// what may have been tampered with.
+pub(super) fn below(root: &Path, key: &str) -> Option<PathBuf> {
+    let inside = Path::new(key)
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    inside.then(|| root.join(key))
+}
+
 fn is_absent(error: &std::io::Error) -> bool {
     matches!(
         error.kind(),
@@ -186,5 +214,19 @@ pub(super) fn failed(path: &Path, source: std::io::Error) -> SourceError {
     SourceError::File {
         path: path.display().to_string(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_leads_out_of_the_folder() {
+        let root = Path::new("/copy");
+        assert_eq!(below(root, "a/b.json"), Some(root.join("a/b.json")));
+        for key in ["../x", "a/../../x", "/etc/passwd", "a/./../..", ".."] {
+            assert_eq!(below(root, key), None, "{key}");
+        }
     }
 }

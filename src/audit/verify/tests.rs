@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Finding, Kind, Question, Source, Summary, verify};
+use super::{Finding, Kind, Packages, Question, Source, Summary, verify};
 use crate::audit::checkpoint::{self, Checkpoint, Mark};
 use crate::audit::dsse::Envelope;
 use crate::audit::statement::Statement;
@@ -32,6 +32,8 @@ struct Made {
     keys: Vec<SigningKey>,
     last: Head,
     heads: BTreeMap<String, Head>,
+    /// It has the quarantine and the release bucket, too.
+    whole: bool,
 }
 
 impl Made {
@@ -42,6 +44,7 @@ impl Made {
             keys: vec![SigningKey::from_seed([1; 32])],
             last: checkpoint::start(),
             heads: BTreeMap::new(),
+            whole: true,
         };
         made.put(
             "audit/epochs/00000000000000000001.json",
@@ -116,13 +119,19 @@ impl Made {
 
     /// A request that was released, with all that is stored of it.
     fn request(&mut self, key: &RequestKey) {
-        let receipts: Vec<_> = [("a.csv", "x"), ("b.csv", "yz")]
+        let mut receipts: Vec<_> = [("a.csv", "x"), ("b.csv", "yz")]
             .map(|(path, bytes)| examples::receipt(path, Some(bytes)))
             .into();
-        for receipt in &receipts {
+        for receipt in &mut receipts {
+            receipt.content.as_mut().unwrap().key = key.file(&receipt.path);
             self.put(&key.receipt(&receipt.path, &receipt.version), receipt);
         }
-        let files = [examples::file("a.csv", "x"), examples::file("b.csv", "yz")];
+        let mut files = [examples::file("a.csv", "x"), examples::file("b.csv", "yz")];
+        for file in &mut files {
+            let at = key.file(file["path"].as_str().unwrap());
+            self.put_bytes(&at, b"bytes");
+            file["key"] = json!(at);
+        }
         let mut manifest = examples::manifest(1, &files);
         manifest["uploads"] = json!(receipt::uploads(&receipts, 1));
         manifest["kind"] = json!("Manifest");
@@ -234,6 +243,12 @@ impl Made {
             checkpoints: notes.to_vec(),
             now: now.parse().unwrap(),
             grace: SignedDuration::from_hours(24),
+            quarantine: self
+                .whole
+                .then(|| Source::Folder(self.dir.path().to_owned())),
+            release: self
+                .whole
+                .then(|| Packages::Folder(self.dir.path().to_owned())),
         };
         let mut found = Vec::new();
         let source = Source::Folder(self.dir.path().to_owned());
@@ -461,7 +476,7 @@ async fn what_is_stored_of_a_request_must_be_what_its_ledger_says() {
             v["package"]["sha256"] = json!(Sha256Hex::of(b"y"))
         })
         .await,
-        Kind::PackageDiffers,
+        Kind::RecordDiffers,
     );
     has(
         &edit(key.record(), |v| v["approvals"] = json!([])).await,
@@ -499,38 +514,5 @@ async fn what_is_stored_of_a_request_must_be_what_its_ledger_says() {
     );
 }
 
-#[tokio::test]
-async fn files_that_went_early_or_stayed_long_are_told_and_a_hold_explains_it() {
-    const MUCH_LATER: &str = "1972-01-01T00:00:00Z";
-    let key = first();
-    let deleted = |started: &str, finished: &str, remaining: u64| {
-        json!({"what": "quarantine", "due": LATER, "started": started, "finished": finished, "prefix": "p", "bucket": "b",
-            "objects": 1, "versions": 1, "bytes": 1, "uploads": 0, "remaining": remaining})
-    };
-    let quarantine = format!("{}deleted/quarantine.json", key.prefix());
-    let release = format!("{}deleted/release.json", key.prefix());
-    let soon = "1971-01-01T01:00:00Z";
-    let rows: [(Value, &[Kind]); 4] = [
-        (deleted(LATER, soon, 0), &[]),
-        (
-            deleted("1970-12-31T23:59:59Z", soon, 0),
-            &[Kind::DeletedEarly],
-        ),
-        (deleted(LATER, MUCH_LATER, 0), &[Kind::KeptTooLong]),
-        (deleted(LATER, soon, 2), &[Kind::DeletionIncomplete]),
-    ];
-    for (receipt, wanted) in rows {
-        let made = Made::new(6, 1);
-        made.put(&quarantine, &receipt);
-        made.put(&release, &deleted(LATER, soon, 0));
-        let (found, _) = made.asked(&[&made.keys[0]], &[], MUCH_LATER).await;
-        let kinds: Vec<Kind> = found.iter().map(|f| f.kind).collect();
-        assert_eq!(kinds, wanted, "{receipt}");
-    }
-    let made = Made::new(6, 1);
-    let (found, _) = made.asked(&[&made.keys[0]], &[], MUCH_LATER).await;
-    assert_eq!(found.len(), 2, "neither was deleted: {found:?}");
-    made.put(&format!("work/holds/{}/1.json", key.uid), &json!({}));
-    assert_eq!(made.asked(&[&made.keys[0]], &[], MUCH_LATER).await.0, []);
-    let _: Timestamp = MUCH_LATER.parse().unwrap();
-}
+#[path = "kept_tests.rs"]
+mod kept;

@@ -8,9 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::audit::PublicKey;
 use crate::audit::export::{self, Format};
-use crate::audit::verify::{Finding, Question, Source, verify};
+use crate::audit::verify::{Finding, Packages, Question, Source, Summary, verify};
 use crate::config::Config;
-use crate::storage::Zones;
+use crate::storage::{Release, Zones};
 
 /// Where the ledger is.
 #[derive(Args)]
@@ -28,9 +28,32 @@ struct Where {
 pub struct VerifyArgs {
     #[command(flatten)]
     from: Where,
-    /// The configuration file, for --bucket.
+    /// The configuration file, for --bucket. The environment has the credentials, as that
+    /// of the controller; reading is enough.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// A copy of the whole quarantine bucket, with --dir: it may be the same folder. Files
+    /// that went early, or are still there, are found only where it is given.
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        requires = "dir",
+        conflicts_with = "bucket"
+    )]
+    quarantine: Option<PathBuf>,
+    /// A copy of the whole release bucket, with --dir: it may be the same folder. Packages
+    /// that went early, or that nobody approved, are found only where it is given.
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        requires = "dir",
+        conflicts_with = "bucket"
+    )]
+    release: Option<PathBuf>,
+    /// With --bucket, reads the records bucket alone: for whoever has no credentials for the
+    /// others. Whether files and packages are there is not looked at then.
+    #[arg(long, requires = "bucket")]
+    records_only: bool,
     /// A public key that is trusted: PEM or the line of `trevor audit keygen`. Keys that
     /// it signed, and those that signed it, follow.
     #[arg(long, value_name = "FILE", required = true)]
@@ -45,7 +68,7 @@ pub struct VerifyArgs {
     /// Seconds that a deletion may be late.
     #[arg(long, default_value_t = 86_400)]
     grace: i64,
-    /// The time of the verification; now, unless given.
+    /// As of when it is verified: of a copy, when it was made. Now, unless given.
     #[arg(long, value_name = "TIME")]
     now: Option<Timestamp>,
 }
@@ -83,7 +106,7 @@ enum InputError {
     File(String, std::io::Error),
     #[error("{0}: {1}")]
     Key(String, crate::audit::KeyError),
-    #[error("{0}: is no folder; give a copy of the records bucket")]
+    #[error("{0}: is no folder; give a copy of the bucket")]
     NoFolder(String),
 }
 
@@ -101,14 +124,39 @@ impl Where {
     }
 }
 
+/// Where the files and the packages are.
+async fn stock(
+    args: &VerifyArgs,
+) -> Result<(Option<Source>, Option<Packages>), Box<dyn std::error::Error>> {
+    if let (true, Some(path)) = (args.from.bucket && !args.records_only, &args.config) {
+        let storage = Config::load(path)?.storage;
+        let quarantine = Zones::connect(&storage).await.quarantine;
+        let release = Release::connect(&storage).await;
+        let quarantine = Source::Bucket(quarantine.bucket().clone());
+        return Ok((Some(quarantine), Some(Packages::Bucket(release))));
+    }
+    let folder = |given: &Option<PathBuf>| match given {
+        Some(folder) if !folder.is_dir() => Err(InputError::NoFolder(folder.display().to_string())),
+        given => Ok(given.clone()),
+    };
+    let (quarantine, release) = (folder(&args.quarantine)?, folder(&args.release)?);
+    Ok((
+        quarantine.map(Source::Folder),
+        release.map(Packages::Folder),
+    ))
+}
+
 /// Verifies, prints each finding, and says whether all is well.
 pub async fn run(args: &VerifyArgs) -> Result<bool, Box<dyn std::error::Error>> {
     let source = args.from.source(args.config.as_ref()).await?;
+    let (quarantine, release) = stock(args).await?;
     let mut question = Question {
         keys: Vec::new(),
         checkpoints: Vec::new(),
         now: args.now.unwrap_or_else(Timestamp::now),
         grace: SignedDuration::from_secs(args.grace),
+        quarantine,
+        release,
     };
     for path in &args.public_key {
         let key = PublicKey::parse(&read(path)?);
@@ -135,24 +183,32 @@ pub async fn run(args: &VerifyArgs) -> Result<bool, Box<dyn std::error::Error>> 
     if json {
         println!("{}", serde_json::json!({"summary": summary}));
     } else {
-        println!(
-            "{} findings; {} entries in {} chains, {} of them behind the last checkpoint ({}{}); {} requests, {} records, {} packages",
-            summary.findings,
-            summary.entries,
-            summary.chains,
-            summary.not_yet_covered,
-            summary.checkpoint,
-            if summary.last_not_signed {
-                ", not signed yet"
-            } else {
-                ""
-            },
-            summary.requests,
-            summary.records,
-            summary.packages
-        );
+        print(&summary);
     }
     Ok(summary.findings == 0)
+}
+
+fn print(summary: &Summary) {
+    println!(
+        "{} findings; {} entries in {} chains, {} of them behind the last checkpoint ({}{}); {} requests, {} records, {} files, {} packages",
+        summary.findings,
+        summary.entries,
+        summary.chains,
+        summary.not_yet_covered,
+        summary.checkpoint,
+        if summary.last_not_signed {
+            ", not signed yet"
+        } else {
+            ""
+        },
+        summary.requests,
+        summary.records,
+        summary.files,
+        summary.packages
+    );
+    for part in &summary.not_looked_at {
+        println!("not looked at: {part}");
+    }
 }
 
 /// Writes the events of a period to standard output.

@@ -10,7 +10,7 @@ use super::super::error::translate;
 use super::super::zones::{Release, Zones};
 use super::{Row, State};
 
-pub(super) async fn look(zones: &Zones, release: &Release) -> Vec<Row> {
+pub(super) async fn look(zones: &Zones, release: &Release, own_records: bool) -> Vec<Row> {
     let absent = Uuid::new_v4();
     let records = zones.records.bucket();
     let mut rows = Vec::new();
@@ -20,7 +20,7 @@ pub(super) async fn look(zones: &Zones, release: &Release) -> Vec<Row> {
         format!("index/sha256/{absent}"),
         format!("requests/check/{absent}/owner.json"),
     ] {
-        rows.push(may_not_delete(records, &key).await);
+        rows.push(may_not_delete(records, &key, own_records).await);
     }
     rows.push(may_not_configure("quarantine", zones.quarantine.bucket()).await);
     rows.push(may_not_configure("release", release.probe_bucket()).await);
@@ -28,8 +28,11 @@ pub(super) async fn look(zones: &Zones, release: &Release) -> Vec<Row> {
     rows
 }
 
-async fn may_not_delete(bucket: &Bucket, key: &str) -> Row {
+/// In a bucket of their own nothing needs the permission to delete records. Where they share
+/// the quarantine bucket it takes a policy by prefix, which not every server has.
+async fn may_not_delete(bucket: &Bucket, key: &str, own: bool) -> Row {
     let what = key.split('/').next().unwrap_or_default();
+    let row = |state, detail: String| Row::new("no deletion", "records", state, detail);
     let tried = bucket
         .client()
         .delete_object()
@@ -37,29 +40,28 @@ async fn may_not_delete(bucket: &Bucket, key: &str) -> Row {
         .key(key)
         .send()
         .await;
-    let refused = tried
-        .as_ref()
-        .err()
-        .map(|error| error.code() == Some("AccessDenied"));
-    match refused {
-        Some(true) => Row::new(
-            "no deletion",
-            "records",
+    match tried {
+        Err(error) if is_denied(&error) => row(
             State::Ok,
             format!("nothing under {what}/ that is kept for ever can be deleted"),
         ),
-        Some(false) => Row::new(
-            "no deletion",
-            "records",
-            State::Warning,
-            format!("unknown: a deletion under {what}/ was not answered as refused"),
+        Err(error) => {
+            let why = translate("DeleteObject", bucket.name(), key, &error);
+            row(
+                State::Warning,
+                format!("unknown: a deletion under {what}/ was not answered as refused: {why}"),
+            )
+        }
+        Ok(_) if own => row(
+            State::Failed,
+            format!(
+                "this identity can delete under {what}/, which is kept for ever, and records have a bucket of their own, where it needs only to put, get and list; take the permission away"
+            ),
         ),
-        None => Row::new(
-            "no deletion",
-            "records",
+        Ok(_) => row(
             State::Warning,
             format!(
-                "this identity could delete under {what}/, which is kept for ever; take the permission away (the chart's bucket policies show how)"
+                "this identity can delete under {what}/, which is kept for ever; take the permission away by prefix (the chart's bucket policies show how), or, where the server has no such policies, give the records a bucket of their own (storage.records)"
             ),
         ),
     }
@@ -68,24 +70,29 @@ async fn may_not_delete(bucket: &Bucket, key: &str) -> Row {
 /// Who may read the policy of a bucket can often set it; that a set is refused cannot
 /// be tried without the risk of setting it.
 async fn may_not_configure(zone: &'static str, bucket: &Bucket) -> Row {
+    let row = |state, detail: String| Row::new("no configuration", zone, state, detail);
     let tried = bucket
         .client()
         .get_bucket_policy()
         .bucket(bucket.name())
         .send()
         .await;
+    let read = match &tried {
+        Ok(_) => true,
+        Err(error) if is_denied(error) => {
+            let detail = "the bucket's policy is none of this identity's business";
+            return row(State::Ok, detail.to_owned());
+        }
+        Err(error) => error.code() == Some("NoSuchBucketPolicy"),
+    };
     match tried {
-        Err(error) if error.code() == Some("AccessDenied") => Row::new(
-            "no configuration",
-            zone,
-            State::Ok,
-            "the bucket's policy is none of this identity's business",
-        ),
-        _ => Row::new(
-            "no configuration",
-            zone,
+        Err(error) if !read => {
+            let why = translate("GetBucketPolicy", bucket.name(), "", &error);
+            row(State::Warning, format!("unknown: {why}"))
+        }
+        _ => row(
             State::Warning,
-            "this identity may read the bucket's policy; it needs no permission on a bucket's settings but to read versioning, lifecycle, lock and public access",
+            "this identity may read the bucket's policy; it needs no permission on a bucket's settings but to read versioning, lifecycle, lock and public access".to_owned(),
         ),
     }
 }
@@ -145,6 +152,57 @@ pub(super) async fn look_at_gateway(quarantine: &Bucket, staging: Option<&Bucket
     rows
 }
 
+/// What the identity of packaging Jobs must not be able to do: it writes nothing inside,
+/// and of what lies outside it sees and deletes nothing.
+pub(super) async fn look_at_packaging(zones: &Zones, release: &Release) -> Vec<Row> {
+    let absent = Uuid::new_v4();
+    let base = format!("requests/check/{absent}");
+    let (quarantine, records) = (zones.quarantine.bucket(), zones.records.bucket());
+    let outside = release.probe_bucket();
+    let mut rows = Vec::new();
+    for key in ["rounds/1/decision.json", "closed.json", "revoked.json"] {
+        let key = format!("{base}/{key}");
+        let found = records
+            .exists(&key)
+            .await
+            .map(|_| format!("it reads {key}"));
+        rows.push(Row::of("reached", "packaging", found));
+    }
+    let package = format!("releases/check/{absent}/n/absent.zip");
+    let put = quarantine.client().put_object().bucket(quarantine.name());
+    let put = put
+        .key(format!("{base}/files/absent"))
+        .if_none_match("*")
+        .send()
+        .await;
+    for (check, refused, what) in [
+        ("no writing", is_refused(&put), "write into quarantine"),
+        (
+            "no deletion",
+            refuses_deletion(quarantine, &format!("{base}/files/absent")).await,
+            "delete files",
+        ),
+        (
+            "no deletion",
+            refuses_deletion(outside, &package).await,
+            "delete packages",
+        ),
+        (
+            "no reading",
+            refuses_reading(outside, &package).await,
+            "read packages",
+        ),
+        (
+            "no reading",
+            refuses_reading(quarantine, &format!("work/urls/{absent}/1.json")).await,
+            "read links",
+        ),
+    ] {
+        rows.push(row_of("packaging", "a packaging Job", check, refused, what));
+    }
+    rows
+}
+
 async fn refuses_reading(bucket: &Bucket, key: &str) -> bool {
     let get = bucket.client().get_object();
     is_refused(&get.bucket(bucket.name()).key(key).send().await)
@@ -159,23 +217,29 @@ fn is_refused<T, E>(answer: &Result<T, SdkError<E>>) -> bool
 where
     E: ProvideErrorMetadata,
 {
-    matches!(answer, Err(error) if error.code() == Some("AccessDenied"))
+    matches!(answer, Err(error) if is_denied(error))
+}
+
+fn is_denied<E>(error: &SdkError<E>) -> bool
+where
+    E: ProvideErrorMetadata,
+{
+    error.code() == Some("AccessDenied")
 }
 
 fn gateway_row(check: &'static str, refused: bool, what: &str) -> Row {
+    row_of("gateway", "the gateway", check, refused, what)
+}
+
+fn row_of(at: &'static str, who: &str, check: &'static str, refused: bool, what: &str) -> Row {
     match refused {
-        true => Row::new(
-            check,
-            "gateway",
-            State::Ok,
-            format!("the gateway cannot {what}"),
-        ),
+        true => Row::new(check, at, State::Ok, format!("{who} cannot {what}")),
         false => Row::new(
             check,
-            "gateway",
+            at,
             State::Failed,
             format!(
-                "the gateway was not refused to {what}; take the permission away (the chart's bucket policies show how)"
+                "{who} was not refused to {what}; take the permission away (the chart's bucket policies show how)"
             ),
         ),
     }
@@ -217,6 +281,12 @@ async fn zones_are_apart(quarantine: &Bucket, release: &Bucket) -> Row {
         .send()
         .await;
     match tried {
+        Err(error) if error.raw_response().is_none() => Row::new(
+            "zones apart",
+            "quarantine",
+            State::Warning,
+            "unknown: the quarantine server did not answer",
+        ),
         Err(_) => Row::new(
             "zones apart",
             "quarantine",

@@ -79,7 +79,13 @@ async fn one(place: &Place<'_>) -> Vec<Row> {
     let zone = place.zone;
     let reached = place.bucket.server_version().await;
     if let Err(error) = reached {
-        return vec![Row::new("reached", zone, State::Failed, error.to_string())];
+        let endpoint = place.config.endpoint.as_deref();
+        let detail = format!(
+            "{error} (storage.{zone}: bucket {} at {})",
+            place.bucket.name(),
+            endpoint.unwrap_or("the region's endpoint")
+        );
+        return vec![Row::new("reached", zone, State::Failed, detail)];
     }
     let server = reached.unwrap_or_default();
     let mut rows = vec![Row::new(

@@ -3,6 +3,7 @@
 
 mod http;
 mod kubelet;
+mod packer;
 mod people;
 mod private;
 mod process;
@@ -22,9 +23,12 @@ use serde_json::Value;
 
 pub use http::{Answer, Http};
 pub use kubelet::{Ended, Kubelet, job_name};
+pub use packer::Packer;
 pub use people::Person;
 pub use private::{Private, private};
-pub use process::{Controller, Gateway, Spawned, command, free_address, read_config, variables};
+pub use process::{
+    Controller, Gateway, Spawned, command, free_address, read_config, signal, variables,
+};
 pub use project::{Project, bind};
 pub use proxy::{Call, Keep, Mode, Proxy};
 pub use receiver::{Answers, Mailbox, Received, Receiver};

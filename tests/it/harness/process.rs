@@ -35,8 +35,12 @@ pub struct Controller<'a> {
     pub notifications: Option<Value>,
     /// Whatever else its configuration says.
     pub changes: Value,
+    /// What of `controller.packaging` is another.
+    pub packaging: Option<Value>,
     /// Variables beside those of the driver.
     pub variables: Vec<(String, String)>,
+    /// Other parts of its configuration, by JSON pointer.
+    pub settings: Vec<(&'a str, Value)>,
 }
 
 /// How to start a gateway.
@@ -59,7 +63,9 @@ impl<'a> Controller<'a> {
             staging: None,
             notifications: None,
             changes: json!({}),
+            packaging: None,
             variables: Vec::new(),
+            settings: Vec::new(),
         }
     }
 
@@ -76,6 +82,11 @@ impl<'a> Controller<'a> {
                 config["storage"][zone]["endpoint"] = json!(endpoint);
             }
         }
+        if let Some(packaging) = &self.packaging {
+            for (key, value) in packaging.as_object().unwrap() {
+                config["controller"]["packaging"][key] = value.clone();
+            }
+        }
         if let Some(notifications) = &self.notifications {
             config["notifications"] = notifications.clone();
         }
@@ -86,6 +97,7 @@ impl<'a> Controller<'a> {
             storage.insert("allow_short_retention".into(), json!(true));
         }
         merge(&mut config, &self.changes);
+        set(&mut config, &self.settings);
         config
     }
 
@@ -123,11 +135,38 @@ impl<'a> Controller<'a> {
         .await;
         spawned
     }
+
+    /// Starts it and waits until it is ready, while another one leads.
+    pub async fn follows(&self) -> Spawned {
+        let mut spawned = self.launch();
+        spawned
+            .is_ready(self.env, self.name, &Http::default())
+            .await;
+        spawned
+    }
+}
+
+/// Sets parts of a configuration, whether they are there or not.
+fn set(config: &mut Value, settings: &[(&str, Value)]) {
+    for (pointer, value) in settings {
+        let mut at = &mut *config;
+        for part in pointer.split('/').skip(1) {
+            at = &mut at[part];
+        }
+        *at = value.clone();
+    }
 }
 
 impl Gateway<'_> {
     pub async fn start(&self) -> Spawned {
-        self.start_with(&json!({}), &[], &Http::default()).await
+        self.start_set(&[]).await
+    }
+
+    /// With other parts of its configuration, by JSON pointer.
+    pub async fn start_set(&self, settings: &[(&str, Value)]) -> Spawned {
+        let mut changes = json!({});
+        set(&mut changes, settings);
+        self.start_with(&changes, &[], &Http::default()).await
     }
 
     /// With another configuration and more variables; ready when this client says so.
@@ -191,6 +230,24 @@ impl Spawned {
     /// Whether it still runs.
     pub fn runs(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Sends it a signal, by its word for `kill`.
+    pub fn signal(&self, word: &str) {
+        signal(word, &self.pid().to_string());
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
+    /// A number among its metrics.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let metrics = Http::default().get(&format!("{}/metrics", self.url)).await;
+        let text = String::from_utf8_lossy(&metrics.body).into_owned();
+        let line = text.lines().find(|l| l.split(' ').next() == Some(name))?;
+        line.rsplit(' ').next()?.parse().ok()
     }
 
     /// SIGKILL, and gone.
