@@ -94,6 +94,7 @@ cannot drift apart.
   resources: [secrets]
   verbs: [create]
 {{- end }}
+{{- end }}
 {{- if include "trevor.packsByJobs" . }}
 # Packages of large requests; admission limits these Jobs to one shape.
 - apiGroups: [batch]
