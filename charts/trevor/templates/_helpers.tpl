@@ -81,7 +81,7 @@ true
 {{- if $config.jobs.ca_bundle -}}
 {{- else if or .Values.trust.gateway.config_map .Values.trust.gateway.secret -}}
 {{- $_ := set $config.jobs "ca_bundle" "/etc/trevor/trust/gateway.pem" -}}
-{{- else if $config.gateway.tls.secret -}}
+{{- else if and $config.gateway.tls.secret (not $config.gateway.tls.authority) -}}
 {{- $_ := set $config.jobs "ca_bundle_if_any" "/etc/trevor/gateway-ca/ca.crt" -}}
 {{- end -}}
 {{/* Seconds, where tests set them, take the place of days. */}}
