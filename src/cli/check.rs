@@ -114,7 +114,7 @@ async fn orphans(client: &Client, zones: &Zones) -> Row {
         let all = all.map_err(|e| e.to_string())?.items;
         let uids: HashSet<String> = all.into_iter().filter_map(|r| r.metadata.uid).collect();
         let has = |key: &RequestKey, _: Option<&Owner>| uids.contains(&key.uid);
-        let found = orphans::scan(zones.records.bucket(), &cluster, has).await;
+        let found = orphans::scan(zones.records.bucket(), &cluster, None, has).await;
         found.map_err(|e| e.to_string())
     });
     match looked.await {
