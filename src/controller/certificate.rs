@@ -34,8 +34,8 @@ const SERVING_TYPE: &str = "kubernetes.io/tls";
 const PUBLISHED_KEY: &str = "ca.crt";
 /// Between two looks: a Secret that was deleted by hand comes back.
 const LOOK: Duration = Duration::from_secs(300);
-/// After a failure.
-const AGAIN: Duration = Duration::from_secs(5);
+/// Half of the pause after a first failure; it doubles up to `LOOK`.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// What this process knows of it, for Jobs and for metrics.
 #[derive(Debug, Default)]
@@ -115,13 +115,18 @@ pub async fn serve(ctx: Arc<Context>, namespace: String) {
     let Some(home) = home(&ctx, &namespace) else {
         return std::future::pending().await;
     };
+    let mut again = AGAIN;
     loop {
         let pause = match keep(&ctx, &home, Timestamp::now().as_second()).await {
-            Ok(()) => LOOK,
+            Ok(()) => {
+                again = AGAIN;
+                LOOK
+            }
             Err(error) => {
                 ctx.certificates.failures.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(%error, "the gateway's certificate could not be looked after; it is tried again");
-                AGAIN
+                again = (again * 2).min(LOOK);
+                again
             }
         };
         tokio::time::sleep(pause).await;

@@ -163,7 +163,7 @@ def test_authorities_of_ones_own_are_added_to_the_public_ones():
 
 def test_jobs_run_the_operators_image_and_trust_its_gateway_without_being_told():
     def jobs(*changes):
-        docs = rendered("smallest", *changes)
+        docs = rendered("smallest", 'gateway.tls.secret="trevor-gateway-tls"', *changes)
         images = re.findall(r"in (\[[^\]]*\])\)", str(find(docs, "ValidatingAdmissionPolicy", "trevor-operator-jobs")["spec"]["validations"]))
         rules = find(docs, "ClusterRole", "trevor-controller")["rules"]
         config = find(docs, "ConfigMap", "trevor-config")["data"]["config.yaml"]
@@ -187,6 +187,9 @@ def test_jobs_run_the_operators_image_and_trust_its_gateway_without_being_told()
     assert json.loads(images) == [] and not allowed and "images: []" in config
     _, _, config, _ = jobs('gateway.tls.secret="given"', 'trust.gateway.config_map="authority"')
     assert "ca_bundle: /etc/trevor/trust/gateway.pem" in config and "if_any" not in config
+    # Where the operator makes the certificate it knows the authority by itself.
+    _, _, config, volumes = jobs("gateway.tls.secret=null")
+    assert "ca_bundle_if_any" not in config and volumes == []
 
 
 def test_every_mount_has_its_volume():

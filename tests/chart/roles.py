@@ -43,7 +43,7 @@ def test_without_namespaces_the_operator_writes_everywhere_what_the_fence_lists(
 
 
 def test_at_home_it_makes_jobs_only_where_they_package():
-    docs = rendered("smallest", 'controller.packaging.mode="Job"')
+    docs = rendered("smallest", 'controller.packaging.mode="Job"', "jobs.images=[]")
     (home,) = fence(docs, "home")
     assert writes(find(docs, "Role", "trevor-controller")) == home
     assert {write for write in home if "jobs" in write} == {"batch/jobs CREATE", "batch/jobs DELETE"}
