@@ -104,13 +104,6 @@ async fn a_controller_killed_again_and_again_while_it_deletes_ends_with_one_rece
     );
 }
 
-fn signal(word: &str, process: &Spawned) {
-    let sent = std::process::Command::new("kill")
-        .args([word, &process.pid().to_string()])
-        .status();
-    assert!(sent.unwrap().success());
-}
-
 #[tokio::test]
 async fn two_that_believe_to_lead_delete_once_and_a_second_cluster_is_left_alone() {
     let env = private().await;
@@ -184,10 +177,10 @@ async fn a_leader_that_was_paused_while_it_deleted_stops_when_another_leads() {
         (case.files().await < 3000).then_some(())
     })
     .await;
-    signal("-STOP", &first);
+    first.signal("-STOP");
     let second = second.start().await;
     case.goes(LONG).await;
-    signal("-CONT", &first);
+    first.signal("-CONT");
     ready("it leads no more", PATIENCE, || async {
         (first.metric("trevor_leader").await == Some(0.0)).then_some(())
     })

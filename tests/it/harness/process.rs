@@ -274,6 +274,14 @@ fn merge(tree: &mut Value, changes: &Value) {
     }
 }
 
+/// Sends a signal to a process, by its word for `kill`.
+pub fn signal(word: &str, pid: &str) {
+    let sent = std::process::Command::new("kill")
+        .args([word, pid])
+        .status();
+    assert!(sent.unwrap().success(), "kill {word} {pid}");
+}
+
 /// What a process of the driver is configured with.
 pub fn read_config(env: &Env, process: &str) -> Value {
     let text = std::fs::read_to_string(env.folder().join(format!("{process}.yaml"))).unwrap();
