@@ -55,6 +55,9 @@ forge-oldest: ## those on the policies, on the oldest Kubernetes (builds it: 7 m
 chart-test: ## the chart: values that are refused, what is rendered, alert rules
 	@tests/run.sh chart
 
+chart-audit: ## checkov on the chart (first time: fetches it, 1 minute)
+	@python3 tests/chart/audit.py
+
 image: ## an OCI image in target/image/trevor.tar, without Docker (BINARY=… to pack another build)
 	@tests/image/build.sh
 
@@ -73,4 +76,4 @@ mutants: ## mutation testing of the pure core (long; not in CI)
 bench: ## the benchmarks
 	@tests/run.sh bench
 
-.PHONY: help tools build env-up env-down env-restart generate fmt lint test test-long forge forge-oldest chart-test image node-tools e2e demo bench mutants
+.PHONY: help tools build env-up env-down env-restart generate fmt lint test test-long forge forge-oldest chart-test chart-audit image node-tools e2e demo bench mutants

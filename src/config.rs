@@ -5,16 +5,19 @@
 //! environment (`TREVOR_S3_<IDENTITY>_…`) or from the pod's own identity.
 
 mod jobs;
+mod packaging;
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 pub use self::jobs::{Jobs, Resources};
+pub use self::packaging::{Packaging, PackagingMode};
 use crate::api::{Direction, Publisher};
 use crate::domain::commit::Terms;
 use crate::domain::policy::Rules;
 use crate::notify::config::Notifications;
+use crate::tls::authorities;
 
 /// The longest life of a pre-signed URL that S3 allows (AWS: 7 days).
 pub const MAX_URL_TTL_SECONDS: i64 = 604_800;
@@ -151,8 +154,13 @@ pub struct Bucket {
     pub encryption: Encryption,
     #[serde(default)]
     pub kms_key_id: Option<String>,
+    /// PEM file: the server's certificate is signed by one of these, and no other
+    /// authority is trusted for it.
     #[serde(default)]
     pub ca_bundle: Option<PathBuf>,
+    /// What is in `ca_bundle`.
+    #[serde(skip)]
+    pub authorities: Option<Vec<u8>>,
     #[serde(default)]
     pub credentials_secret: Option<String>,
     #[serde(default)]
@@ -221,8 +229,39 @@ impl Default for Gateway {
 #[serde(deny_unknown_fields, default)]
 #[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
 pub struct Tls {
+    /// The Secret that the gateway serves with, mounted as files.
     pub secret: Option<String>,
+    /// Secret and ConfigMap of the authority with which the operator makes `secret` by
+    /// itself; none: somebody else does.
+    pub authority: Option<String>,
+    /// Whom a certificate of the operator's is for, besides the host of `gateway.url`.
+    pub dns_names: Vec<String>,
     pub allow_plaintext: bool,
+}
+
+impl Gateway {
+    fn check(&self) -> Result<(), ConfigError> {
+        let tls = &self.tls;
+        if tls.secret.is_none() && !tls.allow_plaintext {
+            return Err(bad(
+                "gateway.tls",
+                "has no secret; name one, or set allow_plaintext: true behind something that serves TLS",
+            ));
+        }
+        if tls.authority.is_some() && tls.secret.is_none() {
+            return Err(bad(
+                "gateway.tls.authority",
+                "needs gateway.tls.secret: the Secret that it fills",
+            ));
+        }
+        if tls.authority.is_some() && tls.authority == tls.secret {
+            return Err(bad(
+                "gateway.tls.authority",
+                "is gateway.tls.secret; the gateway sees that one, and no key of an authority",
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// `controller`.
@@ -276,35 +315,6 @@ impl Default for Retention {
     }
 }
 
-/// `controller.packaging`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
-pub struct Packaging {
-    pub mode: PackagingMode,
-    pub memory_budget_mib: u64,
-    pub spool_dir: PathBuf,
-    pub job_threshold_gib: u64,
-}
-
-impl Default for Packaging {
-    fn default() -> Self {
-        Self {
-            mode: PackagingMode::InProcess,
-            memory_budget_mib: 64,
-            spool_dir: "/var/spool/trevor".into(),
-            job_threshold_gib: 50,
-        }
-    }
-}
-
-/// Where packages are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub enum PackagingMode {
-    /// In the controller.
-    InProcess,
-}
-
 /// `crate`: what the RO-Crate says unless a policy says otherwise.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -344,6 +354,8 @@ pub struct Identity {
 pub struct Log {
     pub format: LogFormat,
     pub level: String,
+    /// Base URL of a collector that takes spans by OTLP over HTTP; none: nothing leaves.
+    pub otlp_endpoint: Option<String>,
 }
 
 impl Default for Log {
@@ -351,7 +363,29 @@ impl Default for Log {
         Self {
             format: LogFormat::Json,
             level: "info".into(),
+            otlp_endpoint: None,
         }
+    }
+}
+
+impl Log {
+    fn check(&self) -> Result<(), ConfigError> {
+        let Some(endpoint) = &self.otlp_endpoint else {
+            return Ok(());
+        };
+        let uri = endpoint.parse::<http::Uri>().ok();
+        let usable = uri.is_some_and(|uri| {
+            matches!(uri.scheme_str(), Some("http" | "https"))
+                && uri.query().is_none()
+                && uri.authority().is_some_and(|a| !a.as_str().contains('@'))
+        });
+        if usable {
+            return Ok(());
+        }
+        Err(bad(
+            "log.otlp_endpoint",
+            "is not the URL of a collector; give http(s)://host:4318, without credentials",
+        ))
     }
 }
 
@@ -375,7 +409,9 @@ impl Config {
             path: path.display().to_string(),
             source,
         })?;
-        Self::parse(&text, &path.display().to_string())
+        let mut config = Self::parse(&text, &path.display().to_string())?;
+        config.storage.read_authorities()?;
+        Ok(config)
     }
 
     /// Parses and checks; `origin` is named in errors.
@@ -423,6 +459,7 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         self.storage.check()?;
         self.jobs.check()?;
+        self.controller.packaging.check()?;
         let every = self.audit.checkpoint_seconds;
         if !(1..=86_400).contains(&every) {
             return Err(bad(
@@ -472,12 +509,8 @@ impl Config {
                 "is 0, which would mean unbounded; give 1 or more",
             ));
         }
-        if self.gateway.tls.secret.is_none() && !self.gateway.tls.allow_plaintext {
-            return Err(bad(
-                "gateway.tls",
-                "has no secret; name one, or set allow_plaintext: true behind something that serves TLS",
-            ));
-        }
+        self.gateway.check()?;
+        self.log.check()?;
         for (key, address) in [
             ("gateway.listen", &self.gateway.listen),
             ("controller.listen", &self.controller.listen),
@@ -578,6 +611,23 @@ impl Storage {
         }
         if bucket.kms_key_id.is_some() && bucket.encryption != Encryption::Kms {
             return Err(bad(key("kms_key_id"), "needs encryption: aws:kms"));
+        }
+        Ok(())
+    }
+
+    fn read_authorities(&mut self) -> Result<(), ConfigError> {
+        let zones = [
+            ("quarantine", Some(&mut self.quarantine)),
+            ("release", Some(&mut self.release)),
+            ("records", self.records.as_mut()),
+            ("staging", self.staging.as_mut()),
+        ];
+        for (zone, bucket) in zones {
+            let Some(bucket) = bucket else { continue };
+            let read = bucket.ca_bundle.as_deref().map(authorities::of_file);
+            bucket.authorities = read
+                .transpose()
+                .map_err(|problem| bad(format!("storage.{zone}.ca_bundle"), problem))?;
         }
         Ok(())
     }

@@ -18,6 +18,8 @@ pub mod package;
 pub mod retention;
 pub mod rules;
 pub mod shutdown;
+pub mod spans;
 pub mod storage;
+pub mod tls;
 pub mod transfer;
 pub mod volume;

@@ -24,6 +24,7 @@ sum_up() { awk '/^test result:/ { passed += $4; failed += $6 } END { printf "%d 
 no_secrets() { "$TREVOR_BOTO3_PYTHON" tests/it/no_secrets.py $test_env; }
 tested() {
     step python3 tests/chart/server.py
+    step python3 tests/chart/conform.py
     step cargo_test --test it -- $waiting "$@"
     step no_secrets
 }
@@ -74,12 +75,12 @@ boto3_python() { $driver tools | sed -n 's/^boto3_python=//p'; }
 node="python3 tests/node/node.py"
 node_env=target/e2e-env
 
-# trevor's image with a static build of this profile, without what only debuggers read.
+# trevor's image with the build that is tested elsewhere too, without what only debuggers read. A
+# static one as `make image` makes would be a second build of every dependency.
 e2e_image() {
-    local host profile=${PROFILE:-dev} built
-    host=$(rustc -vV | sed -n 's/^host: //p')
-    RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile "$profile" --bin trevor --target "$host"
-    built=${CARGO_TARGET_DIR:-target}/$host/$([ "$profile" = dev ] && echo debug || echo "$profile")/trevor
+    local profile=${PROFILE:-dev} built
+    cargo build --locked --profile "$profile" --bin trevor
+    built=${CARGO_TARGET_DIR:-target}/$([ "$profile" = dev ] && echo debug || echo "$profile")/trevor
     mkdir -p target/e2e
     strip -o target/e2e/trevor "$built"
     BINARY=target/e2e/trevor tests/image/build.sh
@@ -159,7 +160,7 @@ bench)
     step python3 benches/bench.py "${@:2}"
     ;;
 *)
-    echo "usage: tests/run.sh test|test-long|forge|forge-oldest|chart|demo|bench [argument…]"
+    echo "usage: tests/run.sh test|test-long|forge|forge-oldest|chart|e2e|demo|bench [argument…]"
     exit 2
     ;;
 esac

@@ -73,6 +73,7 @@ pub mod reason {
     pub const COLLECTION_FAILED: &str = "CollectionFailed";
     pub const DELIVERY_FAILED: &str = "DeliveryFailed";
     pub const JOB_NAME_TAKEN: &str = "JobNameTaken";
+    pub const JOB_POD_CHANGED: &str = "JobPodChanged";
     pub const JOB_REFUSED: &str = "JobRefused";
     pub const JOB_WAITS: &str = "JobWaits";
 }

@@ -38,8 +38,8 @@ pub struct CheckArgs {
     /// Warning, Failed) and detail.
     #[arg(long)]
     json: bool,
-    /// Whose credentials the environment has. Of the gateway only the permissions in
-    /// storage are looked at.
+    /// Whose credentials the environment has. Of the gateway and of packaging Jobs only the
+    /// permissions in storage are looked at.
     #[arg(long = "as", value_enum, default_value_t = Process::Controller)]
     process: Process,
     /// Namespace in which a request and a review in another's name are tried, as dry runs.
@@ -52,6 +52,7 @@ pub struct CheckArgs {
 enum Process {
     Controller,
     Gateway,
+    Packaging,
 }
 
 /// Checks, prints, and says whether all is well.
@@ -59,6 +60,11 @@ pub async fn check(args: &CheckArgs) -> Result<bool, Box<dyn std::error::Error>>
     let config = Config::load(&args.config)?;
     let rows = match args.process {
         Process::Controller => controller(&config, &args.namespace).await,
+        Process::Packaging => {
+            let zones = Zones::connect(&config.storage).await;
+            let release = Release::connect(&config.storage).await;
+            preflight::look_as_packaging(&zones, &release).await
+        }
         Process::Gateway => {
             preflight::look_as_gateway(&Zones::connect(&config.storage).await).await
         }
@@ -108,7 +114,7 @@ async fn orphans(client: &Client, zones: &Zones) -> Row {
         let all = all.map_err(|e| e.to_string())?.items;
         let uids: HashSet<String> = all.into_iter().filter_map(|r| r.metadata.uid).collect();
         let has = |key: &RequestKey, _: Option<&Owner>| uids.contains(&key.uid);
-        let found = orphans::scan(zones.records.bucket(), &cluster, has).await;
+        let found = orphans::scan(zones.records.bucket(), &cluster, None, has).await;
         found.map_err(|e| e.to_string())
     });
     match looked.await {

@@ -2,7 +2,7 @@
 //! with, and the one line that they end with.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -96,27 +96,23 @@ impl JobArgs {
                 Ok(())
             }
             Err(error) => {
-                self.last_word(&format!("trevor: {error}"));
+                last_word(self.termination_log.as_deref(), &format!("trevor: {error}"));
                 Err(error)
             }
         }
     }
+}
 
-    fn last_word(&self, line: &str) {
-        let (named, usual) = (
-            self.termination_log.as_ref(),
-            PathBuf::from(TERMINATION_LOG),
-        );
-        let path = named.unwrap_or(&usual);
-        let open = std::fs::OpenOptions::new()
-            .write(true)
-            .create(named.is_some())
-            .truncate(true)
-            .open(path);
-        // Standard error has it in any case.
-        if let Ok(mut file) = open {
-            let short: String = line.chars().take(LAST_WORD).collect();
-            let _ = writeln!(file, "{short}");
-        }
+/// Leaves a line where Kubernetes reads a container's last word, or in a file.
+pub fn last_word(named: Option<&Path>, line: &str) {
+    let open = std::fs::OpenOptions::new()
+        .write(true)
+        .create(named.is_some())
+        .truncate(true)
+        .open(named.unwrap_or(Path::new(TERMINATION_LOG)));
+    // Standard output or error has it in any case.
+    if let Ok(mut file) = open {
+        let short: String = line.chars().take(LAST_WORD).collect();
+        let _ = writeln!(file, "{short}");
     }
 }

@@ -1,7 +1,11 @@
-//! Log lines: JSON, or text with escaped control characters.
+//! Log lines: JSON, or text with escaped control characters; and spans, where a
+//! collector is named.
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, fmt, registry};
 
+use super::otlp;
 use crate::config::{ConfigError, Log, LogFormat};
 
 /// Starts logging to standard error.
@@ -15,12 +19,15 @@ pub fn start(log: &Log) -> Result<(), ConfigError> {
                 log.level
             ),
         })?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match log.format {
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-        LogFormat::Text => builder.with_ansi(false).init(),
-    }
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match log.format {
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Text => lines.with_ansi(false).boxed(),
+    };
+    let spans = log.otlp_endpoint.as_deref().map(otlp::layer).transpose()?;
+    registry()
+        .with(lines.with_filter(filter))
+        .with(spans)
+        .init();
     Ok(())
 }

@@ -9,6 +9,9 @@ mod fetch;
 mod job;
 mod logging;
 mod login;
+mod orphans;
+mod otlp;
+mod package;
 mod release;
 mod retention;
 mod send;
@@ -61,6 +64,8 @@ enum Command {
     Collect(collect::CollectArgs),
     /// Writes approved files into a volume; runs in a Job of the operator's.
     Deliver(deliver::DeliverArgs),
+    /// Makes the package of an approved round; runs in a Job of the operator's.
+    Package(package::PackageArgs),
     /// Prints the custom resource definitions.
     Crd(crd::CrdArgs),
 }
@@ -104,6 +109,7 @@ pub fn main() -> ExitCode {
         Err(error) => return fail(&error),
     };
     let result = runtime.block_on(run(cli.command));
+    otlp::finish();
     // Blocking work of a broken-off task must not hold the process.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     match result {
@@ -134,6 +140,7 @@ async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         Command::Fetch(args) => fetch::fetch(&args).await?,
         Command::Collect(args) => collect::collect(args).await?,
         Command::Deliver(args) => deliver::deliver(args).await?,
+        Command::Package(args) => package::package(args).await?,
         Command::Controller(args) => {
             let (config, client) = start(&args.config).await?;
             controller::run(config, client, options(&args)).await?;

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 
+use super::orphans;
 use super::release::request;
 use crate::api::{AirlockRequest, condition};
 use crate::config::Config;
@@ -37,6 +38,8 @@ enum RetentionCommand {
     /// Withdraws a request that has no resource any more, so that its files are
     /// deleted after their time.
     Adopt(AdoptArgs),
+    /// Lists requests that have files, no resource and no closing.
+    Orphans(orphans::OrphansArgs),
     /// Says what is stored of a request's retention.
     Status(Named),
     /// Deletes what is due now, where no controller does it.
@@ -47,10 +50,10 @@ enum RetentionCommand {
 }
 
 #[derive(Args)]
-struct ConfigArg {
+pub(super) struct ConfigArg {
     /// The configuration file.
     #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    pub(super) config: PathBuf,
 }
 
 #[derive(Args)]
@@ -122,7 +125,7 @@ enum CliError {
     )]
     NoCluster(String),
     #[error("{0} of the deletions that are due failed")]
-    Failed(usize),
+    Failed(u64),
 }
 
 impl CliError {
@@ -137,6 +140,7 @@ pub async fn retention(args: &RetentionArgs) -> Result<(), Box<dyn std::error::E
         RetentionCommand::Hold(args) => hold(args, HoldState::Held).await,
         RetentionCommand::Lift(args) => hold(args, HoldState::Lifted).await,
         RetentionCommand::Adopt(args) => take_in(args).await,
+        RetentionCommand::Orphans(args) => orphans::list(args).await,
         RetentionCommand::Status(args) => status(args).await,
         RetentionCommand::Sweep(args) => sweep(args).await,
         RetentionCommand::ReleaseFinalizers(args) => release_finalizers(args).await,
@@ -288,15 +292,14 @@ async fn sweep(args: &SweepArgs) -> Result<(), Box<dyn std::error::Error>> {
             found.open,
             found.foreign,
             found.early,
-            found.refused.len(),
-            found.failed.len()
+            found.refusals,
+            found.failures
         );
         for (key, why) in found.refused.iter().chain(&found.failed) {
             println!("{key}: {why}");
         }
         if !found.more {
-            let failed = found.failed.len();
-            return match failed {
+            return match found.failures {
                 0 => Ok(()),
                 failed => Err(CliError::Failed(failed).into()),
             };
@@ -310,13 +313,18 @@ async fn release_finalizers(args: &ConfigArg) -> Result<(), Box<dyn std::error::
     let release = Release::connect(&config.storage).await;
     let client = Client::try_default().await?;
     let now = Timestamp::now();
-    // A controller that still runs sets no finalizer while this stands.
-    let_go::announce(zones.quarantine.bucket(), now).await?;
     let api: Api<AirlockRequest> = Api::all(client.clone());
     let mut page = ListParams::default().limit(200);
     let (mut done, mut failed) = (0, 0);
     loop {
-        let listed = api.list(&page).await?;
+        // A controller that still runs sets no finalizer while this stands.
+        let_go::announce(zones.quarantine.bucket(), Timestamp::now()).await?;
+        let listed = match api.list(&page).await {
+            Ok(listed) => listed,
+            // The definitions went before, and every request with them.
+            Err(kube::Error::Api(answer)) if answer.code == 404 => break,
+            Err(error) => return Err(error.into()),
+        };
         for found in &listed.items {
             match let_go::let_go(&client, &zones, &release, &config, found, now).await {
                 Ok(true) => done += 1,
@@ -333,8 +341,9 @@ async fn release_finalizers(args: &ConfigArg) -> Result<(), Box<dyn std::error::
             None => break,
         }
     }
+    let_go::announce(zones.quarantine.bucket(), Timestamp::now()).await?;
     println!(
-        "{done} requests were let go; what they left is deleted on time once trevor runs again, or by trevor retention sweep"
+        "{done} requests were let go; what they left is deleted on time once trevor runs again; without it, by trevor retention adopt and trevor retention sweep"
     );
     match failed {
         0 => Ok(()),

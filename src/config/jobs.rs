@@ -33,6 +33,9 @@ pub struct Jobs {
     /// PEM file with the authority that signed the gateway's certificate, if not a
     /// public one.
     pub ca_bundle: Option<PathBuf>,
+    /// The same, where that is none: of a Secret that may be made later, or that holds
+    /// none because a public authority signed. Set by the chart.
+    pub ca_bundle_if_any: Option<PathBuf>,
 }
 
 /// Quantities by resource name.
@@ -57,6 +60,7 @@ impl Default for Jobs {
             backoff_limit: 2,
             resources: Resources::default(),
             ca_bundle: None,
+            ca_bundle_if_any: None,
         }
     }
 }
@@ -83,15 +87,18 @@ impl Jobs {
         self.images.first().map(String::as_str)
     }
 
-    /// The authority of the gateway's certificate, as it is now.
+    /// The authority of the gateway's certificate, as it is now; none: a public one.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn ca(&self) -> Result<Option<String>, ConfigError> {
-        let Some(path) = &self.ca_bundle else {
-            return Ok(None);
+        let (path, may_miss) = match (&self.ca_bundle, &self.ca_bundle_if_any) {
+            (Some(path), _) => (path, false),
+            (None, Some(path)) => (path, true),
+            (None, None) => return Ok(None),
         };
         match std::fs::read_to_string(path) {
+            Err(error) if may_miss && error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Ok(text) if text.contains("-----BEGIN CERTIFICATE-----") => Ok(Some(text)),
             Ok(_) => Err(bad(
                 "jobs.ca_bundle",
@@ -185,5 +192,16 @@ mod tests {
         std::fs::write(&path, pem).unwrap();
         assert_eq!(jobs.ca().unwrap().as_deref(), Some(pem));
         assert_eq!(Jobs::default().ca().unwrap(), None);
+        let mut perhaps = Jobs {
+            ca_bundle_if_any: Some(path.clone()),
+            ..Jobs::default()
+        };
+        assert_eq!(perhaps.ca().unwrap().as_deref(), Some(pem));
+        std::fs::write(&path, "nothing").unwrap();
+        assert!(perhaps.ca().is_err(), "what is there must be one");
+        perhaps.ca_bundle_if_any = Some(folder.path().join("none"));
+        assert_eq!(perhaps.ca().unwrap(), None);
+        perhaps.ca_bundle = perhaps.ca_bundle_if_any.clone();
+        assert!(perhaps.ca().is_err(), "what is named must be there");
     }
 }

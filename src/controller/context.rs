@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 use kube::Client;
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::{ObjectRef, Store};
-use tokio::sync::{Mutex, Notify, mpsc};
+use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
+use super::certificate::Certificates;
 use super::checkpoints::Standing;
 use super::effects::confirm::Confirmations;
 use super::effects::release::Task;
 use super::error::EffectError;
+use super::jobs::template::Template;
 use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
 use crate::audit::{Chain, Heads, SigningKey};
 use crate::config::Config;
@@ -22,7 +24,7 @@ use crate::domain::ingress::FilesFact;
 use crate::domain::receipt::Receipt;
 use crate::lease::{Claim, Leadership};
 use crate::notify::Outbox;
-use crate::retention::Numbers;
+use crate::retention::{Numbers, Troubles};
 use crate::rules::Verifier;
 use crate::storage::keys::RequestKey;
 use crate::storage::{Release, Signer, Zones};
@@ -33,6 +35,10 @@ pub struct Context {
     pub client: Client,
     /// Configuration.
     pub config: Config,
+    /// The operator's own namespace.
+    pub home: String,
+    /// What packaging Jobs are made of, where there are some.
+    pub packaging: Option<Template>,
     /// Quarantine and records.
     pub zones: Zones,
     /// The release bucket.
@@ -65,6 +71,10 @@ pub struct Context {
     pub sweeps: Arc<Notify>,
     /// Numbers about retention.
     pub numbers: Arc<Numbers>,
+    /// Why deletions that are due are not done.
+    pub troubles: Troubles,
+    /// uids of requests whose status is older than the bucket.
+    pub behind: std::sync::Mutex<HashSet<String>>,
     /// Copies of packages that were read back, by key.
     pub verified: Arc<std::sync::Mutex<HashSet<String>>>,
     /// Releases under way, by uid.
@@ -79,6 +89,10 @@ pub struct Context {
     pub heads: Arc<Heads>,
     /// How checkpoints stand.
     pub checkpoints: Arc<Standing>,
+    /// Looks at once, taken in turn.
+    pub turns: Semaphore,
+    /// The gateway's certificate, where the operator makes it.
+    pub certificates: Arc<Certificates>,
     /// What may be lost at any time.
     pub memory: Memories,
 }
@@ -230,6 +244,24 @@ impl Context {
         verified
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .remove(key)
+    }
+
+    /// Its status is older than the bucket, or not any more; gives whether that is news.
+    pub fn set_behind(&self, uid: &str, behind: bool) -> bool {
+        let all = self.behind.lock();
+        let mut all = all.unwrap_or_else(std::sync::PoisonError::into_inner);
+        if behind {
+            all.insert(uid.to_owned())
+        } else {
+            all.remove(uid)
+        }
+    }
+
+    /// Whether a closed request must be looked at, whatever its status says.
+    pub fn must_look(&self, uid: &str) -> bool {
+        let all = self.behind.lock();
+        let all = all.unwrap_or_else(std::sync::PoisonError::into_inner);
+        all.contains(uid) || self.troubles.of(uid).is_some()
     }
 
     /// Whether a release task is known, running or not.

@@ -59,6 +59,14 @@ impl From<RulesError> for EffectError {
 }
 
 impl EffectError {
+    /// The API server refused a write because another writer was first (409 Conflict).
+    pub fn is_conflict(&self) -> bool {
+        let Self::Kube(kube::Error::Api(answer)) = self else {
+            return false;
+        };
+        answer.code == 409 && answer.reason == "Conflict"
+    }
+
     /// One CamelCase word for a condition.
     pub fn reason(&self) -> &'static str {
         match self {

@@ -17,6 +17,7 @@ use serde::Deserialize;
 use tokio::sync::{Mutex, mpsc};
 
 use super::ages;
+use super::certificate::Certificates;
 use super::checkpoints::Standing;
 use crate::api::AirlockRequest;
 use crate::lease::Leadership;
@@ -33,6 +34,7 @@ pub struct Hints {
     rules: Arc<Verifier>,
     outbox: Arc<Outbox>,
     checkpoints: Arc<Standing>,
+    certificates: Arc<Certificates>,
     numbers: Arc<Numbers>,
     recent: Arc<Mutex<HashMap<String, Instant>>>,
 }
@@ -63,14 +65,20 @@ impl Hints {
             rules,
             outbox,
             checkpoints: Arc::default(),
+            certificates: Arc::default(),
             numbers,
             recent: Arc::default(),
         }
     }
 
-    /// Tells how checkpoints stand, too.
-    pub fn with_metrics_of(mut self, checkpoints: Arc<Standing>) -> Self {
+    /// Tells how checkpoints and the gateway's certificate stand, too.
+    pub fn with_metrics_of(
+        mut self,
+        checkpoints: Arc<Standing>,
+        certificates: Arc<Certificates>,
+    ) -> Self {
         self.checkpoints = checkpoints;
+        self.certificates = certificates;
         self
     }
 
@@ -119,6 +127,7 @@ async fn metrics(State(hints): State<Hints>) -> impl IntoResponse {
         hints.outbox.metrics.render(),
         ages::render(&hints.requests.state(), Timestamp::now()),
         hints.checkpoints.metrics(),
+        hints.certificates.metrics(),
         hints.numbers.text(),
         "# EOF\n".to_owned(),
     ]

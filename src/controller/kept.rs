@@ -6,11 +6,13 @@ use jiff::Timestamp;
 
 use super::actions::ActionFact;
 use super::context::Context;
+use super::effects::record::{self, Crossed};
 use super::error::EffectError;
 use crate::api::{ActionKind, AirlockRequestStatus};
 use crate::audit::Event;
 use crate::domain::phase::Facts;
 use crate::domain::retention::{Deletion, Hold, HoldState, What};
+use crate::retention::Trouble;
 use crate::retention::holds::{self, Asked};
 use crate::storage::StorageError;
 use crate::storage::commit::read;
@@ -23,6 +25,8 @@ pub struct Kept {
     pub hold: Option<Hold>,
     /// The receipt of the quarantined files.
     pub deleted: Option<Deletion>,
+    /// Why something that is due is not deleted.
+    pub trouble: Option<Trouble>,
 }
 
 impl Kept {
@@ -58,16 +62,21 @@ pub async fn look(ctx: &Context, key: &RequestKey, facts: &Facts) -> Result<Kept
         }
         None => None,
     };
-    Ok(Kept { hold, deleted })
+    Ok(Kept {
+        hold,
+        deleted,
+        trouble: ctx.troubles.of(&key.uid),
+    })
 }
 
 /// Carries out what hold officers asked for: a hold stands before anybody is told.
 /// Gives the events.
 pub async fn carry_out(
     ctx: &Context,
-    key: &RequestKey,
+    crossed: &Crossed,
     taken: &[ActionFact],
 ) -> Result<BTreeMap<String, Event>, EffectError> {
+    let key = &crossed.key;
     let mut events = BTreeMap::new();
     for fact in taken.iter().filter(|fact| fact.refused.is_none()) {
         let state = match fact.action {
@@ -85,6 +94,7 @@ pub async fn carry_out(
         let hold = holds::say(ctx.zones.quarantine.bucket(), key, &asked).await?;
         let event = holds::event(key, &hold);
         events.insert(event.id.clone(), event);
+        record::show_held(ctx, crossed, &hold).await?;
         if state == HoldState::Lifted {
             ctx.sweeps.notify_one();
         }

@@ -7,16 +7,22 @@
 
 mod actions;
 mod ages;
+mod catch_up;
+mod certificate;
 mod checkpoints;
 mod context;
+mod definitions;
 mod effects;
 mod error;
 mod evidence;
+mod find;
 mod hints;
+mod history;
 mod jobs;
 mod kept;
 pub(crate) mod ledger;
 pub(crate) mod observe;
+pub mod packaging;
 mod policies;
 mod reconcile;
 mod reviews;

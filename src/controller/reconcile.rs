@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::controller::Action;
 use kube::{Api, Resource as _, ResourceExt as _};
+use tracing::Instrument as _;
 
 use super::actions::{ActionFact, Target};
 use super::context::Context;
@@ -19,7 +20,7 @@ use super::effects::{
 };
 use super::error::EffectError;
 use super::kept::{self, Kept};
-use super::{actions, jobs, ledger, observe, reviews, status};
+use super::{actions, catch_up, jobs, ledger, observe, reviews, status};
 use crate::api::condition::{self, reason};
 use crate::api::{AirlockRequest, Direction, FINALIZER, Phase};
 use crate::audit;
@@ -29,6 +30,7 @@ use crate::domain::commit::{
 use crate::domain::phase::{self, Ended, Facts, Next, Wish};
 use crate::domain::policy::{self, Applied, PolicyProblem};
 use crate::domain::quorum::{Judgement, ReviewFact};
+use crate::spans::{self, effect};
 use crate::storage::keys::RequestKey;
 
 /// A reconcile that takes longer is broken off; its effects are safe to repeat.
@@ -112,12 +114,22 @@ pub async fn reconcile(
     if is_at_rest(&cached)
         && !actions::awaits(&ctx, &cached)
         && !reviews::awaits_rejection(&ctx, &cached)
+        && !ctx.must_look(&cached.uid().unwrap_or_default())
         && !ctx.has_task(&cached.uid().unwrap_or_default()).await
     {
         reviews::tell_closed(&ctx, &cached).await?;
         return Ok(warning_of(&cached).map_or_else(Action::await_change, wakes_at));
     }
-    match tokio::time::timeout(LIMIT, Box::pin(look(&cached, &ctx))).await {
+    // A turn each, in the order in which they came.
+    let Ok(_turn) = ctx.turns.acquire().await else {
+        return Err(EffectError::NotLeading);
+    };
+    let span = spans::look(
+        &cached.namespace().unwrap_or_default(),
+        &cached.uid().unwrap_or_default(),
+    );
+    let looked = Box::pin(look(&cached, &ctx)).instrument(span);
+    match tokio::time::timeout(LIMIT, looked).await {
         Ok(result) => result,
         Err(_) => Err(EffectError::Timeout),
     }
@@ -161,7 +173,9 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
     let namespace = cached.namespace().unwrap_or_default();
     let api: Api<AirlockRequest> = Api::namespaced(ctx.client.clone(), &namespace);
     let Some(request) = api.get_opt(&cached.name_any()).await? else {
-        ctx.forget(&cached.uid().unwrap_or_default());
+        let uid = cached.uid().unwrap_or_default();
+        ctx.forget(&uid);
+        ctx.set_behind(&uid, false);
         return Ok(Action::await_change());
     };
     if request.metadata.generation != cached.metadata.generation {
@@ -198,7 +212,7 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
         Ok(taken) => taken,
         Err(error) => return report(ctx, &subject, None, Err(error), None).await,
     };
-    match kept::carry_out(ctx, &subject.key, &taken).await {
+    match kept::carry_out(ctx, &Crossed::of(&subject), &taken).await {
         Ok(holds) => events.extend(holds),
         Err(error) => return report(ctx, &subject, None, Err(error), None).await,
     }
@@ -311,7 +325,9 @@ async fn advance(
             ..Rest::default()
         });
     }
-    if let Some(stalled) = Box::pin(establish::ensure(ctx, subject, facts)).await? {
+    if let Some(stalled) =
+        effect("establish::ensure", establish::ensure(ctx, subject, facts)).await?
+    {
         // What else is missing comes by a watch; a place among the open ones does not.
         let waits = stalled.0 == reason::TOO_MANY_OPEN_REQUESTS;
         return Ok(Rest {
@@ -320,13 +336,16 @@ async fn advance(
             ..Rest::default()
         });
     }
-    // Each effect has its own place on the heap: together they would be a future of
-    // many KiB, which the stack of a worker does not bear in every build.
     loop {
         ctx.claim()?;
         events.extend(ledger::events(&subject.key, facts));
         match phase::next(facts, subject.wish()) {
-            Next::Rest => match Box::pin(idle::patience(ctx, subject, facts, events)).await? {
+            Next::Rest => match effect(
+                "idle::patience",
+                idle::patience(ctx, subject, facts, events),
+            )
+            .await?
+            {
                 Patience::Over => subject.idle = true,
                 Patience::Waits(after) => {
                     return Ok(Rest {
@@ -336,7 +355,9 @@ async fn advance(
                 }
             },
             Next::Gather { round } => {
-                if let Some(rest) = Box::pin(gather::gather(ctx, subject, facts, round)).await? {
+                if let Some(rest) =
+                    effect("gather::gather", gather::gather(ctx, subject, facts, round)).await?
+                {
                     return Ok(rest);
                 }
             }
@@ -346,26 +367,52 @@ async fn advance(
                     _ if subject.idle => SealedBecause::Idle,
                     _ => SealedBecause::Withdrawn,
                 };
-                Box::pin(gather::seal(ctx, subject, facts, round, because)).await?;
+                effect(
+                    "gather::seal",
+                    gather::seal(ctx, subject, facts, round, because),
+                )
+                .await?;
             }
             Next::Freeze { round, refuse } => {
-                Box::pin(freeze::freeze(ctx, subject, facts, round, refuse)).await?;
+                effect(
+                    "freeze::freeze",
+                    freeze::freeze(ctx, subject, facts, round, refuse),
+                )
+                .await?;
             }
-            Next::Recall { round } => Box::pin(review::recall(ctx, subject, facts, round)).await?,
+            Next::Recall { round } => {
+                effect("review::recall", review::recall(ctx, subject, facts, round)).await?
+            }
             Next::Withdraw { round } => {
-                Box::pin(review::withdraw(ctx, subject, facts, round)).await?
+                effect(
+                    "review::withdraw",
+                    review::withdraw(ctx, subject, facts, round),
+                )
+                .await?
             }
             Next::Review { round } => {
-                if let Some(rest) = Box::pin(review::review(ctx, subject, facts, round)).await? {
+                if let Some(rest) =
+                    effect("review::review", review::review(ctx, subject, facts, round)).await?
+                {
                     return Ok(rest);
                 }
             }
             Next::Release { round } => {
-                if let Some(rest) = Box::pin(release::release(ctx, subject, facts, round)).await? {
+                if let Some(rest) = effect(
+                    "release::release",
+                    release::release(ctx, subject, facts, round),
+                )
+                .await?
+                {
                     if phase::standing(facts, subject.wish()).0 != Phase::Failed || subject.idle {
                         return Ok(rest);
                     }
-                    match Box::pin(idle::patience(ctx, subject, facts, events)).await? {
+                    match effect(
+                        "idle::patience",
+                        idle::patience(ctx, subject, facts, events),
+                    )
+                    .await?
+                    {
                         Patience::Over => subject.idle = true,
                         Patience::Waits(after) => {
                             let after = rest.after.into_iter().chain(after).min();
@@ -375,20 +422,29 @@ async fn advance(
                 }
             }
             Next::Deliver { .. } => {
-                Box::pin(release::retire(ctx, subject, facts)).await?;
-                Box::pin(deliver::deliver(ctx, subject, facts)).await?;
-                Box::pin(confirm::retire(ctx, subject, facts)).await?;
-                Box::pin(jobs::retire(ctx, subject, facts)).await?;
+                effect("release::retire", release::retire(ctx, subject, facts)).await?;
+                effect("deliver::deliver", deliver::deliver(ctx, subject, facts)).await?;
+                effect("confirm::retire", confirm::retire(ctx, subject, facts)).await?;
+                effect("jobs::retire", jobs::retire(ctx, subject, facts)).await?;
+                if facts.closed.is_some() {
+                    let crossed = Crossed::of(subject);
+                    effect("catch_up::record", catch_up::record(ctx, &crossed, facts)).await?;
+                }
                 if facts.revoked.is_none() {
-                    Box::pin(close::close(ctx, subject, facts, ClosedAs::Released)).await?;
+                    effect(
+                        "close::close",
+                        close::close(ctx, subject, facts, ClosedAs::Released),
+                    )
+                    .await?;
                     renew_all(ctx, subject, facts).await?;
                 }
                 events.extend(ledger::of_urls(ctx, &subject.key, None).await?);
                 if facts.revoked.is_some() {
                     continue;
                 }
-                Box::pin(reviews::settle(ctx, subject, facts)).await?;
-                let url_warning = Box::pin(url_ending::warn(ctx, subject, facts)).await?;
+                effect("reviews::settle", reviews::settle(ctx, subject, facts)).await?;
+                let url_warning =
+                    effect("url_ending::warn", url_ending::warn(ctx, subject, facts)).await?;
                 return Ok(Rest {
                     closed: true,
                     url_warning,
@@ -396,23 +452,29 @@ async fn advance(
                 });
             }
             Next::Revoke { .. } => {
-                Box::pin(revoke::revoke(ctx, subject, facts)).await?;
+                let crossed = Crossed::of(subject);
+                effect("catch_up::record", catch_up::record(ctx, &crossed, facts)).await?;
+                effect("revoke::revoke", revoke::revoke(ctx, subject, facts)).await?;
                 let revoked = facts.revoked.clone();
                 events.extend(ledger::of_urls(ctx, &subject.key, revoked.as_ref()).await?);
-                Box::pin(jobs::retire(ctx, subject, facts)).await?;
-                Box::pin(close::close(ctx, subject, facts, ClosedAs::Released)).await?;
-                Box::pin(reviews::settle(ctx, subject, facts)).await?;
+                effect("jobs::retire", jobs::retire(ctx, subject, facts)).await?;
+                effect(
+                    "close::close",
+                    close::close(ctx, subject, facts, ClosedAs::Released),
+                )
+                .await?;
+                effect("reviews::settle", reviews::settle(ctx, subject, facts)).await?;
                 return Ok(Rest {
                     closed: true,
                     ..Rest::default()
                 });
             }
             Next::Close { closed_as, .. } => {
-                Box::pin(release::retire(ctx, subject, facts)).await?;
-                Box::pin(confirm::retire(ctx, subject, facts)).await?;
-                Box::pin(jobs::retire(ctx, subject, facts)).await?;
-                Box::pin(close::close(ctx, subject, facts, closed_as)).await?;
-                Box::pin(reviews::settle(ctx, subject, facts)).await?;
+                effect("release::retire", release::retire(ctx, subject, facts)).await?;
+                effect("confirm::retire", confirm::retire(ctx, subject, facts)).await?;
+                effect("jobs::retire", jobs::retire(ctx, subject, facts)).await?;
+                effect("close::close", close::close(ctx, subject, facts, closed_as)).await?;
+                effect("reviews::settle", reviews::settle(ctx, subject, facts)).await?;
                 return Ok(Rest {
                     closed: true,
                     ..Rest::default()
@@ -449,6 +511,10 @@ async fn report(
     if matches!(advanced, Err(EffectError::NotLeading)) {
         return Ok(Action::await_change());
     }
+    // Somebody else wrote at the same time: there is nothing to tell, look again.
+    if advanced.as_ref().is_err_and(EffectError::is_conflict) {
+        return Ok(Action::requeue(ctx.backoff(&subject.key.uid) / 10));
+    }
     let uid = subject.key.uid.as_str();
     let now = Timestamp::now();
     let written = status::write(ctx, subject, facts, &advanced, head, now).await;
@@ -465,8 +531,8 @@ async fn report(
     };
     match written {
         Ok(()) => {}
-        Err(EffectError::Kube(kube::Error::Api(answer))) if answer.code == 409 => {
-            return Ok(Action::requeue(Duration::from_millis(50)));
+        Err(error) if error.is_conflict() => {
+            return Ok(Action::requeue(ctx.backoff(uid) / 10));
         }
         // The resource or its namespace is gone or going: the bucket has the facts.
         Err(EffectError::Kube(kube::Error::Api(answer))) if answer.code == 404 => {}
@@ -477,6 +543,7 @@ async fn report(
             establish::let_go(ctx, subject).await?;
         }
         ctx.forget(uid);
+        ctx.set_behind(uid, false);
     } else {
         ctx.succeeded(uid);
     }
@@ -487,7 +554,10 @@ async fn report(
         .filter(|left| left.is_positive())
         .and_then(|left| Duration::try_from(left).ok())
         .map(|left| left + Duration::from_secs(1));
-    let after = rest.after.into_iter().chain(overdue).min();
+    // While finalizers are let go none is set, and nothing tells when that is over.
+    let bare = !rest.closed && !subject.deleting() && !has_finalizer(&subject.request);
+    let bare = (bare && rest.stalled.is_none()).then_some(Duration::from_secs(30));
+    let after = rest.after.into_iter().chain(overdue).chain(bare).min();
     if let (None, Some(at)) = (after, rest.url_warning) {
         return Ok(wakes_at(at));
     }

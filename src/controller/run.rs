@@ -10,16 +10,17 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
-use tokio::sync::{Mutex, Notify, broadcast, mpsc};
+use tokio::sync::{Mutex, Notify, Semaphore, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::checkpoints::{self, Standing};
 use super::context::{Context, Memories};
+use super::definitions::{self, DefinitionError};
 use super::effects::confirm::Confirmations;
 use super::error::EffectError;
 use super::hints::Hints;
 use super::reconcile::{error_policy, reconcile};
-use super::{actions, jobs, policies, reviews, strays, sweeper};
+use super::{actions, catch_up, certificate, history, jobs, policies, reviews, strays, sweeper};
 use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
 use crate::audit::key::VARIABLE;
 use crate::audit::{Heads, KeyError, SigningKey};
@@ -27,12 +28,17 @@ use crate::config::{Config, ConfigError};
 use crate::lease::Leadership;
 use crate::notify::dispatch::{self, Dispatcher};
 use crate::notify::{ChannelError, Channels, Outbox};
+use crate::retention::Troubles;
 use crate::rules::{self, Verifier};
 use crate::shutdown;
 use crate::storage::{self, Links, Release, Zones, proof};
 
 /// How long effects in hand may take to end when the process is told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// Requests that may wait for their turn to be looked at. kube's own limit takes those
+/// that wait in no order, and one of them could wait for ever while others are busy.
+const WAITING: u16 = 256;
 
 /// How the process takes part.
 #[derive(Clone, Debug)]
@@ -65,6 +71,9 @@ pub enum RunError {
     /// URLs would die before their time.
     #[error(transparent)]
     ShortLived(#[from] storage::ShortLived),
+    /// The cluster's definitions are not those of this build.
+    #[error(transparent)]
+    Definitions(#[from] DefinitionError),
     /// The API server cannot be reached, or refuses.
     #[error("API server: {0}")]
     Kube(#[from] kube::Error),
@@ -93,12 +102,15 @@ pub enum RunError {
 /// When it cannot start.
 pub async fn run(config: Config, client: Client, options: Options) -> Result<(), RunError> {
     let channels = Channels::new(&config.notifications, |name| std::env::var(name).ok())?;
+    definitions::check(&client).await?;
     let zones = Zones::connect(&config.storage).await;
     let release = Release::connect(&config.storage).await;
     proof::prove(&zones, &release).await?;
     prepare_spool(&config)?;
     let signing = signing_key(&config)?;
     let makes_jobs = jobs::spec::Common::of(&config)?.is_some();
+    let packaging = jobs::template::Template::of(&config, &options.namespace)?;
+    let packs_by_jobs = packaging.is_some();
     let signer = storage::signer(&config.storage.release)
         .await
         .ok_or(RunError::NoCredentials)?;
@@ -142,6 +154,8 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
     let ctx = Arc::new(Context {
         client: client.clone(),
         config: config.clone(),
+        home: options.namespace.clone(),
+        packaging,
         zones,
         release,
         signer,
@@ -158,6 +172,8 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         strays: Arc::default(),
         sweeps: Arc::default(),
         numbers: Arc::default(),
+        troubles: Troubles::default(),
+        behind: std::sync::Mutex::default(),
         verified: Arc::default(),
         releases: Mutex::default(),
         confirmations: Confirmations::default(),
@@ -168,6 +184,8 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         }),
         checkpoints: Arc::new(Standing::new(signing.is_some())),
         signing,
+        turns: Semaphore::new(usize::from(config.controller.concurrency)),
+        certificates: Arc::default(),
         memory: Memories::default(),
     });
     let seen = request_seen.clone();
@@ -190,6 +208,10 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
     );
     if makes_jobs {
         tokio::spawn(jobs::wake(client.clone(), request_seen.clone()));
+    }
+    if packs_by_jobs {
+        let (home, seen) = (options.namespace.clone(), request_seen.clone());
+        tokio::spawn(jobs::wake_by_packaging(client.clone(), home, seen));
     }
     let seen = request_seen.clone();
     let known = requests.clone();
@@ -268,7 +290,7 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         Arc::clone(&ctx.outbox),
         Arc::clone(&ctx.numbers),
     )
-    .with_metrics_of(Arc::clone(&ctx.checkpoints));
+    .with_metrics_of(Arc::clone(&ctx.checkpoints), Arc::clone(&ctx.certificates));
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, hints.router()).await {
             tracing::error!(%error, "the controller's listener stopped");
@@ -291,7 +313,6 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
             async move { l.lost(claim.term).await }
         };
         let work = lead(
-            &config,
             &options.namespace,
             Arc::clone(&ctx),
             requests.clone(),
@@ -316,7 +337,6 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
 /// Reconciles while this process leads: everything once, then what is seen. When it
 /// is to stop, what is in hand is finished, and nothing new begun.
 async fn lead(
-    config: &Config,
     namespace: &str,
     ctx: Arc<Context>,
     requests: Store<AirlockRequest>,
@@ -340,10 +360,13 @@ async fn lead(
     let strays = strays::serve(Arc::clone(&ctx));
     let notices = dispatch::serve(dispatcher(&ctx));
     let checkpoints = checkpoints::serve(Arc::clone(&ctx), namespace.to_owned());
+    let certificate = certificate::serve(Arc::clone(&ctx), namespace.to_owned());
     let sweeper = sweeper::serve(Arc::clone(&ctx));
     let orphans = sweeper::look_for_orphans(Arc::clone(&ctx));
+    let caught_up = catch_up::serve(Arc::clone(&ctx));
+    let history = history::serve(Arc::clone(&ctx));
     let work = Controller::for_stream(futures::stream::pending(), requests)
-        .with_config(controller::Config::default().concurrency(config.controller.concurrency))
+        .with_config(controller::Config::default().concurrency(WAITING))
         .reconcile_on(all.chain(follow))
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile, error_policy, ctx)
@@ -364,7 +387,10 @@ async fn lead(
         () = notices => {}
         () = sweeper => {}
         () = orphans => {}
+        () = caught_up => {}
+        () = history => {}
         () = checkpoints => {}
+        () = certificate => {}
     }
 }
 

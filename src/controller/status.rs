@@ -348,6 +348,12 @@ impl Told {
             }
             return;
         }
+        // Closed, and something of it that is due does not go.
+        if let Some(trouble) = &subject.kept.trouble {
+            (self.reason, self.message, self.stalled) =
+                (trouble.reason, trouble.message.clone(), true);
+            return;
+        }
         let failure = facts
             .and_then(|f| f.last.as_ref())
             .and_then(|l| l.failure.as_ref());

@@ -19,6 +19,7 @@ use super::context::Context;
 use super::effects::record::{self, Crossed};
 use super::effects::{outbox, renew, revoke};
 use super::error::EffectError;
+use super::find::find;
 use super::{kept, ledger, observe};
 use crate::api::{
     AirlockAction, AirlockRequest, Direction, ReleaseRecord, ReleaseRecordSpec, TargetKind,
@@ -75,18 +76,18 @@ async fn act(ctx: &Context, action: &AirlockAction) -> Result<(), EffectError> {
     let requests: Api<AirlockRequest> = Api::namespaced(ctx.client.clone(), &namespace);
     if action.spec.target.kind == TargetKind::AirlockRequest {
         // Our cache may be older than the target: then its own event follows.
-        return match requests.get_opt(named).await? {
+        return match find(&requests, named).await? {
             Some(_) => Ok(()),
             None => actions::tell_unknown(ctx, action).await,
         };
     }
     let records: Api<ReleaseRecord> = Api::namespaced(ctx.client.clone(), &namespace);
-    let record = records.get_opt(named).await?;
+    let record = find(&records, named).await?;
     let Some(record) = record.filter(|r| r.uid().as_deref() == Some(&action.spec.target.uid))
     else {
         return actions::tell_unknown(ctx, action).await;
     };
-    let request = requests.get_opt(&record.spec.request_ref.name).await?;
+    let request = find(&requests, &record.spec.request_ref.name).await?;
     if request.is_some_and(|r| r.uid().as_deref() == Some(&record.spec.request_ref.uid)) {
         return Ok(());
     }
@@ -141,7 +142,7 @@ async fn act_alone(
         inwards: owner.direction == Direction::Ingress,
     };
     let taken = actions::take_up(ctx, &target).await?;
-    let holds = kept::carry_out(ctx, &key, &taken).await?;
+    let holds = kept::carry_out(ctx, &crossed, &taken).await?;
     let mut renewed = BTreeMap::new();
     if facts.revoked.is_none() && actions::revocation(&taken).is_none() {
         for fact in actions::renewals(&taken) {
@@ -190,7 +191,13 @@ async fn late(ctx: &Context) -> Result<Option<Duration>, EffectError> {
     let api: Api<ReleaseRecord> = Api::all(ctx.client.clone());
     let params = ListParams::default().fields("status.phase=Revoked");
     let mut next = None;
-    for record in api.list(&params).await?.items {
+    let listed = match api.list(&params).await {
+        Ok(listed) => listed,
+        // The definition was deleted.
+        Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    for record in listed.items {
         let conditions = record.status.iter().flat_map(|s| &s.conditions);
         let mut ready = conditions.filter(|c| c.type_ == condition::READY);
         if ready.any(|c| c.status == "True") {

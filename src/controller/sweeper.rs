@@ -7,22 +7,28 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::events::{Event, EventType};
 use kube::runtime::reflector::ObjectRef;
-use kube::{Api, Resource as _};
+use kube::{Api, CustomResourceExt as _, Resource as _};
 
 use super::context::Context;
 use super::effects::record::{self, Crossed, record_name};
 use super::effects::{outbox, url};
 use super::error::EffectError;
+use super::find::find;
 use super::observe;
-use crate::api::{AirlockRequest, ReleaseRecordSpec, ReleaseType};
+use crate::api::{AirlockRequest, ReleaseRecord, ReleaseRecordSpec};
 use crate::audit::Heads;
 use crate::domain::commit::Owner;
-use crate::domain::retention::What;
+use crate::domain::retention::{Named, What};
 use crate::retention::adopt::adopt;
-use crate::retention::{Done, RetentionError, Sweeper, Witness, let_go, orphans};
+use crate::retention::orphans::Mend;
+use crate::retention::{
+    Done, RetentionError, Sweeper, Trouble, Whose, Witness, holds, let_go, orphans,
+};
 use crate::storage::commit::read;
 use crate::storage::keys::RequestKey;
 
@@ -43,9 +49,18 @@ pub async fn serve(ctx: Arc<Context>) {
     let witness = Shows(&ctx);
     loop {
         let pause = match Box::pin(sweeper.sweep(Timestamp::now(), &witness)).await {
-            Ok(found) if found.more => Duration::ZERO,
-            Ok(found) => found.next.map_or(every, until).min(every),
+            Ok(found) => {
+                ctx.numbers.clocks_disagree.store(0, Relaxed);
+                match found.more {
+                    true => Duration::ZERO,
+                    false => found.next.map_or(every, until).min(every),
+                }
+            }
             Err(error) => {
+                let clocks = matches!(error, RetentionError::Clocks { .. });
+                ctx.numbers
+                    .clocks_disagree
+                    .store(u64::from(clocks), Relaxed);
                 tracing::warn!(reason = error.reason(), %error, "nothing was swept; it is tried again");
                 AGAIN
             }
@@ -70,9 +85,22 @@ pub async fn look_for_orphans(ctx: Arc<Context>) {
             None => false,
         };
         let records = ctx.zones.records.bucket();
-        match orphans::scan(records, &ctx.cluster, has_resource).await {
+        let mend = Mend {
+            work: ctx.zones.quarantine.bucket(),
+            now: Timestamp::now(),
+        };
+        match orphans::scan(records, &ctx.cluster, Some(mend), has_resource).await {
             Ok(found) => {
+                if found.woken > 0 {
+                    ctx.sweeps.notify_one();
+                }
                 ctx.numbers.orphans.store(found.count, Relaxed);
+                if found.unreadable > 0 {
+                    tracing::error!(
+                        unreadable = found.unreadable,
+                        "requests whose owner.json or closed.json cannot be read; nothing of them is deleted"
+                    );
+                }
                 for key in &found.named {
                     tracing::warn!(
                         namespace = key.namespace,
@@ -105,6 +133,57 @@ impl Shows<'_> {
         (request.metadata.uid.as_deref() == Some(&key.uid)).then_some(request)
     }
 
+    /// The same, where nothing but the uid is known.
+    fn by_uid(&self, uid: &str) -> Option<Arc<AirlockRequest>> {
+        let is_it = |r: &Arc<AirlockRequest>| r.metadata.uid.as_deref() == Some(uid);
+        self.0.requests.state().into_iter().find(is_it)
+    }
+
+    fn wake_by_uid(&self, uid: &str) {
+        if let Some(request) = self.by_uid(uid) {
+            self.wake(&request);
+        }
+    }
+
+    /// Tells of it by an Event: on the request, or on the record where that is gone;
+    /// and says so in the record's status.
+    async fn alarm(&self, named: &Named, of: Option<&Whose>, trouble: &Trouble) {
+        let ctx = self.0;
+        if let Some(request) = self.by_uid(&named.uid) {
+            let (reference, note) = (request.object_ref(&()), trouble.message.clone());
+            publish(ctx, &reference, EventType::Warning, trouble.reason, note).await;
+        }
+        let Some(Whose { key, owner }) = of else {
+            return;
+        };
+        let shown = async {
+            if !ends_the_release(ctx, key, named.what).await? {
+                return Ok(());
+            }
+            let crossed = crossed(key, owner);
+            record::show_kept(ctx, &crossed, trouble).await?;
+            let api: Api<ReleaseRecord> = Api::namespaced(ctx.client.clone(), &key.namespace);
+            let record = find(&api, &crossed.record).await?;
+            if let Some(record) = record {
+                let (reference, note) = (record.object_ref(&()), trouble.message.clone());
+                publish(ctx, &reference, EventType::Warning, trouble.reason, note).await;
+            }
+            Ok::<_, EffectError>(())
+        };
+        if let Err(error) = shown.await {
+            tracing::debug!(namespace = key.namespace, uid = key.uid, %error, "the record could not be told");
+        }
+    }
+
+    async fn show_held(&self, key: &RequestKey, owner: &Owner) -> Result<(), EffectError> {
+        let ctx = self.0;
+        let hold = holds::standing(ctx.zones.quarantine.bucket(), key).await?;
+        match hold {
+            Some(hold) => record::show_held(ctx, &crossed(key, owner), &hold).await,
+            None => Ok(()),
+        }
+    }
+
     fn wake(&self, request: &AirlockRequest) {
         // The receiver is gone when the process stops.
         drop(self.0.wake.send(ObjectRef::from_obj(request)));
@@ -121,12 +200,7 @@ impl Shows<'_> {
     async fn show(&self, done: &Done) -> Result<(), EffectError> {
         let ctx = self.0;
         ctx.claim()?;
-        let crossed = Crossed {
-            key: done.key.clone(),
-            record: record_name(&done.owner.name, &done.key.uid),
-            // The namespace may be gone: the bucket has it all.
-            going: true,
-        };
+        let crossed = crossed(&done.key, &done.owner);
         for secret in &done.secrets {
             url::delete_secret(ctx, &crossed, secret).await?;
         }
@@ -138,6 +212,15 @@ impl Shows<'_> {
     }
 }
 
+fn crossed(key: &RequestKey, owner: &Owner) -> Crossed {
+    Crossed {
+        key: key.clone(),
+        record: record_name(&owner.name, &key.uid),
+        // The namespace may be gone: the bucket has it all.
+        going: true,
+    }
+}
+
 /// Whether nothing is left of a release when this is deleted.
 async fn ends_the_release(
     ctx: &Context,
@@ -145,11 +228,7 @@ async fn ends_the_release(
     what: What,
 ) -> Result<bool, EffectError> {
     let record: Option<ReleaseRecordSpec> = read(ctx.zones.records.bucket(), &key.record()).await?;
-    Ok(match (record.map(|record| record.r#type), what) {
-        (Some(ReleaseType::Package), What::Release) => true,
-        (Some(ReleaseType::Url | ReleaseType::PersistentVolumeClaim), What::Quarantine) => true,
-        (Some(_), _) | (None, _) => false,
-    })
+    Ok(record.is_some_and(|record| record::kept_in(record.r#type) == what))
 }
 
 impl Witness for Shows<'_> {
@@ -176,29 +255,69 @@ impl Witness for Shows<'_> {
                 done.receipt.bucket,
                 done.receipt.what.word()
             );
-            publish(self.0, &request, EventType::Normal, "Deleted", note).await;
+            publish(
+                self.0,
+                &request.object_ref(&()),
+                EventType::Normal,
+                "Deleted",
+                note,
+            )
+            .await;
+            // Its status has another head of the ledger to show.
+            self.0.set_behind(&done.key.uid, true);
             self.wake(&request);
         }
         Ok(())
     }
 
     async fn held(&self, key: &RequestKey, owner: &Owner) {
+        if let Err(error) = self.show_held(key, owner).await {
+            tracing::debug!(namespace = key.namespace, uid = key.uid, %error, "the hold is not shown on the record yet");
+        }
         let Some(request) = self.request(key, owner) else {
             return;
         };
         // A hold that was set without the cluster is not shown yet.
         if request.status.as_ref().is_some_and(|s| s.held.is_none()) {
+            self.0.set_behind(&key.uid, true);
             self.wake(&request);
         }
     }
 
-    async fn failed(&self, key: &RequestKey, owner: &Owner, error: &RetentionError) {
+    async fn failed(&self, named: &Named, of: Option<&Whose>, error: &RetentionError) {
         if matches!(error, RetentionError::NotLeading) {
             return;
         }
-        if let Some(request) = self.request(key, owner) {
-            let note = error.to_string();
-            publish(self.0, &request, EventType::Warning, error.reason(), note).await;
+        let trouble = Trouble {
+            reason: error.reason(),
+            message: error.to_string(),
+        };
+        let news = self.0.troubles.set(&named.uid, named.what, trouble.clone());
+        self.alarm(named, of, &trouble).await;
+        if news {
+            self.wake_by_uid(&named.uid);
+        }
+    }
+
+    fn passed(&self, named: &Named) {
+        if self.0.troubles.clear(&named.uid, named.what) {
+            self.wake_by_uid(&named.uid);
+        }
+    }
+
+    async fn refused(&self, named: &Named, why: &str) {
+        if let Some(request) = self.by_uid(&named.uid) {
+            let note = format!(
+                "a ticket for the deletion of its files that nothing bears out deletes nothing: {why}; an administrator looks who wrote it, and deletes it"
+            );
+            publish(
+                self.0,
+                &request.object_ref(&()),
+                EventType::Warning,
+                "TicketRefused",
+                note,
+            )
+            .await;
         }
     }
 
@@ -225,7 +344,17 @@ async fn close_what_went(
         return Ok(false);
     };
     let api: Api<AirlockRequest> = Api::namespaced(ctx.client.clone(), &key.namespace);
-    let there = api.get_opt(&owner.name).await?;
+    let there = match api.get_opt(&owner.name).await {
+        // Not the object but its kind is unknown: for good, or while an API server starts.
+        Err(kube::Error::Api(answer)) if answer.code == 404 => {
+            let kinds: Api<CustomResourceDefinition> = Api::all(ctx.client.clone());
+            if kinds.get_opt(AirlockRequest::crd_name()).await?.is_some() {
+                return Ok(false);
+            }
+            None
+        }
+        found => found?,
+    };
     if there.is_some_and(|r| r.metadata.uid.as_deref() == Some(&key.uid)) {
         return Ok(false);
     }
@@ -237,7 +366,7 @@ async fn close_what_went(
 
 async fn publish(
     ctx: &Context,
-    request: &AirlockRequest,
+    of: &ObjectReference,
     type_: EventType,
     reason: &str,
     note: String,
@@ -249,7 +378,7 @@ async fn publish(
         action: "Sweep".to_owned(),
         secondary: None,
     };
-    if let Err(error) = ctx.recorder.publish(&event, &request.object_ref(&())).await {
+    if let Err(error) = ctx.recorder.publish(&event, of).await {
         tracing::debug!(%error, "the Event was not stored");
     }
 }

@@ -249,6 +249,9 @@ pub struct Attempt {
     pub packager: String,
     /// When it started.
     pub time: Timestamp,
+    /// A Job makes it, and not the controller itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub job: bool,
 }
 
 /// `attempts/<k>.failed.json`: why a person must act.

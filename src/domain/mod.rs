@@ -7,6 +7,7 @@
 
 pub mod action;
 pub mod canonical;
+pub mod certificates;
 pub mod collection;
 pub mod commit;
 pub mod declared;
@@ -19,6 +20,7 @@ pub mod manifest;
 pub mod media_type;
 pub mod names;
 pub mod notice;
+pub mod packaging;
 pub mod phase;
 pub mod policy;
 pub mod quorum;

@@ -58,11 +58,22 @@ pub struct Named {
     pub what: What,
 }
 
+/// A due time as keys have it: names sort as times.
+#[must_use]
+pub fn due_name(due: Timestamp) -> String {
+    due.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 /// Reads a key below `work/retention/`: `<due>/<uid>-<what>.json`.
 #[must_use]
 pub fn named(below: &str) -> Option<Named> {
-    let (due, name) = below.split_once('/')?;
-    let due = due.parse::<Timestamp>().ok()?;
+    let (written, name) = below.split_once('/')?;
+    let due = written.parse::<Timestamp>().ok()?;
+    // Another spelling of a time sorts elsewhere, and one that is far ahead and sorts
+    // first would hide all the others.
+    if due_name(due) != written {
+        return None;
+    }
     let (uid, what) = name.strip_suffix(".json")?.rsplit_once('-')?;
     Some(Named {
         due,
@@ -145,6 +156,12 @@ pub fn due(what: What, standing: Standing<'_>, plan_life: SignedDuration) -> Opt
             Some(closed.time.checked_add(plan_life).unwrap_or(Timestamp::MAX))
         }
     }
+}
+
+/// Whether what closed so long ago is history, that the API need not show any more.
+#[must_use]
+pub fn is_history(closed: &Closed, kept: SignedDuration, now: Timestamp) -> bool {
+    now.duration_since(closed.time) >= kept
 }
 
 /// Whether a body is the one that belongs under its key.

@@ -198,6 +198,12 @@ fn a_ticket_is_named_by_due_time_uid_and_what() {
         "2026-11-25T23:00:00Z/u-records.json",
         "2026-11-25T23:00:00Z/-quarantine.json",
         "2026-11-25T23:00:00Z/../u-quarantine.json",
+        "2026-11-25T23:00:00Z/..-quarantine.json",
+        // Other spellings of times, which sort elsewhere than they mean.
+        "+002100-01-01T00:00:00Z/u-quarantine.json",
+        "2026-11-25T23:00:00-12:00/u-quarantine.json",
+        "2026-11-25T23:00:00.5Z/u-quarantine.json",
+        "2026-11-25 23:00:00Z/u-quarantine.json",
         "2026-11-25T23:00:00Z/a/b-quarantine.json",
     ] {
         assert_eq!(named(wrong), None, "{wrong:?}");

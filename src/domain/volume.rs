@@ -1,5 +1,5 @@
-//! Files that Jobs move between workspace volumes and quarantine: what is stored
-//! of a Job, and what it says when it is done (DESIGN §4 "Volumes").
+//! Jobs: what is stored of one, and what those that move files between workspace
+//! volumes and quarantine say when they are done (DESIGN §4 "Volumes").
 //!
 //! Gateway, controller and the Job itself all use these, so that they never differ.
 
@@ -18,6 +18,13 @@ pub enum Errand {
     },
     /// It writes what was approved into a volume (ingress).
     Deliver,
+    /// It makes the package of an attempt (egress), in the operator's namespace.
+    Package {
+        /// The round.
+        round: i64,
+        /// The attempt.
+        attempt: i64,
+    },
 }
 
 impl Errand {
@@ -27,6 +34,7 @@ impl Errand {
         match self {
             Self::Collect { .. } => "collect",
             Self::Deliver => "deliver",
+            Self::Package { .. } => "package",
         }
     }
 
@@ -36,13 +44,21 @@ impl Errand {
         match self {
             Self::Collect { round } => format!("collect-{round}"),
             Self::Deliver => "deliver".to_owned(),
+            Self::Package { round, attempt } => format!("package-{round}-{attempt}"),
         }
     }
 
-    /// Name of the Job of a request (CONTRACT "Derived names").
+    /// Name of the Job of a request (CONTRACT "Derived names"). One that runs in the
+    /// operator's namespace, beside those of other projects, has no word of a request's.
     #[must_use]
     pub fn job_name(self, request: &str, uid: &str) -> String {
-        format!("{}-{}", names::derived(request, uid), self.slug())
+        match self {
+            Self::Package { .. } => {
+                let of = Sha256Hex::of(uid.as_bytes());
+                format!("{}-{}", self.slug(), of.short(16))
+            }
+            _ => format!("{}-{}", names::derived(request, uid), self.slug()),
+        }
     }
 }
 
@@ -65,6 +81,17 @@ pub struct JobIntent {
 pub struct JobMade {
     /// Its uid.
     pub uid: String,
+}
+
+/// `work/jobs/<uid>/<slug>.pods/<pod's uid>.json`: a pod of that Job, which runs what it
+/// says. Create-only: the gateway takes tokens that are bound to one of these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobPod {
+    /// Its name.
+    pub pod: String,
+    /// Uid of the Job.
+    pub job: String,
 }
 
 /// A file as a Job read or wrote it.
@@ -128,5 +155,16 @@ mod tests {
             );
             assert!(name.len() <= 63, "{name}");
         }
+        let package = Errand::Package {
+            round: 12,
+            attempt: 345,
+        };
+        let name = package.job_name(&long, uid);
+        assert!(
+            name.starts_with("package-12-345-") && name.len() <= 63,
+            "{name}"
+        );
+        assert!(!name.contains("aa"), "{name}");
+        assert_ne!(name, package.job_name(&long, "another"));
     }
 }

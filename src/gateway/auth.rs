@@ -27,6 +27,16 @@ const LOOKUPS: usize = 32;
 
 /// Where TokenReview says which pod a token is bound to.
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
+const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
+
+/// A pod that a token is bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoundPod {
+    /// Name.
+    pub name: String,
+    /// Uid.
+    pub uid: String,
+}
 
 /// Who calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +50,7 @@ pub struct Caller {
     /// When the session ends.
     pub until: Option<Timestamp>,
     /// The pod that a service account's token is bound to.
-    pub pod: Option<String>,
+    pub pod: Option<BoundPod>,
 }
 
 /// Finds out who calls.
@@ -169,8 +179,11 @@ impl Authenticator {
             .filter(|name| name.starts_with(SERVICE_ACCOUNT))
             .ok_or_else(unknown)?;
         let pod = user.extra.and_then(|mut extra| {
-            let names = extra.remove(POD_NAME)?;
-            names.into_iter().next()
+            let mut one = |key: &str| extra.remove(key)?.into_iter().next();
+            Some(BoundPod {
+                name: one(POD_NAME)?,
+                uid: one(POD_UID)?,
+            })
         });
         Ok(Caller {
             user: name,

@@ -62,7 +62,7 @@ pub async fn put(
         actor: &call.caller.user,
         namespace: &job.key.namespace,
         uid: &job.key.uid,
-        detail: json!({"round": job.round, "files": list.files.len(), "bytes": bytes, "pod": call.caller.pod}),
+        detail: json!({"round": job.round, "files": list.files.len(), "bytes": bytes, "pod": call.caller.pod.as_ref().map(|pod| &pod.name)}),
     };
     gateway.ledger.record(act).await?;
     let stored = commit(work, &at, &list).await?;

@@ -60,7 +60,7 @@ pub async fn put(gateway: &Gateway, call: &Call, body: &mut Body) -> Result<Resp
         actor: &call.caller.user,
         namespace: &key.namespace,
         uid: &key.uid,
-        detail: json!({"round": round, "files": receipt.files.len(), "manifest": frozen.digest, "pod": call.caller.pod}),
+        detail: json!({"round": round, "files": receipt.files.len(), "manifest": frozen.digest, "pod": call.caller.pod.as_ref().map(|pod| &pod.name)}),
     };
     gateway.ledger.record(act).await?;
     let stored = commit(work, &at, &receipt).await?;

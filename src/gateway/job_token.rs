@@ -2,17 +2,18 @@
 //! that Kubernetes gives the pod for this gateway alone (DESIGN §4 "Volumes").
 //!
 //! They need no permission in the project. A Job's pod is known by its token, which
-//! states the pod's name, and by what the controller stored of the Job before it
-//! made it; the one who states the name is the namespace, so that what a Job brings
-//! is the namespace's word and is recorded as its service account's. Callers
-//! without such a name cost nothing here.
+//! states the pod's uid, and by what the controller stored: of the Job before it made
+//! it, and of each pod of it that runs what the Job says. Whoever may make tokens of
+//! the project's accounts can have one that is bound to such a pod, so that what a Job
+//! brings is the namespace's word and is recorded as its service account's. Callers
+//! whose pod has no such name cost nothing here.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::auth::Caller;
+use super::auth::{BoundPod, Caller};
 use super::cache::Cache;
 use super::freezes::FrozenRound;
 use super::problem::Problem;
@@ -21,7 +22,7 @@ use super::state::{Call, Gateway};
 use super::token::SERVICE_ACCOUNT;
 use crate::api::{AirlockRequest, DeliveryType, Direction, Phase};
 use crate::domain::names;
-use crate::domain::volume::{Errand, JobIntent, JobMade};
+use crate::domain::volume::{Errand, JobIntent, JobPod};
 use crate::storage::commit::read;
 use crate::storage::keys::RequestKey;
 
@@ -35,9 +36,9 @@ const DRAWN: &str = "bcdfghjklmnpqrstvwxz2456789";
 /// What a generated name has before them.
 const STEM: usize = 58;
 
-/// Jobs that were made: by uid of the request and errand, the account they run as.
+/// Pods of Jobs: by uid of the request, errand and uid of the pod, the account it runs as.
 pub struct Jobs {
-    made: Cache<(String, Errand), String>,
+    known: Cache<(String, Errand, String), String>,
     /// Lists that are read at the same time: one of 10,000 files is some megabytes.
     pub lists: Semaphore,
 }
@@ -45,7 +46,7 @@ pub struct Jobs {
 impl Default for Jobs {
     fn default() -> Self {
         Self {
-            made: Cache::new(REMEMBERED),
+            known: Cache::new(REMEMBERED),
             lists: Semaphore::new(LISTS),
         }
     }
@@ -59,6 +60,11 @@ fn is_pod_of(pod: &str, job: &str) -> bool {
         .is_some_and(|random| random.len() == RANDOM && random.chars().all(|c| DRAWN.contains(c)))
 }
 
+/// Whether it can stand in a key.
+fn is_uid(uid: &str) -> bool {
+    !uid.is_empty() && uid.chars().all(|c| c.is_ascii_hexdigit() || c == '-')
+}
+
 /// Whether a caller could be a pod of a Job for a request of this name: what is told
 /// without asking anybody.
 fn may_be(call: &Call) -> bool {
@@ -68,7 +74,7 @@ fn may_be(call: &Call) -> bool {
     // The name that Jobs of the request begin with, but for the hash of the uid.
     let named = names::derived(&call.name, "");
     let begins = named.rsplit_once('-').map_or("", |(name, _)| name);
-    pod.starts_with(begins) && account(&call.caller, &call.namespace).is_some()
+    pod.name.starts_with(begins) && account(&call.caller, &call.namespace).is_some()
 }
 
 /// The service account of the project that calls.
@@ -80,7 +86,7 @@ fn account<'a>(caller: &'a Caller, namespace: &str) -> Option<&'a str> {
 /// Whether a caller is a pod of the Job that does an errand of a request.
 ///
 /// # Errors
-/// 503 while the Job is being made.
+/// 503 while the controller has not seen the pod.
 async fn does(
     gateway: &Gateway,
     call: &Call,
@@ -88,15 +94,15 @@ async fn does(
     errand: Errand,
 ) -> Result<bool, Problem> {
     let job = errand.job_name(&call.name, &key.uid);
-    let pod = call.caller.pod.as_deref().unwrap_or_default();
-    let Some(account) = account(&call.caller, &call.namespace) else {
+    let account = account(&call.caller, &call.namespace);
+    let (Some(BoundPod { name, uid }), Some(account)) = (&call.caller.pod, account) else {
         return Ok(false);
     };
-    if !is_pod_of(pod, &job) {
+    if !is_pod_of(name, &job) || !is_uid(uid) {
         return Ok(false);
     }
-    let at = (key.uid.clone(), errand);
-    if let Some(known) = gateway.jobs.made.get(&at) {
+    let at = (key.uid.clone(), errand, uid.clone());
+    if let Some(known) = gateway.jobs.known.get(&at) {
         return Ok(known == account);
     }
     let work = gateway.zones.quarantine.bucket();
@@ -104,18 +110,19 @@ async fn does(
     let Some(intent) = intent.filter(|i| i.job == job && i.service_account == account) else {
         return Ok(false);
     };
-    if read::<JobMade>(work, &key.job_made(errand))
+    // Of another pod with such a name this is the answer for ever.
+    if read::<JobPod>(work, &key.job_pod(errand, uid))
         .await?
         .is_none()
     {
         return Err(Problem::unavailable(
             "JobNotRecorded",
-            "the controller has not recorded this Job yet; try again",
+            "the controller has not recorded this pod of the Job; try again",
             1,
         ));
     }
     let account = intent.service_account;
-    gateway.jobs.made.put(at, account, BELIEVED);
+    gateway.jobs.known.put(at, account, BELIEVED);
     Ok(true)
 }
 
@@ -282,7 +289,10 @@ mod tests {
                 groups: Vec::new(),
                 namespace: None,
                 until: None,
-                pod: pod.map(str::to_owned),
+                pod: pod.map(|name| BoundPod {
+                    name: name.to_owned(),
+                    uid: "1a2b".to_owned(),
+                }),
             },
             namespace: "project-a".to_owned(),
             name: "tables".to_owned(),

@@ -103,6 +103,7 @@ pub async fn serve(
     if let Some(metrics) = metrics {
         tokio::spawn(server::run_metrics(
             Arc::clone(&gateway),
+            tls.clone(),
             metrics,
             end.clone(),
         ));

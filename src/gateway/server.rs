@@ -32,6 +32,8 @@ const HEAD: Duration = Duration::from_secs(15);
 const READ_BUFFER: usize = 128 * 1024;
 /// How long calls under way may take to end.
 const ENDING: Duration = Duration::from_secs(25);
+/// And so long the process stays, so that a call which was cut off is refused and not lost.
+const HEARD: Duration = Duration::from_secs(2);
 
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +86,7 @@ pub async fn run(
 ) {
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let cut = CancellationToken::new();
     loop {
         let place = tokio::select! {
             () = end.cancelled() => break,
@@ -101,9 +104,11 @@ pub async fn run(
             },
         };
         let (gateway, tls, end) = (Arc::clone(&gateway), tls.clone(), end.clone());
+        let cut = cut.clone();
         connections.spawn(async move {
             let _place = place;
-            connection(gateway, stream, tls, end).await;
+            let served = connection(gateway, stream, tls, end);
+            cut.run_until_cancelled(served).await;
         });
     }
     drop(listener);
@@ -117,6 +122,9 @@ pub async fn run(
         .is_err()
     {
         warn!(open = connections.len(), "ending: some calls are cut off");
+        cut.cancel();
+        // Whoever sends on hears that nobody listens, as long as there is a network to say so.
+        tokio::time::sleep(HEARD).await;
     }
     gateway.tasks.close();
     let _ = tokio::time::timeout(Duration::from_secs(4), gateway.tasks.wait()).await;
@@ -169,19 +177,25 @@ where
 }
 
 /// Serves the numbers, to anyone who reaches the port.
-pub async fn run_metrics(gateway: Arc<Gateway>, listener: TcpListener, end: CancellationToken) {
+pub async fn run_metrics(
+    gateway: Arc<Gateway>,
+    tls: Option<Tls>,
+    listener: TcpListener,
+    end: CancellationToken,
+) {
     loop {
         let stream = tokio::select! {
             () = end.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         let Ok((stream, _)) = stream else { continue };
-        let gateway = Arc::clone(&gateway);
+        let (gateway, tls) = (Arc::clone(&gateway), tls.clone());
         tokio::spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
                 let known = request.uri().path() == "/metrics";
                 let text = if known {
                     gateway.metrics.render(gateway.shares.used())
+                        + &tls.as_ref().map(Tls::metrics).unwrap_or_default()
                 } else {
                     String::new()
                 };

@@ -12,6 +12,7 @@ use super::channel::{ChannelError, Secret};
 use super::config::{Channel as Settings, Smtp, Tls as Protection};
 use super::delivery::{Failure, NotificationFailure};
 use super::message::Message;
+use crate::tls::{self, authorities};
 
 /// For each command, and a bit more for all of them.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -144,7 +145,7 @@ fn protection(channel: &Settings, config: &Smtp) -> Result<Tls, ChannelError> {
     };
     let mut parameters = TlsParameters::builder(config.host.clone());
     if let Some(path) = &config.ca_bundle {
-        let pem = std::fs::read(path).map_err(|e| failed(format!("{}: {e}", path.display())))?;
+        let pem = authorities::of_file(path).map_err(failed)?;
         let certificate = Certificate::from_pem(&pem).map_err(|e| failed(e.to_string()))?;
         parameters = parameters.add_root_certificate(certificate);
     }
@@ -162,7 +163,7 @@ fn failure(error: &lettre::transport::smtp::Error) -> Failure {
         NotificationFailure::Refused
     } else if error.is_timeout() {
         NotificationFailure::TimedOut
-    } else if error.is_tls() {
+    } else if error.is_tls() || tls::untrusted(error).is_some() {
         NotificationFailure::TlsFailed
     } else {
         NotificationFailure::Unreachable

@@ -16,8 +16,7 @@ use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Map, Value};
 use sha2::Sha256;
@@ -32,6 +31,7 @@ use super::config::{Channel as Settings, Mode, Webhook as WebhookSettings};
 use super::connect::{connect, system};
 use super::delivery::{Failure, NotificationFailure};
 use super::message::Message;
+use crate::tls::authorities;
 
 /// From resolving to the answer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -270,11 +270,8 @@ fn connector(ca: Option<&Path>) -> Result<TlsConnector, String> {
         let _ = roots.add(certificate);
     }
     if let Some(path) = ca {
-        let problem = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-        let certificates = CertificateDer::pem_file_iter(path).map_err(|e| problem(&e))?;
-        for certificate in certificates {
-            let certificate = certificate.map_err(|e| problem(&e))?;
-            roots.add(certificate).map_err(|e| problem(&e))?;
+        for certificate in authorities::of_text(&authorities::of_file(path)?)? {
+            roots.add(certificate).map_err(|e| e.to_string())?;
         }
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

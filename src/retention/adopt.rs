@@ -62,7 +62,11 @@ pub async fn adopt(
     if let Some(closed) = facts.closed.take() {
         return Ok(Some(Adopted::AlreadyClosed(closed)));
     }
-    let time = crate::api::condition::second(as_of);
+    let time = match last_touched(records, key, &facts).await? {
+        Some(touched) if touched > as_of => touched.min(now),
+        _ => as_of,
+    };
+    let time = crate::api::condition::second(time);
     let mut events = ledger::events(key, &facts);
     // Each turn commits one step; another's step is adopted, and the next follows it.
     let closed_as = loop {
@@ -95,6 +99,18 @@ pub async fn adopt(
         ClosedAs::Released => Adopted::Released(closed),
         ClosedAs::Rejected | ClosedAs::Withdrawn => Adopted::Closed(closed),
     }))
+}
+
+/// When the last upload came, or the last round was sealed: whoever let a request go
+/// before that did not know of it.
+async fn last_touched(
+    records: &Bucket,
+    key: &RequestKey,
+    facts: &Facts,
+) -> Result<Option<Timestamp>, StorageError> {
+    let uploaded = records.last_written(&key.receipts()).await?;
+    let seal = facts.last.as_ref().and_then(|last| last.seal.as_ref());
+    Ok(uploaded.max(seal.map(|seal| seal.time)))
 }
 
 /// The next step on the way to a withdrawn request.

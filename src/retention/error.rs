@@ -64,11 +64,18 @@ pub enum RetentionError {
 }
 
 impl RetentionError {
+    /// Whether a storage server does not answer, so that others will fail like it.
+    #[must_use]
+    pub fn is_unanswered(&self) -> bool {
+        matches!(self, Self::Storage(StorageError::Unavailable { .. }))
+    }
+
     /// One CamelCase word, for an Event.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Storage(StorageError::Corrupt { .. }) => "StorageCorrupt",
+            Self::Storage(StorageError::Refused { .. }) => "StorageRefused",
             Self::Storage(_) => "StorageUnavailable",
             Self::Clocks { .. } => "ClocksDisagree",
             Self::Kept { .. } => "DeletionRefused",

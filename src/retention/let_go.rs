@@ -25,10 +25,11 @@ use crate::storage::{Bucket, Release, StorageError, Zones};
 
 /// Where it is announced that finalizers go; the newest counts.
 const ANNOUNCED: &str = "work/letting-go/";
-/// How long an announcement keeps a controller from setting finalizers.
-const STANDS: SignedDuration = SignedDuration::from_mins(10);
+/// How long an announcement keeps a controller from setting finalizers: until Helm has
+/// ended it, and no longer, since one that is installed again waits for it too.
+const STANDS: SignedDuration = SignedDuration::from_mins(2);
 
-/// `let-go.json`: when the finalizer went, and when the files go.
+/// `let-go/<time>.json`: when the finalizer went, and when the files go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LetGo {
@@ -58,12 +59,15 @@ pub async fn is_announced(work: &Bucket, now: Timestamp) -> Result<bool, Storage
     Ok(!work.page(ANNOUNCED, &after, 1).await?.is_empty())
 }
 
-/// What was promised of a request.
+/// What was promised of a request, the last time that it was let go.
 ///
 /// # Errors
 /// As the server says.
 pub async fn promised(records: &Bucket, key: &RequestKey) -> Result<Option<LetGo>, StorageError> {
-    read(records, &key.let_go()).await
+    match records.list(&key.let_goes()).await?.pop() {
+        Some(last) => read(records, &last.key).await,
+        None => Ok(None),
+    }
 }
 
 /// Why a request was not let go.
@@ -151,7 +155,8 @@ async fn promise(
         time: now,
         quarantine_due: due.unwrap_or(Timestamp::MAX),
     };
-    let standing = commit(records, &key.let_go(), &promise).await?.into_inner();
+    let at = key.let_go(now.as_second());
+    let standing = commit(records, &at, &promise).await?.into_inner();
     let work = zones.quarantine.bucket();
     Ok(tickets::write(work, key, What::Quarantine, standing.quarantine_due).await?)
 }

@@ -12,19 +12,25 @@
 //! the ledger knows the event by its id, and the ticket goes last.
 
 pub mod adopt;
+mod case;
 mod clock;
 mod empty;
 mod error;
 pub mod holds;
 pub mod let_go;
+mod memory;
 mod numbers;
 pub mod orphans;
 mod pace;
 mod sweep;
 pub mod tickets;
+mod troubles;
+mod witness;
 
 pub use clock::agree;
 pub use error::RetentionError;
 pub use numbers::Numbers;
 pub use pace::Pace;
-pub use sweep::{Done, SLACK_SECONDS, Silent, Sweep, Sweeper, Witness};
+pub use sweep::{SLACK_SECONDS, Sweep, Sweeper};
+pub use troubles::{Trouble, Troubles};
+pub use witness::{Done, Silent, Whose, Witness};

@@ -14,6 +14,10 @@ pub struct Numbers {
     pub held: AtomicU64,
     /// Tickets that nothing bears out.
     pub refused: AtomicU64,
+    /// Deletions that failed, and rest until they are tried again.
+    pub failing: AtomicU64,
+    /// Whether nothing is deleted because clocks differ.
+    pub clocks_disagree: AtomicU64,
     /// Seconds since 1970 of the last sweep that went through.
     pub swept: AtomicU64,
     /// Prefixes of ours that have no request and no closing.
@@ -48,6 +52,16 @@ impl Numbers {
                 "tickets_refused",
                 "Tickets that nothing bears out: corrupt, or of an unknown request.",
                 &self.refused,
+            ),
+            (
+                "failing",
+                "Deletions that failed at their last try.",
+                &self.failing,
+            ),
+            (
+                "clocks_disagree",
+                "Whether nothing is closed or deleted because our clock and a storage server's differ.",
+                &self.clocks_disagree,
             ),
             (
                 "last_sweep_timestamp_seconds",

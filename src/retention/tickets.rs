@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 
 use crate::domain::commit::Ticket;
-use crate::domain::retention::What;
+use crate::domain::retention::{What, due_name};
 use crate::storage::commit::commit;
 use crate::storage::keys::RequestKey;
 use crate::storage::{Bucket, StorageError};
@@ -32,8 +32,7 @@ pub async fn write(
 /// Where a ticket lies.
 #[must_use]
 pub fn at(key: &RequestKey, what: What, due: Timestamp) -> String {
-    let due = due.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    key.ticket(&due, what.word())
+    key.ticket(&due_name(due), what.word())
 }
 
 /// Takes a ticket away, with every version of it.

@@ -443,6 +443,17 @@ impl Bucket {
         upload: &str,
         parts: Vec<CompletedPart>,
     ) -> Result<Stored, StorageError> {
+        self.finish_upload(key, upload, parts).await?;
+        self.head(key).await
+    }
+
+    /// The same, without a look at what is stored.
+    pub(super) async fn finish_upload(
+        &self,
+        key: &str,
+        upload: &str,
+        parts: Vec<CompletedPart>,
+    ) -> Result<(), StorageError> {
         let parts = CompletedMultipartUpload::builder()
             .set_parts(Some(parts))
             .build();
@@ -455,7 +466,7 @@ impl Bucket {
             .send()
             .await
             .map_err(|e| translate("CompleteMultipartUpload", &self.name, key, &e))?;
-        self.head(key).await
+        Ok(())
     }
 
     /// Copies an object on the server, in parts where it is large: a copy of many

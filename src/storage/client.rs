@@ -6,9 +6,12 @@ use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::SharedHttpClient;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{Builder, Region, RequestChecksumCalculation, ResponseChecksumValidation};
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 
 use super::presign::Signer;
 use crate::config;
@@ -89,6 +92,19 @@ async fn shared(bucket: &config::Bucket) -> SdkConfig {
         .await
 }
 
+/// An HTTP client that trusts these authorities and no others. The configuration was
+/// checked when it was loaded: they are certificates.
+fn trusting(authorities: &[u8]) -> Option<SharedHttpClient> {
+    let store = TrustStore::empty().with_pem_certificate(authorities);
+    let context = TlsContext::builder().with_trust_store(store).build().ok()?;
+    Some(
+        aws_smithy_http_client::Builder::new()
+            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+            .tls_context(context)
+            .build_https(),
+    )
+}
+
 /// A client for one bucket's server, for `endpoint` (or the bucket's own).
 pub async fn connect(
     bucket: &config::Bucket,
@@ -118,6 +134,9 @@ pub async fn connect(
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
     if let Some(endpoint) = endpoint.or(bucket.endpoint.as_deref()) {
         builder = builder.endpoint_url(endpoint);
+    }
+    if let Some(http) = bucket.authorities.as_deref().and_then(trusting) {
+        builder = builder.http_client(http);
     }
     Client::from_conf(builder.build())
 }

@@ -2,6 +2,8 @@
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
+use crate::tls;
+
 /// What went wrong with an object.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
@@ -93,7 +95,15 @@ where
         let message = match error {
             SdkError::TimeoutError(_) => "timed out".to_owned(),
             SdkError::DispatchFailure(failure) if failure.is_timeout() => "timed out".to_owned(),
-            SdkError::DispatchFailure(_) => "the server cannot be reached".to_owned(),
+            SdkError::DispatchFailure(failure) => {
+                let error = failure.as_connector_error();
+                match error.and_then(|e| tls::untrusted(e)) {
+                    Some(problem) => format!(
+                        "the server's certificate is not trusted ({problem}); ca_bundle of the bucket names a file of authorities"
+                    ),
+                    None => "the server cannot be reached".to_owned(),
+                }
+            }
             SdkError::ResponseError(_) => "the answer broke off".to_owned(),
             _ => "the request could not be sent".to_owned(),
         };

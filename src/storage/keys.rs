@@ -228,10 +228,15 @@ impl RequestKey {
     pub fn idle_warning(&self, since: i64) -> String {
         format!("{}idle/{since}.json", self.prefix())
     }
-    /// The finalizer was taken off because the operator was being removed.
+    /// Times at which the finalizer was taken off because the operator was removed.
     #[must_use]
-    pub fn let_go(&self) -> String {
-        format!("{}let-go.json", self.prefix())
+    pub fn let_goes(&self) -> String {
+        format!("{}let-go/", self.prefix())
+    }
+    /// The finalizer was taken off then, in seconds since 1970.
+    #[must_use]
+    pub fn let_go(&self, time: i64) -> String {
+        format!("{}{time:020}.json", self.let_goes())
     }
     /// Why the package could not be moved.
     #[must_use]
@@ -293,6 +298,26 @@ impl RequestKey {
     #[must_use]
     pub fn job_made(&self, errand: Errand) -> String {
         format!("{}{}.uid.json", self.jobs(), errand.slug())
+    }
+    /// A pod of the Job that was made, by its uid.
+    #[must_use]
+    pub fn job_pod(&self, errand: Errand, pod: &str) -> String {
+        format!("{}{}.pods/{pod}.json", self.jobs(), errand.slug())
+    }
+    /// Prefix of what is stored of the packaging Jobs of a round.
+    #[must_use]
+    pub fn packaging_jobs(&self, round: i64) -> String {
+        format!("{}package-{round}-", self.jobs())
+    }
+    /// What a packaging Job said that it sent.
+    #[must_use]
+    pub fn package_sent(&self, errand: Errand) -> String {
+        format!("{}{}.sent.json", self.jobs(), errand.slug())
+    }
+    /// That an attempt by a packaging Job is over without a package.
+    #[must_use]
+    pub fn package_over(&self, errand: Errand) -> String {
+        format!("{}{}.over.json", self.jobs(), errand.slug())
     }
     /// What a round's sources hold.
     #[must_use]

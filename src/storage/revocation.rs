@@ -50,6 +50,15 @@ pub async fn receipts(zones: &Zones, key: &RequestKey) -> Result<Vec<String>, St
         };
         commit(records, &key.url_deleted(&receipt.secret_name), &receipt).await?;
     }
+    receipts_of(zones, key).await
+}
+
+/// The names of the Secrets of URLs that are gone, or about to go.
+///
+/// # Errors
+/// As the server says.
+pub async fn receipts_of(zones: &Zones, key: &RequestKey) -> Result<Vec<String>, StorageError> {
+    let records = zones.records.bucket();
     let mut secrets = Vec::new();
     for listed in records.list(&key.urls_deleted()).await? {
         let receipt: Option<UrlDeleted> = read(records, &listed.key).await?;

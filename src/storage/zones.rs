@@ -320,7 +320,8 @@ impl ReleaseUpload<'_> {
         self.bucket.put_part(self.key, upload, number, body).await
     }
 
-    /// Completes the upload.
+    /// Completes the upload. What is stored is looked at when it is read back: who makes
+    /// packages need not be able to read them.
     ///
     /// # Errors
     /// As the server says.
@@ -328,8 +329,8 @@ impl ReleaseUpload<'_> {
         &self,
         upload: &str,
         parts: Vec<CompletedPart>,
-    ) -> Result<Stored, StorageError> {
-        self.bucket.complete_upload(self.key, upload, parts).await
+    ) -> Result<(), StorageError> {
+        self.bucket.finish_upload(self.key, upload, parts).await
     }
 
     /// Aborts the upload.

@@ -19,6 +19,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::tls;
+
 /// What is sent.
 pub(crate) type Outgoing = UnsyncBoxBody<Bytes, std::io::Error>;
 
@@ -296,21 +298,10 @@ fn code(xml: &str) -> Option<String> {
 }
 
 fn broken(error: &(dyn std::error::Error + 'static)) -> Trouble {
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        if let Some(rustls::Error::InvalidCertificate(problem)) = cause.downcast_ref() {
-            return Trouble::Untrusted(problem.to_string());
-        }
-        // What an I/O error wraps is not its source.
-        let wrapped = cause
-            .downcast_ref::<std::io::Error>()
-            .and_then(|e| e.get_ref());
-        next = match wrapped {
-            Some(wrapped) => Some(wrapped),
-            None => cause.source(),
-        };
+    match tls::untrusted(error) {
+        Some(problem) => Trouble::Untrusted(problem),
+        None => Trouble::Broken(causes(error)),
     }
-    Trouble::Broken(causes(error))
 }
 
 /// An error with what caused it, which says more than "client error".

@@ -1,5 +1,8 @@
 """The pods: Pod Security restricted, identities, tokens, probes, spreading, networks."""
 
+import json
+import re
+
 from render import find, pods, rendered
 
 SETS = ("smallest", "everything", "plain")
@@ -55,6 +58,19 @@ def test_each_process_has_its_own_identities_and_no_others():
     told = {name: secret for name, secret in controller.items() if name.startswith("TREVOR_NOTIFY_")}
     assert told == {"TREVOR_NOTIFY_DESK_1_SIGNING_SECRET": "trevor-desk", "TREVOR_NOTIFY_MAIL_PASSWORD": "trevor-mail"}
     assert not [name for name in gateway if "NOTIFY" in name or "AUDIT" in name]
+
+
+def test_a_secret_that_is_a_variable_is_a_file_too_so_that_its_change_is_seen():
+    docs = rendered("everything")
+    for name in ("controller", "gateway"):
+        spec = find(docs, "Deployment", f"trevor-{name}")["spec"]["template"]["spec"]
+        (volume,) = [one["projected"] for one in spec["volumes"] if one["name"] == "credentials"]
+        files = {item["path"]: source["secret"]["name"] for source in volume["sources"] for item in source["secret"]["items"]}
+        assert files == secrets(spec)
+        env = {entry["name"]: entry.get("value") for entry in spec["containers"][0]["env"]}
+        assert env["TREVOR_CREDENTIALS_DIR"] in {mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]}
+    plain = find(rendered("plain"), "Deployment", "trevor-gateway")["spec"]["template"]["spec"]
+    assert "credentials" not in {one["name"] for one in plain["volumes"]}
 
 
 def test_without_a_secret_the_pods_own_identity_is_used():
@@ -121,6 +137,13 @@ def test_networks_are_closed_but_for_what_each_process_needs():
     assert not [doc for doc in rendered("plain") if doc["kind"] == "NetworkPolicy"]
 
 
+def test_the_collector_of_spans_is_reached_where_one_is_named():
+    assert not {4318, 80} & egress_ports(rendered("everything"), "gateway")
+    for url, port in (("http://collector.tracing:4318", 4318), ("http://collector", 80), ("https://collector/otlp", 443)):
+        docs = rendered("smallest", f'log.otlp_endpoint="{url}"')
+        assert port in egress_ports(docs, "controller") and port in egress_ports(docs, "gateway")
+
+
 def test_configuration_and_rules_restart_the_pods_when_they_change():
     def stamps(*changes):
         annotations = find(rendered("smallest", *changes), "Deployment", "trevor-controller")["spec"]["template"]["metadata"]["annotations"]
@@ -138,6 +161,37 @@ def test_authorities_of_ones_own_are_added_to_the_public_ones():
         assert "/etc/trevor/trust" in {mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]}, name
 
 
+def test_jobs_run_the_operators_image_and_trust_its_gateway_without_being_told():
+    def jobs(*changes):
+        docs = rendered("smallest", 'gateway.tls.secret="trevor-gateway-tls"', *changes)
+        images = re.findall(r"in (\[[^\]]*\])\)", str(find(docs, "ValidatingAdmissionPolicy", "trevor-operator-jobs")["spec"]["validations"]))
+        rules = find(docs, "ClusterRole", "trevor-controller")["rules"]
+        config = find(docs, "ConfigMap", "trevor-config")["data"]["config.yaml"]
+        (controller,) = [spec for name, _, spec in pods(docs) if name == "trevor-controller"]
+        volumes = [volume["secret"] for volume in controller["volumes"] if volume["name"] == "gateway-ca"]
+        return images[0], any("jobs" in rule["resources"] for rule in rules), config, volumes
+
+    own = ["localhost/trevor:0.1.0"]
+    images, allowed, config, volumes = jobs()
+    assert json.loads(images) == own and allowed and "images:\n  - localhost/trevor:0.1.0" in config
+    assert not volumes and "ca_bundle_if_any" not in config and "authority: trevor-gateway-ca" in config
+    _, _, config, volumes = jobs('gateway.tls.secret="given"')
+    assert volumes == [{"secretName": "given", "optional": True, "items": [{"key": "ca.crt", "path": "ca.crt"}]}]
+    assert "ca_bundle_if_any: /etc/trevor/gateway-ca/ca.crt" in config
+    digest = "sha256:" + 64 * "0"
+    images, _, config, _ = jobs(f'image.digest="{digest}"')
+    assert json.loads(images) == [f"localhost/trevor@{digest}"] and f"- localhost/trevor@{digest}" in config
+    images, allowed, config, _ = jobs('jobs.images=["a:2","a:1"]')
+    assert json.loads(images) == ["a:2", "a:1"] and allowed
+    images, allowed, config, _ = jobs("jobs.images=[]")
+    assert json.loads(images) == [] and not allowed and "images: []" in config
+    _, _, config, _ = jobs('gateway.tls.secret="given"', 'trust.gateway.config_map="authority"')
+    assert "ca_bundle: /etc/trevor/trust/gateway.pem" in config and "if_any" not in config
+    # Where the operator makes the certificate it knows the authority by itself.
+    _, _, config, volumes = jobs("gateway.tls.secret=null")
+    assert "ca_bundle_if_any" not in config and volumes == []
+
+
 def test_every_mount_has_its_volume():
     for values in SETS:
         for name, _, spec in pods(rendered(values)):
@@ -149,4 +203,5 @@ def test_the_hooks_are_hooks():
     docs = rendered("everything")
     assert find(docs, "Pod", "trevor-check")["metadata"]["annotations"]["helm.sh/hook"] == "test"
     assert find(docs, "Job", "trevor-uninstall")["metadata"]["annotations"]["helm.sh/hook"] == "pre-delete"
-    assert not [doc for doc in rendered("smallest") if doc["kind"] == "Job"]
+    assert find(rendered("smallest"), "Job", "trevor-uninstall")  # no namespace is to wait for an operator that is gone
+    assert not [doc for doc in rendered("smallest", "uninstall.release_finalizers=false") if doc["kind"] == "Job"]

@@ -26,7 +26,9 @@ ROWS = [
     ("everything", 'storage.records={"bucket": "tre-release", "endpoint": "https://s3.outside.example"}', "storage.records.bucket: is the release bucket"),
     ("everything", 'storage.staging.bucket="tre-records"', "storage.staging.bucket: is the records bucket"),
     ("everything", 'storage.staging.bucket="tre-quarantine"', "storage.staging.bucket: is the quarantine bucket"),
-    ("smallest", "gateway.tls.secret=null", "gateway.tls: has no secret"),
+    ("everything", "gateway.tls.allow_plaintext=true", "gateway.tls.allow_plaintext: contradicts certificate.create"),
+    ("smallest", 'log.otlp_endpoint="http://user:secret@collector"', "otlp_endpoint"),
+    ("smallest", 'gateway.tls.dns_names=["a b"]', "dns_names"),
     ("smallest", "crate.publisher.name=null", "crate.publisher.name"),
     ("smallest", 'workloads.gateway.credentials.quarantine="trevor-quarantine"', "workloads.gateway.credentials.quarantine"),
     ("smallest", "certificate.create=true", "certificate.issuer.name"),
@@ -43,6 +45,11 @@ ROWS = [
     ("smallest", 'namespaces=["a\'] || true || [\'b"]', "namespaces"),
     ("smallest", 'image.digest="latest"', "digest"),
     ("smallest", 'network_policy.storage.cidrs=["everywhere"]', "cidrs"),
+    ("smallest", 'controller.packaging.mode="Elsewhere"', "mode"),
+    ("smallest", "controller.packaging.job_threshold_bytes=-1", "job_threshold_bytes"),
+    ("smallest", "workloads.packaging.deadline_seconds=1", "deadline_seconds"),
+    ("smallest", 'workloads.packaging.credentials.staging="x"', "staging"),
+    ("smallest", 'workloads.packaging.extraEnv=[{"name": "X", "valueFrom": {}}]', "valueFrom"),
     ("smallest", 'uninstall.release_finalizers="yes"', "release_finalizers"),
 ]
 

@@ -5,6 +5,8 @@ import re
 
 from render import find, rendered
 
+# Whoever logs in reads the authority of the gateway's certificate.
+EVERYBODY = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:authenticated"}
 OPERATIONS = {"create": "CREATE", "update": "UPDATE", "patch": "UPDATE", "delete": "DELETE", "deletecollection": "DELETE"}
 
 
@@ -28,7 +30,7 @@ def fence(docs, variable):
 
 
 def test_without_namespaces_the_operator_writes_everywhere_what_the_fence_lists():
-    docs = rendered("smallest", 'jobs.images=["localhost/trevor:0.1.0"]')
+    docs = rendered("smallest")
     controller, gateway = find(docs, "ClusterRole", "trevor-controller"), find(docs, "ClusterRole", "trevor-gateway")
     anywhere = fence(docs, "anywhere")
     (probe,) = fence(docs, "probe")
@@ -37,6 +39,15 @@ def test_without_namespaces_the_operator_writes_everywhere_what_the_fence_lists(
     assert "/secrets CREATE" in anywhere[0] and "batch/jobs CREATE" in anywhere[0]
     (home,) = fence(docs, "home")
     assert writes(find(docs, "Role", "trevor-controller")) == home
+    assert not [write for write in home if "jobs" in write]
+
+
+def test_at_home_it_makes_jobs_only_where_they_package():
+    docs = rendered("smallest", 'controller.packaging.mode="Job"', "jobs.images=[]")
+    (home,) = fence(docs, "home")
+    assert writes(find(docs, "Role", "trevor-controller")) == home
+    assert {write for write in home if "jobs" in write} == {"batch/jobs CREATE", "batch/jobs DELETE"}
+    assert not [write for write in fence(docs, "anywhere")[0] if "jobs" in write]
 
 
 def test_with_namespaces_it_writes_there_only_what_the_fence_lists():
@@ -54,12 +65,15 @@ def test_with_namespaces_it_writes_there_only_what_the_fence_lists():
     assert everywhere == {"airlock.karectl.io/airlockpolicies/status UPDATE"}
 
 
-def test_secrets_are_created_and_deleted_and_never_read():
+def test_secrets_are_created_and_deleted_and_never_read_but_for_the_gateways_certificate_by_name():
     for values in ("smallest", "everything"):
         for doc in rendered(values):
             if doc["kind"] in ("ClusterRole", "Role"):
                 for rule in doc["rules"]:
-                    if "secrets" in rule["resources"]:
+                    if "secrets" in rule["resources"] and "resourceNames" in rule:
+                        assert (doc["kind"], doc["metadata"]["name"], doc["metadata"]["namespace"]) == ("Role", "trevor-controller", "trevor-system")
+                        assert rule["resourceNames"] == ["trevor-gateway-serving", "trevor-gateway-ca"] and rule["verbs"] == ["get", "update"]
+                    elif "secrets" in rule["resources"]:
                         assert set(rule["verbs"]) <= {"create", "delete"}, doc["metadata"]["name"]
                     assert "*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"], doc["metadata"]["name"]
 
@@ -73,4 +87,4 @@ def test_every_binding_has_its_role_and_account():
                 there = {(one["kind"], one["metadata"]["name"], one["metadata"].get("namespace")) for one in docs}
                 namespace = doc["metadata"].get("namespace") if doc["roleRef"]["kind"] == "Role" else None
                 assert (doc["roleRef"]["kind"], doc["roleRef"]["name"], namespace) in there
-                assert all(subject["name"] in accounts for subject in doc["subjects"])
+                assert all(subject["name"] in accounts or subject == EVERYBODY for subject in doc["subjects"])

@@ -10,13 +10,15 @@ import time
 import traceback
 
 import alerts
+import certificates
+import packaging
 import pods
 import refusals
 import roles
 import whole
 from render import HERE, PROMTOOL
 
-GROUPS = (whole, refusals, pods, roles, alerts)
+GROUPS = (whole, refusals, pods, packaging, roles, certificates, alerts)
 
 
 def main():

@@ -45,6 +45,15 @@ def test_no_object_is_rendered_twice():
         assert len(names) == len(set(names))
 
 
+def test_a_second_release_meets_one_object_of_the_first():
+    code, out, _ = helm("template", "other", CHART, "-n", "elsewhere", "-f", HERE / "values/smallest.yaml", "--set", "crds.install=false,default_policy.create=false")
+    assert code == 0
+    cluster_wide = {(doc["kind"], doc["metadata"]["name"]) for doc in documents(out) if "namespace" not in doc["metadata"]}
+    both = cluster_wide & {(doc["kind"], doc["metadata"]["name"]) for doc in rendered("smallest")}
+    assert both == {("ClusterRole", "airlock.karectl.io:one-release-per-cluster")}
+    assert find(rendered("smallest"), *both.pop())["rules"] == []
+
+
 def test_definitions_are_kept_unless_values_say_otherwise():
     kinds = [doc for doc in rendered("smallest") if doc["kind"] == "CustomResourceDefinition"]
     assert len(kinds) == 6
@@ -66,7 +75,7 @@ def test_the_configuration_has_the_operators_keys_only():
     chart_only = {"image", "workloads", "certificate", "trust", "network_policy", "monitoring", "uninstall", "namespaces", "crds", "default_policy"}
     assert not chart_only & set(config), set(config)
     assert set(config["gateway"]) == {"listen", "metrics_listen", "tls", "audience", "memory_budget_mib", "min_rate_kib_s", "url"}
-    assert config["gateway"]["tls"] == {"secret": "trevor-gateway-tls", "allow_plaintext": False}
+    assert set(config["gateway"]["tls"]) == {"secret", "authority", "dns_names", "allow_plaintext"}
     assert config["gateway"]["url"] == "https://trevor-gateway.trevor-system.svc"
 
 

@@ -34,14 +34,15 @@ def render(folder, tools, values):
     return [(kind.group(1), text) for kind, text in kinds if kind]
 
 
-def rules(folder):
-    """The chart's second rendering of its admission rules, for the operator's eyes: a file of its own."""
+def files(folder):
+    """What the chart mounts for the operator's eyes, as files: its second rendering of the admission rules, and the Job
+    that packages are made by."""
     text = (folder / "chart.yaml").read_text()
-    lines = text[text.index("\n  rules.yaml: |\n") + len("\n  rules.yaml: |\n"):].splitlines()
-    block = itertools.takewhile(lambda line: not line or line.startswith("    "), lines)
-    path = folder / "admission-rules.yaml"
-    path.write_text("".join(line[4:] + "\n" for line in block))
-    return path
+    for key, name in (("rules.yaml", "admission-rules.yaml"), ("packaging-job.yaml", "packaging-job.yaml")):
+        begin = f"\n  {key}: |\n"
+        lines = text[text.index(begin) + len(begin):].splitlines()
+        block = itertools.takewhile(lambda line: not line or line.startswith("    "), lines)
+        (folder / name).write_text("".join(line[4:] + "\n" for line in block))
 
 
 def apply(folder, tools, kubeconfig, documents):

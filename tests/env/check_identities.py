@@ -31,6 +31,7 @@ class Identities:
         self.check_gateway()
         self.check_controller()
         self.check_staging()
+        self.check_packaging()
 
     def client(self, place, keys):
         return boto3.client("s3", endpoint_url=self.buckets[place]["endpoint"], region_name="us-east-1",
@@ -158,6 +159,38 @@ class Identities:
         may("controller release list", lambda: release.list_objects_v2(Bucket=bucket))
         self.check_settings("controller release", release, bucket, f"releases/check/{run}/p.zip")
         may("controller release delete", lambda: release.delete_object(Bucket=bucket, Key=f"releases/check/{run}/p.zip"))
+
+    def check_packaging(self):
+        """It reads files and the facts of rounds, puts packages, and neither sees nor deletes any."""
+        may, may_not, who = self.may, self.may_not, "packaging"
+        base, bucket = f"requests/check/{self.run}-p", self.names["quarantine"]
+        s3, root = self.process(who, "quarantine"), self.client("quarantine", self.buckets["quarantine"]["root"])
+        reads = [f"{base}/files/a", *(f"{base}/rounds/1/{name}" for name in ("seal.json", "manifest.json", "decision.json", "outcome.json", "attempts/1.json")),
+                 f"{base}/closed.json", f"{base}/revoked.json"]
+        nothing = [f"{base}/owner.json", f"{base}/receipts/h/1.json", f"records/check/{self.run}-p.json", f"audit/requests/{self.run}-p/1.json",
+                   f"work/urls/{self.run}-p/1.json", f"work/jobs/{self.run}-p.json", f"index/path/{self.run}-p"]
+        for key in reads + nothing:
+            root.put_object(Bucket=bucket, Key=key, Body=b"x")
+            (may if key in reads else may_not)(f"{who} get {key}", lambda: s3.get_object(Bucket=bucket, Key=key))
+            may_not(f"{who} put {key}", lambda: s3.put_object(Bucket=bucket, Key=key, Body=b"forged"))
+            may_not(f"{who} delete {key}", lambda: s3.delete_object(Bucket=bucket, Key=key))
+        for key in nothing:
+            if not key.startswith(base):
+                root.delete_object(Bucket=bucket, Key=key)
+        may(f"{who} get what is not there", lambda: s3.get_object(Bucket=bucket, Key=f"{base}/rounds/2/outcome.json"))
+        may_not(f"{who} list", lambda: s3.list_objects_v2(Bucket=bucket, Prefix="requests/"))
+        self.check_settings(who, s3, bucket, f"{base}/files/a")
+        may_not(f"{who} in staging", lambda: s3.get_object(Bucket=self.names["staging"], Key="x"))
+        release, bucket, key = self.process(who, "release"), self.names["release"], f"releases/check/{self.run}-p/n/p.zip"
+        may(f"{who} put a package", lambda: release.put_object(Bucket=bucket, Key=key, Body=b"x", IfNoneMatch="*"))
+        upload = may(f"{who} create upload", lambda: release.create_multipart_upload(Bucket=bucket, Key=f"{key}-m"))["UploadId"]
+        may(f"{who} upload part", lambda: release.upload_part(Bucket=bucket, Key=f"{key}-m", UploadId=upload, PartNumber=1, Body=b"part"))
+        may(f"{who} abort upload", lambda: release.abort_multipart_upload(Bucket=bucket, Key=f"{key}-m", UploadId=upload))
+        for call, more in (("get_object", {"Key": key}), ("head_object", {"Key": key}), ("delete_object", {"Key": key}),
+                           ("list_objects_v2", {}), ("list_multipart_uploads", {}), ("put_object", {"Key": "probe/x", "Body": b""})):
+            may_not(f"{who} release {call}", lambda: getattr(release, call)(Bucket=bucket, **more))
+        self.check_settings(f"{who} release", release, bucket, key)
+        self.client("release", self.buckets["release"]["root"]).delete_object(Bucket=bucket, Key=key)
 
     def check_staging(self):
         may, may_not = self.may, self.may_not

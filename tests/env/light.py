@@ -36,7 +36,7 @@ def up(folder, tools, with_operator, step, static_admission=False):
         kubeconfig = cluster.kubeconfig("kubeconfig")
         cluster.create_namespaces()
         chart.apply(folder, tools, kubeconfig, rendered.result())
-        chart.rules(folder)
+        chart.files(folder)
         step("the chart's CRDs, roles and policies")
         cluster.start_controller_manager()
         cluster.bind_roles()
@@ -45,6 +45,7 @@ def up(folder, tools, with_operator, step, static_admission=False):
             trevor.write_identity(folder, cluster, process)
             outputs.write_process_environment(folder, process, trevor.environment(folder, process, buckets))
             storage.write_secret(folder / f"{process}.yaml", trevor.configuration(folder, settings, addresses))
+        outputs.write_process_environment(folder, "packaging", trevor.make_packaging_identity(folder, cluster, buckets))
         for server in prepared:
             server.result()
         step("two S3 servers, their buckets and identities")

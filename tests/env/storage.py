@@ -62,6 +62,8 @@ def quarantine():
         statement("controller", [*READ, *WRITE], arn(name, "*")),
         statement("controller", LOOK, arn(name)),
         statement("controller", DELETE, arn(name, "requests/*/*/files/*", "work/*")),
+        statement("packaging", ["GetObject"],
+                  arn(name, "requests/*/*/files/*", rounds, "requests/*/*/closed.json", "requests/*/*/revoked.json")),
     ])
 
 
@@ -83,6 +85,7 @@ def release():
     return Bucket(name, [
         statement("controller", [*READ, *WRITE, *DELETE], arn(name, "*")),
         statement("controller", LOOK, arn(name)),
+        statement("packaging", ["PutObject", "AbortMultipartUpload"], arn(name, "releases/*")),
     ])
 
 

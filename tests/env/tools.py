@@ -195,6 +195,8 @@ def all_tools():
         # Without the clients of two dozen clouds.
         "promtool": Tool("promtool", "3.15.0", "promtool", "compiling, about 100 s on 2 cores",
                          go_build("promtool", "github.com/prometheus/prometheus/cmd/promtool", "promtool", tags="remove_all_sd")),
+        "kubeconform": Tool("kubeconform", "0.8.0", "kubeconform", "compiling, about 20 s on 2 cores",
+                            go_build("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform", "kubeconform")),
         "cosign": Tool("cosign", "3.1.3", "cosign", "compiling, about 2 minutes on 2 cores",
                        go_build("cosign", "github.com/sigstore/cosign/v3/cmd/cosign", "cosign")),
         **control_plane(KUBERNETES, "controlplane"),
@@ -222,6 +224,16 @@ def ensure(oldest=False):
             for tool in missing:
                 tool.ensure()
     return {name: tool.path for name, tool in tools.items()}
+
+
+def ensure_audit():
+    """checkov, which is large and is needed by `make chart-audit` alone."""
+    tool = Tool("checkov", f"3.3.30-{python_version()}", "bin/checkov", "from PyPI, about 1 minute", venv("checkov"), in_place=True)
+    if not tool.ready():
+        with sole_user():
+            if not tool.ready():
+                tool.ensure()
+    return tool.path
 
 
 @contextlib.contextmanager

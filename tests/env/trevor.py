@@ -63,10 +63,27 @@ def jobs_settings():
     return {"images": ["trevor:light"], "backoff_limit": 0}
 
 
+# Secrets in the operator's namespace, with which packaging Jobs would run.
+PACKAGING = {"quarantine": "trevor-packaging-quarantine", "release": "trevor-packaging-release"}
+
+
+def make_packaging_identity(folder, cluster, buckets):
+    """The Secrets of packaging Jobs, and the same in a file as for a process."""
+    path, variables = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/secrets", {}
+    for zone, name in PACKAGING.items():
+        keys = buckets[zone].keys["packaging"]
+        cluster.admin.create(path, {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": keys})
+        variables |= {f"TREVOR_S3_{zone.upper()}_{part.upper()}": value for part, value in keys.items()}
+    return variables
+
+
 def chart_values(storage, gateway_url):
-    """What the chart must know to render policies, roles and accounts."""
-    return json.dumps({"storage": storage, "crate": crate_settings(), "identity": {"mutating_policies": "always"},
-                       "gateway": {"url": gateway_url, "tls": {"allow_plaintext": True}}, "jobs": jobs_settings()}, indent=2)
+    """What the chart must know to render policies, roles and accounts. By these the operator may make the gateway's
+    certificate by itself; here it does so in tests of it alone. Packaging Jobs are let through; whether a controller
+    makes some is in its own configuration."""
+    return json.dumps({"controller": {"packaging": {"mode": "Job"}}, "workloads": {"packaging": {"credentials": PACKAGING}},
+                       "storage": storage, "crate": crate_settings(), "identity": {"mutating_policies": "always"},
+                       "gateway": {"url": gateway_url}, "jobs": jobs_settings()}, indent=2)
 
 
 def configuration(folder, storage, addresses):

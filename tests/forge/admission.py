@@ -64,8 +64,10 @@ def attack(api, table, fills, without):
         operator.status(t, f)
         people.volumes(t, f)
         operator.accounts(t, f)
+        operator.certificates(t, f)
         operator.probe(t, f)
         operator.jobs(t, f)
+        operator.packaging_jobs(t, f)
         operator.definitions(t, f)
         operator.clean_up(t, f)
     finally:

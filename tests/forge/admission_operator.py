@@ -5,7 +5,7 @@ import secrets
 from attempts import HOME, RELEASE
 from cast import alice, bob, collector, fake_controller, mallory, masters, olga, robot, star
 from kubernetes import ADMIN, core, user_subject
-from objects import ACTIONS, GROUP, KINDS, POLICIES, PROJECT, RECORDS, REQUESTS, REVIEWS, SESSIONS, act, delete_options, job, owner, path, policy, rec, req, rev, secret, sess
+from objects import ACTIONS, GROUP, KINDS, POLICIES, PROJECT, RECORDS, REQUESTS, REVIEWS, SESSIONS, act, delete_options, job, owner, packaging_job, path, policy, rec, req, rev, secret, sess
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 POD, C0 = "spec__template__spec__", "spec__template__spec__containers__0__"  # see objects.job
@@ -28,6 +28,7 @@ def records(t, f):
         t.deny(f"{label} applies a record", pol, who, "APPLY", path(RECORDS, f.name("xd")), rec(f.name("xd")))
         t.deny(f"{label} labels a record", pol, who, "PATCH", path(RECORDS, f.record), {"metadata": {"labels": {"a": "b"}}})
         t.deny(f"{label} deletes a record", pol, who, "DELETE", path(RECORDS, f.record))
+    t.deny("the operator deletes a record of what is kept", "releaserecords", t.controller, "DELETE", path(RECORDS, f.record))
     t.deny("a record with an owner", "releaserecords", t.controller, "POST", path(RECORDS), rec(f.name("xd"), _meta={"ownerReferences": [owner()]}))
     t.deny("a record of the probe's name", "releaserecords", t.controller, "POST", path(RECORDS), rec("trevor-probe"), says="trevor-probe")
     o = t.get(path(RECORDS, f.record))
@@ -245,6 +246,58 @@ def accounts(t, f):
     )
 
 
+def certificates(t, f):
+    """The gateway's certificate and its authority: two Secrets by name, which the controller makes and renews at home."""
+    api, SP, fence = t.api, "operator-secrets|operator-fence", "operator-fence"
+    everything = {name: (kind, keys) for name, kind, keys in (
+        (f"{RELEASE}-gateway-serving", "kubernetes.io/tls", ("tls.crt", "tls.key")),
+        (f"{RELEASE}-gateway-ca", f"{GROUP}/gateway-authority", ("0a1f.crt", "0a1f.key")))}
+
+    def made(name, ns=HOME, more=(), **change):
+        kind, keys = everything[name]
+        return {**secret(name, kind, ns, dict.fromkeys((*keys, *more), "eA==")), **change}
+
+    api.ensure(core("secrets", namespace=HOME), secret(f.name("home"), "Opaque", HOME, data={"password": "aHVudGVyMg=="}))
+    api.ensure(core("secrets", namespace=HOME), secret(f.name("tls"), "kubernetes.io/tls", HOME, data={"tls.crt": "eA==", "tls.key": "eA=="}))
+    for name in everything:
+        one = core("secrets", name, HOME)
+        api.call(ADMIN, "DELETE", one)
+        meta = {"name": name, "namespace": HOME}
+        for label, o in (
+            ("of another type", made(name, type="Opaque")),
+            ("of a token", {**made(name, type="kubernetes.io/service-account-token"), "metadata": {**meta, "annotations": {"kubernetes.io/service-account.name": f"{RELEASE}-gateway"}}}),
+            ("with another key", made(name, more=("password",))),
+            ("with an owner", made(name, metadata={**meta, "ownerReferences": [owner()]})),
+            ("with a finalizer", made(name, metadata={**meta, "finalizers": [f"{GROUP}/x"]})),
+        ):
+            t.deny(f"{name} {label}", SP, t.controller, "POST", core("secrets", namespace=HOME), o)
+        t.deny(f"{name} in a project", SP, t.controller, "POST", core("secrets", namespace=PROJECT), made(name, PROJECT))
+        t.deny(f"{name} by a made-up end of its name", SP, t.controller, "POST", core("secrets", namespace=HOME),
+               made(name, metadata={"generateName": f"{name}-", "namespace": HOME}))
+        for who, label in ((t.gateway, "the gateway"), (t.unbound, "a controller's token without pod"), (fake_controller, "kubectl --as the controller")):
+            t.deny(f"{label} makes {name}", SP, who, "POST", core("secrets", namespace=HOME), made(name))
+        t.passes(f"the controller makes {name}", t.controller, "POST", core("secrets", namespace=HOME), made(name))
+        t.passes("... renews it", t.controller, "PUT", one, made(name))
+        t.passes("... labels it", t.controller, "PATCH", one, {"metadata": {"labels": {"a": "b"}}})
+        t.deny(f"a key more in {name}", SP, t.controller, "PATCH", one, {"data": {"password": "eA=="}})
+        t.deny(f"an owner of {name}", SP, t.controller, "PATCH", one, {"metadata": {"ownerReferences": [owner()]}})
+        t.deny(f"{name} is deleted", SP, t.controller, "DELETE", one)
+        for pp in ("Foreground", "Orphan"):
+            t.deny(f"{name} is read by a {pp} dry run", SP, t.controller, "DELETE", one, delete_options(propagationPolicy=pp, dryRun=["All"]))
+        for who, label in ((t.gateway, "the gateway"), (t.unbound, "a controller's token without pod"), (fake_controller, "kubectl --as the controller")):
+            t.deny(f"{label} renews {name}", SP, who, "PUT", one, made(name))
+        t.passes("an admin deletes it", ADMIN, "DELETE", one)
+    for name in ("home", "tls"):
+        t.deny(f"another Secret at home ({name}) is changed", SP, t.controller, "PATCH", core("secrets", f.name(name), HOME), {"data": {"tls.key": "eQ=="}})
+        t.deny(f"another Secret at home ({name}) is deleted", SP, t.controller, "DELETE", core("secrets", f.name(name), HOME))
+    published = {"data": {"ca.crt": "x"}}
+    t.passes("the controller publishes the authority", t.controller, "PATCH", core("configmaps", f"{RELEASE}-gateway-ca", HOME), published)
+    t.deny("... deletes it", fence, t.controller, "DELETE", core("configmaps", f"{RELEASE}-gateway-ca", HOME))
+    t.deny("... publishes it elsewhere", fence, t.controller, "APPLY", core("configmaps", f"{RELEASE}-gateway-ca", PROJECT),
+           {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"{RELEASE}-gateway-ca"}})
+    t.deny("the gateway publishes it", fence, t.gateway, "PATCH", core("configmaps", f"{RELEASE}-gateway-ca", HOME), published)
+
+
 def probe(t, f):
     """The controller's probe meets the policies, and its name is kept for it."""
     api = t.api
@@ -323,6 +376,58 @@ def jobs(t, f):
     t.deny("another's Job deleted", "operator-jobs", t.controller, "DELETE", f"{JP}/{f.name('other')}", delete_options(propagationPolicy="Background"))
     t.deny("another's Job changed", "operator-jobs|operator-fence", t.controller, "PATCH", f"{JP}/{f.name('other')}", {"spec": {"suspend": True}})
     t.deny("the gateway's Job", "operator-fence", t.gateway, "POST", JP, job(f.name("xj")))
+
+
+def packaging_jobs(t, f):
+    """Jobs in the controller's own namespace: those that make packages, and no others."""
+    api, JP = t.api, f"/apis/batch/v1/namespaces/{HOME}/jobs"
+    t.passes("a packaging Job", t.controller, "POST", JP, packaging_job(f.name("p1")))
+    t.passes("... is deleted with its pods", t.controller, "DELETE", f"{JP}/{f.name('p1')}", delete_options(propagationPolicy="Background"))
+    api.ensure(JP, packaging_job(f.name("other"), metadata__labels={}))
+    sc = C0 + "securityContext__"
+    for label, change in (
+        ("no label", {"metadata__labels": {}}),
+        ("a collector's label", {"metadata__labels": {f"{GROUP}/job": "collect"}}),
+        ("an image for projects", {C0 + "image": "trevor:test"}),
+        ("a command", {C0 + "command": ["sh"]}),
+        ("another subcommand", {C0 + "args": ["controller"]}),
+        ("no subcommand", {C0 + "args": None}),
+        ("a second container", {POD + "containers": [packaging_job("x")["spec"]["template"]["spec"]["containers"][0],
+                                                     {**packaging_job("x")["spec"]["template"]["spec"]["containers"][0], "name": "d"}]}),
+        ("an init container", {POD + "initContainers": [{**packaging_job("x")["spec"]["template"]["spec"]["containers"][0], "name": "i"}]}),
+        ("a second pod", {"spec__backoffLimit": 1}),
+        ("a second pod by default", {"spec__backoffLimit": None}),
+        ("two pods", {"spec__parallelism": 2, "spec__completions": 2}),
+        ("the controller's account", {POD + "serviceAccountName": f"{RELEASE}-controller"}),
+        ("the gateway's account, old field", {POD + "serviceAccountName": None, POD + "serviceAccount": f"{RELEASE}-gateway"}),
+        ("no account", {POD + "serviceAccountName": None}),
+        ("the account's token", {POD + "automountServiceAccountToken": True}),
+        ("a token", {POD + "volumes": [{"name": "w", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]}),
+        ("a Secret volume", {POD + "volumes": [{"name": "w", "secret": {"secretName": "trevor-packaging-release"}}]}),
+        ("a projected Secret", {POD + "volumes": [{"name": "w", "projected": {"sources": [{"secret": {"name": "trevor-audit"}}]}}]}),
+        ("another ConfigMap", {POD + "volumes": [{"name": "w", "configMap": {"name": "kube-root-ca.crt"}}]}),
+        ("a claim", {POD + "volumes": [{"name": "w", "persistentVolumeClaim": {"claimName": "work"}}]}),
+        ("a hostPath", {POD + "volumes": [{"name": "w", "hostPath": {"path": "/"}}]}),
+        ("envFrom", {C0 + "envFrom": [{"secretRef": {"name": "trevor-packaging-release"}}]}),
+        ("another Secret", {C0 + "env": [{"name": "TREVOR_S3_RELEASE_SECRET_ACCESS_KEY", "valueFrom": {"secretKeyRef": {"name": "trevor-audit", "key": "x"}}}]}),
+        ("its Secret by another name", {C0 + "env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "trevor-packaging-release", "key": "secret_access_key"}}}]}),
+        ("a field of the pod", {C0 + "env": [{"name": "TREVOR_S3_X", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]}),
+        ("pull secrets", {POD + "imagePullSecrets": [{"name": "x"}]}),
+        ("hostNetwork", {POD + "hostNetwork": True}),
+        ("a node's name", {POD + "nodeName": "n1"}),
+        ("root by the pod", {POD + "securityContext__runAsUser": 0}),
+        ("no seccomp", {POD + "securityContext__seccompProfile": None}),
+        ("escalation", {sc + "allowPrivilegeEscalation": True}),
+        ("a capability", {sc + "capabilities__add": ["NET_ADMIN"]}),
+    ):
+        t.deny(f"a packaging Job with {label}", "operator-packaging", t.controller, "POST", JP, packaging_job(f.name("xp"), **change))
+    t.deny("a collector's Job at home", "operator-packaging", t.controller, "POST", JP, job(f.name("xp"), metadata__namespace=HOME))
+    elsewhere = f"/apis/batch/v1/namespaces/{PROJECT}/jobs"
+    t.deny("a packaging Job in a project", "operator-jobs", t.controller, "POST", elsewhere, packaging_job(f.name("xp"), metadata__namespace=PROJECT))
+    t.deny("another's Job at home deleted", "operator-packaging", t.controller, "DELETE", f"{JP}/{f.name('other')}", delete_options(propagationPolicy="Background"))
+    t.deny("another's Job at home changed", "operator-packaging|operator-fence", t.controller, "PATCH", f"{JP}/{f.name('other')}", {"spec": {"suspend": True}})
+    for who, label in ((t.gateway, "the gateway's"), (t.unbound, "a Job without pod, the controller's"), (fake_controller, "kubectl --as the controller's")):
+        t.deny(f"{label} packaging Job", "operator-fence", who, "POST", JP, packaging_job(f.name("xp")))
 
 
 def definitions(t, f):

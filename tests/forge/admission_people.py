@@ -178,6 +178,7 @@ def requests_deleted(t, f):
     for who, label in ((dave, "a colleague"), (bob, "a checker"), (olga, "an officer"), (mallory, "a stranger"), (robot, "a service account"), (flux, "a delegate")):
         t.deny(f"{label} deletes", "airlockrequests", who, "DELETE", path(REQUESTS, f.request), says="deleted (and so withdrawn) by its submitter 'alice' only")
         t.deny(f"{label} deletes all", "airlockrequests", who, "DELETE", path(REQUESTS), labelSelector="a=b")
+    t.deny("the operator deletes one that is open", "airlockrequests", t.controller, "DELETE", path(REQUESTS, f.request))
     t.passes("the submitter deletes", alice, "DELETE", path(REQUESTS, f.name("c1")))
     t.passes("the delegate deletes what it made", flux, "DELETE", path(REQUESTS, f.name("c4")))
     t.passes("a holder of * deletes", star, "DELETE", path(REQUESTS, f.name("c2")))

@@ -99,6 +99,19 @@ def delete_options(**options):
     return {"kind": "DeleteOptions", "apiVersion": "v1", **options}
 
 
+def packaging_job(name, **change):
+    """A Job that makes a package, as the controller makes it in its own namespace, with changes as in `job`."""
+    pod, one = "spec__template__spec__", "spec__template__spec__containers__0__"
+    secret = {"secretKeyRef": {"name": "trevor-packaging-release", "key": "secret_access_key"}}
+    return job(name, **{
+        "metadata__namespace": "trevor-system", "metadata__labels": {f"{GROUP}/job": "package"}, "spec__backoffLimit": 0,
+        pod + "serviceAccountName": "trevor-packaging", one + "image": "trevor:pack",
+        one + "args": ["package", "--config", "/etc/trevor/config/config.yaml", "--namespace", "a", "--uid", "u", "--round", "1", "--attempt", "1"],
+        one + "env": [{"name": "TREVOR_S3_RELEASE_SECRET_ACCESS_KEY", "valueFrom": secret}],
+        pod + "volumes": [{"name": "config", "configMap": {"name": "trevor-config"}}, {"name": "spool", "emptyDir": {"sizeLimit": "1Gi"}}],
+        **change})
+
+
 def job(name, **change):
     """A collector's Job as the controller makes it, with changes by dotted path (`__`); None takes away."""
     made = {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # `make image`: target/image/trevor.tar, an OCI archive with one static binary and the public
-# certificate authorities. BINARY=FILE packs another build; else an optimised, static one is made.
+# certificate authorities. BINARY=FILE packs another build, with the shared libraries that it
+# asks for, if any; else an optimised, static one is made.
 #   skopeo copy oci-archive:target/image/trevor.tar docker://<registry>/trevor:<version>
 #   ctr -n k8s.io images import target/image/trevor.tar
 set -euo pipefail
@@ -28,6 +29,15 @@ fi
 bundle=${CA_BUNDLE:-/etc/ssl/certs/ca-certificates.crt}
 [ -s "$bundle" ] || { echo "no certificate authorities in $bundle: install ca-certificates, or name a PEM file in CA_BUNDLE"; exit 1; }
 files=("$BINARY=/trevor" "$bundle=/etc/ssl/certs/ca-certificates.crt" "LICENSE=/LICENSE")
+
+# A build that is not static finds its loader and its libraries where it looks for them. (What
+# glibc needs for names of hosts is in libc itself since 2.34.)
+if readelf --program-headers "$BINARY" | grep -q INTERP; then
+    libraries=$(ldd "$BINARY" | grep -o '/[^ ]*' | sort)
+    for library in $libraries; do
+        files+=("$(realpath "$library")=$library")
+    done
+fi
 
 # What it is made of (SBOM). The tool is installed with a build of our own; another's goes without it.
 export PATH=$PWD/$out/tools/bin:$PATH

@@ -18,7 +18,12 @@ async fn check(
     variables: &[(&str, String)],
     change: impl FnOnce(&mut Value),
 ) -> (bool, Vec<Value>) {
-    let mut config = read_config(env, process);
+    let configured = if process == "packaging" {
+        "controller"
+    } else {
+        process
+    };
+    let mut config = read_config(env, configured);
     change(&mut config);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.yaml");
@@ -76,6 +81,17 @@ async fn a_whole_environment_passes_with_either_identity() {
     assert!(passes, "{:#?}", bad(&rows));
     assert_eq!(states(&rows, "reached", "gateway"), ["Ok"]);
     assert!(states(&rows, "no deletion", "gateway").len() >= 3);
+
+    let (passes, rows) = check(&env, "packaging", &[], |_| {}).await;
+    assert!(passes, "{:#?}", bad(&rows));
+    assert_eq!(states(&rows, "no reading", "packaging"), ["Ok", "Ok"]);
+    assert_eq!(states(&rows, "no writing", "packaging"), ["Ok"]);
+    // With the controller's identities, which are the default, it is told.
+    let own = read_variables(&env, "controller");
+    let own: Vec<(&str, String)> = own.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
+    let (passes, rows) = check(&env, "packaging", &own, |_| {}).await;
+    assert!(!passes);
+    assert!(states(&rows, "no deletion", "packaging").contains(&"Failed"));
 }
 
 #[tokio::test]

@@ -6,9 +6,10 @@ use kube::runtime::wait::await_condition;
 use kube::{Client, ResourceExt as _};
 use trevor::api::{Phase, ReleasePhase, ReleaseRecord, ReviewState};
 
-use crate::actions::{acts, in_review, word_on};
+use crate::actions::{acts, acts_on, in_review, word_on};
 use crate::faults::desk;
 use crate::harness::{Controller, Env, PATIENCE, PROJECT, private};
+use crate::revoke::{on_record, released};
 
 #[tokio::test]
 async fn a_hold_officer_holds_and_lifts_and_the_hold_stands_before_it_is_shown() {
@@ -38,6 +39,31 @@ async fn a_hold_officer_holds_and_lifts_and_the_hold_stands_before_it_is_shown()
         Some(ReviewState::Counted)
     );
     assert!(request.says("Held", "NotHeld").await.held.is_none());
+}
+
+#[tokio::test]
+async fn a_hold_on_a_release_is_shown_on_its_record_until_it_is_lifted() {
+    let env = Env::shared();
+    let (alice, bob, carol, olga) = (
+        env.person("alice").await,
+        env.person("bob").await,
+        env.person("carol").await,
+        env.person("olga").await,
+    );
+    let request = released(&alice, &bob, &carol, "held-release").await;
+    let record = request.record().await;
+    let records: Api<ReleaseRecord> = Api::namespaced(env.kube("admin").await, PROJECT);
+    for (action, held) in [("Hold", true), ("LiftHold", false)] {
+        let act = acts_on(&olga, on_record(&record), "HoldOfficer", action).await;
+        let word = word_on(&olga, &act.unwrap()).await;
+        assert_eq!(word.state, Some(ReviewState::Counted), "{word:?}");
+        let shown = records.get(&record.name_any()).await.unwrap();
+        let conditions = shown.status.unwrap().conditions;
+        let found = conditions.iter().find(|c| c.type_ == "Held").unwrap();
+        assert_eq!(found.status == "True", held, "{found:?}");
+        let reason = if held { "OnHold" } else { "NotHeld" };
+        assert!(request.says("Held", reason).await.held.is_some() == held);
+    }
 }
 
 async fn record_is_deleted(admin: &Client, name: &str) -> ReleaseRecord {

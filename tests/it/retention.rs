@@ -2,120 +2,10 @@
 //! case is its own cluster's, so that only the sweep of this test takes it up.
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness::{Env, PROJECT, Store, command, noise, unique};
-
-/// A request that closed, as the bucket has it, of a cluster of its own.
-struct Closed {
-    env: Env,
-    inside: Store,
-    cluster: String,
-    uid: String,
-}
-
-fn in_seconds(seconds: i64) -> String {
-    let time = Timestamp::now() + SignedDuration::from_secs(seconds);
-    Timestamp::from_second(time.as_second())
-        .unwrap()
-        .to_string()
-}
-
-impl Closed {
-    /// Files of a request whose files are due in so many seconds.
-    async fn due_in(seconds: i64) -> Self {
-        let (env, uid) = (Env::shared(), unique("u"));
-        let case = Self {
-            inside: env.quarantine(),
-            cluster: unique("cluster"),
-            uid,
-            env,
-        };
-        case.owner(&case.cluster).await;
-        let closed = json!({
-            "closedAs": "Withdrawn", "round": 1, "time": in_seconds(-86_400 * 91),
-            "quarantineDue": in_seconds(seconds), "policy": {"name": "p", "digest": "0".repeat(64)},
-        });
-        case.stores("closed.json", &closed).await;
-        case.stores("receipts/x/1.json", &json!({})).await;
-        for file in 0..3 {
-            case.inside
-                .put(&format!("{}files/{file}", case.prefix()), &noise(100, file))
-                .await;
-        }
-        case
-    }
-
-    async fn owner(&self, cluster: &str) {
-        let owner = json!({
-            "cluster": cluster, "namespace": PROJECT, "name": "r", "uid": self.uid,
-            "direction": "Egress", "submitter": "alice", "created": in_seconds(-86_400 * 92),
-        });
-        self.stores("owner.json", &owner).await;
-    }
-
-    fn prefix(&self) -> String {
-        format!("requests/{PROJECT}/{}/", self.uid)
-    }
-
-    async fn stores(&self, below: &str, fact: &Value) {
-        let key = format!("{}{below}", self.prefix());
-        self.inside.put(&key, fact.to_string().as_bytes()).await;
-    }
-
-    /// A ticket that was due so many seconds from now; gives its key.
-    async fn ticket(&self, seconds: i64) -> String {
-        let due = in_seconds(seconds);
-        let body = json!({"namespace": PROJECT, "uid": self.uid, "what": "quarantine", "due": due});
-        let key = format!("work/retention/{due}/{}-quarantine.json", self.uid);
-        self.inside.put(&key, body.to_string().as_bytes()).await;
-        key
-    }
-
-    async fn files(&self) -> usize {
-        self.inside
-            .keys(&format!("{}files/", self.prefix()))
-            .await
-            .len()
-    }
-
-    /// `trevor retention …`; gives what it says.
-    async fn trevor(&self, arguments: &[&str]) -> String {
-        let config = self.env.folder().join("controller.yaml");
-        let mut command = command(&self.env, "controller");
-        command
-            .arg("retention")
-            .args(arguments)
-            .arg("--config")
-            .arg(config);
-        let done = command.output().await.unwrap();
-        let said = String::from_utf8_lossy(&done.stdout).into_owned();
-        assert!(
-            done.status.success(),
-            "{said}{}",
-            String::from_utf8_lossy(&done.stderr)
-        );
-        said
-    }
-
-    async fn sweep(&self) -> String {
-        self.trevor(&["sweep", "--cluster", &self.cluster]).await
-    }
-
-    async fn events(&self, kind: &str) -> Vec<Value> {
-        let mut found = Vec::new();
-        for key in self
-            .inside
-            .keys(&format!("audit/requests/{PROJECT}/{}/", self.uid))
-            .await
-        {
-            let entry = self.inside.json(&key).await;
-            let events = entry["events"].as_array().unwrap().clone();
-            found.extend(events.into_iter().filter(|e| e["kind"] == kind));
-        }
-        found
-    }
-}
+use crate::closed::Closed;
+use crate::harness::{PROJECT, command};
 
 #[tokio::test]
 async fn what_is_due_goes_once_with_plan_receipt_and_ledger_and_two_sweepers_agree() {
@@ -280,7 +170,16 @@ async fn what_nobody_closes_is_adopted_and_goes_after_its_time() {
         "an open request has nothing that is due"
     );
     let named = format!("{PROJECT}/{}", case.uid);
+    let orphans = ["orphans", "--cluster", &case.cluster];
+    let listed = case.trevor(&orphans).await;
+    assert_eq!(listed.lines().next(), Some(named.as_str()), "{listed}");
+    let of_another = case.trevor(&["orphans", "--cluster", "another"]).await;
+    assert!(!of_another.contains(&case.uid), "{of_another}");
+    // A cluster that is there has no such request, and is not its cluster.
+    let here = case.trevor(&["orphans"]).await;
+    assert!(!here.contains(&case.uid), "{here}");
     case.trevor(&["adopt", &named, "--cluster-gone"]).await;
+    assert!(case.trevor(&orphans).await.starts_with("0 requests"));
     let closed = case
         .inside
         .json(&format!("{}closed.json", case.prefix()))

@@ -2,15 +2,18 @@
 //! the bucket is put there by hand, so that each thing that can go wrong can be had;
 //! `volumes_whole` runs the Jobs' own command.
 
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 use trevor::api::{AirlockRequestStatus, Phase, ReleaseType, ReviewDecision};
 use trevor::domain::digest::{Crc32, Sha256Hex};
 use trevor::domain::receipt::{Content, Receipt, version};
-use trevor::domain::volume::{Collection, Delivered, Errand, JobIntent, JobMade, VolumeFile};
+use trevor::domain::volume::{
+    Collection, Delivered, Errand, JobIntent, JobMade, JobPod, VolumeFile,
+};
 use trevor::storage::keys::RequestKey;
 
 use crate::actions::acts;
@@ -45,6 +48,16 @@ pub async fn claim(admin: &Client, project: &str, verb: &str) -> String {
         .create(&made, &binding)
         .await
         .unwrap();
+    let asked: SubjectAccessReview =
+        serde_json::from_value(json!({"spec": {"user": "alice", "resourceAttributes": {
+        "namespace": project, "resource": "persistentvolumeclaims", "name": name, "verb": verb}}}))
+        .unwrap();
+    let reviews: Api<SubjectAccessReview> = Api::all(admin.clone());
+    ready("the right is known", PATIENCE, || async {
+        let answer = reviews.create(&made, &asked).await.unwrap();
+        answer.status.unwrap().allowed.then_some(())
+    })
+    .await;
     name
 }
 
@@ -379,6 +392,117 @@ async fn what_keeps_a_pod_from_starting_is_said_and_it_goes_on_once_that_is_mend
     collects(&scene.env, &request, 1, &[("a.csv", b"x")]).await;
     scene.kubelet.succeeds(&pod).await;
     request.reaches(Phase::InReview).await;
+}
+
+/// Names, labels and owners of pods are anybody's to write who may make pods.
+#[tokio::test]
+async fn only_pods_that_run_what_the_job_says_are_known_to_the_gateway() {
+    let scene = Scene::new().await;
+    let (request, job, pod) = scene.collecting("pods").await;
+    let (key, store) = (key(&request, PROJECT), scene.env.quarantine());
+    let errand = Errand::Collect { round: 1 };
+    let at = |pod: &Pod| key.job_pod(errand, &pod.uid().unwrap());
+    let known: JobPod = ready("the pod is known", PATIENCE, || async {
+        serde_json::from_slice(&store.find(&at(&pod)).await?).ok()
+    })
+    .await;
+    assert_eq!(known.job, job.uid().unwrap());
+    assert_eq!(known.pod, pod.name_any());
+
+    let pods = format!("{}collect-1.pods/", key.jobs());
+    assert_eq!(store.keys(&pods).await, [at(&pod)]);
+    scene.alice.withdraws(&request).await;
+    request.reaches(Phase::Withdrawn).await;
+}
+
+/// Clusters change pods as they are made: here, that a debugger sees their processes.
+#[tokio::test]
+async fn a_pod_that_the_cluster_changed_is_named_and_its_successor_is_known() {
+    let env = Env::shared();
+    let admin = env.kube("admin").await;
+    let project = Project::new(&env, "mutated").await;
+    let alice = project.person("alice").await;
+    let name = &project.name;
+    let group = "admissionregistration.k8s.io/v1";
+    let policy = json!({"apiVersion": group, "kind": "MutatingAdmissionPolicy", "metadata": {"name": name}, "spec": {
+        "reinvocationPolicy": "Never", "failurePolicy": "Fail",
+        "matchConstraints": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}},
+            "resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"]}]},
+        "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {
+            "expression": "Object{spec: Object.spec{shareProcessNamespace: true}}"}}]}});
+    let binding = json!({"apiVersion": group, "kind": "MutatingAdmissionPolicyBinding", "metadata": {"name": name},
+        "spec": {"policyName": name}});
+    let rules = [
+        ("MutatingAdmissionPolicy", policy),
+        ("MutatingAdmissionPolicyBinding", binding),
+    ];
+    let api = |kind: &str| -> Api<DynamicObject> {
+        let kind = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind);
+        Api::all_with(admin.clone(), &ApiResource::from_gvk(&kind))
+    };
+    for (kind, rule) in &rules {
+        let rule = serde_json::from_value(rule.clone()).unwrap();
+        api(kind)
+            .create(&PostParams::default(), &rule)
+            .await
+            .unwrap();
+    }
+    let kubelet = Kubelet::new(admin.clone(), name);
+    let changes = || async {
+        let probe = json!({"metadata": {"name": "probe"}, "spec": {"containers": [{"name": "c", "image": "trevor:light"}]}});
+        let dry = PostParams {
+            dry_run: true,
+            ..PostParams::default()
+        };
+        let pod = kubelet
+            .pods()
+            .create(&dry, &serde_json::from_value(probe).unwrap())
+            .await
+            .unwrap();
+        pod.spec.unwrap().share_process_namespace == Some(true)
+    };
+    ready("pods are changed", PATIENCE, || async {
+        changes().await.then_some(())
+    })
+    .await;
+    let claim = claim(&admin, name, "airlock-read").await;
+    let request = alice.creates("mutated", egress(&claim, 1)).await;
+    let pod = kubelet.pod_of(&job_name(&request, "collect-1")).await;
+    let status = request.says("Stalled", "JobPodChanged").await;
+    let told = said(&status, "Stalled");
+    assert!(
+        told.contains(&pod.name_any()) && told.contains("(that others see its processes)"),
+        "{told}"
+    );
+    let pods = format!("{}collect-1.pods/", key(&request, name).jobs());
+    assert!(env.quarantine().keys(&pods).await.is_empty());
+
+    for (kind, _) in &rules {
+        api(kind)
+            .delete(name, &DeleteParams::default())
+            .await
+            .unwrap();
+    }
+    ready("pods are not changed", PATIENCE, || async {
+        (!changes().await).then_some(())
+    })
+    .await;
+    kubelet
+        .pods()
+        .delete(&pod.name_any(), &DeleteParams::default().grace_period(0))
+        .await
+        .unwrap();
+    // Here a Job has one pod; the round is returned, and the next has another Job.
+    request.reaches(Phase::ChangesRequested).await;
+    alice.submits(&request, 2).await;
+    let pod = kubelet.pod_of(&job_name(&request, "collect-2")).await;
+    let at = key(&request, name).job_pod(Errand::Collect { round: 2 }, &pod.uid().unwrap());
+    ready("the next pod is known", PATIENCE, || async {
+        env.quarantine().find(&at).await.map(drop)
+    })
+    .await;
+    alice.withdraws(&request).await;
+    request.reaches(Phase::Withdrawn).await;
 }
 
 #[tokio::test]

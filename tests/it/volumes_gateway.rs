@@ -125,17 +125,41 @@ impl House {
 
     /// Somebody with the token of a pod, as the kubelet would have it made.
     async fn pod(&self, namespace: &str, account: &str, pod: &str) -> Person {
-        let token = pod_token(&self.admin.kube, namespace, account, pod).await;
-        Person {
+        self.pod_and_uid(namespace, account, pod).await.0
+    }
+
+    async fn pod_and_uid(&self, namespace: &str, account: &str, pod: &str) -> (Person, String) {
+        let (token, uid) = pod_token(&self.admin.kube, namespace, account, pod).await;
+        let person = Person {
             token: Some(token),
             ..self.admin.clone()
-        }
+        };
+        (person, uid)
     }
 
     /// A pod of a Job that is made.
     async fn pod_of(&self, request: &Request, errand: Errand) -> Person {
-        let job = self.makes(request, errand, "default").await;
-        self.pod(PROJECT, "default", &pod_name(&job)).await
+        self.makes(request, errand, "default").await;
+        self.known_pod(request, errand).await
+    }
+
+    /// A pod of a Job, which the controller has seen.
+    async fn known_pod(&self, request: &Request, errand: Errand) -> Person {
+        let job = errand.job_name(&request.name, &request.uid);
+        let (person, uid) = self.pod_and_uid(PROJECT, "default", &pod_name(&job)).await;
+        self.knows(request, errand, &uid).await;
+        person
+    }
+
+    /// What the controller stores of a Job's pod.
+    async fn knows(&self, request: &Request, errand: Errand, pod: &str) {
+        let known = json!({"pod": "p", "job": "11111111-2222-4333-8444-555555555555"}).to_string();
+        let at = format!(
+            "work/jobs/{}/{}.pods/{pod}.json",
+            request.uid,
+            errand.slug()
+        );
+        self.bucket.put(&at, known.as_bytes()).await;
     }
 
     fn work(&self, request: &Request, name: &str) -> String {
@@ -208,22 +232,24 @@ fn pod_name(job: &str) -> String {
     format!("{stem}x7k2z")
 }
 
-async fn pod_token(admin: &Client, namespace: &str, account: &str, pod: &str) -> String {
+/// Makes a pod; gives a token bound to it, and its uid.
+async fn pod_token(admin: &Client, namespace: &str, account: &str, pod: &str) -> (String, String) {
     let pods: Api<Pod> = Api::namespaced(admin.clone(), namespace);
     let wanted = serde_json::from_value(json!({"metadata": {"name": pod}, "spec": {
         "serviceAccountName": account, "automountServiceAccountToken": false,
         "containers": [{"name": "c", "image": "trevor:light"}]}}))
     .unwrap();
     let made = pods.create(&PostParams::default(), &wanted).await.unwrap();
+    let uid = made.uid().unwrap();
     let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), namespace);
     let wanted: TokenRequest = serde_json::from_value(json!({"spec": {
         "audiences": ["trevor-gateway"],
-        "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": made.uid()}}}))
+        "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": uid}}}))
     .unwrap();
     let made = accounts
         .create_token_request(account, &PostParams::default(), &wanted)
         .await;
-    made.unwrap().status.unwrap().token.unwrap()
+    (made.unwrap().status.unwrap().token.unwrap(), uid)
 }
 
 fn list(round: i64, files: &[(&str, &[u8])]) -> Value {
@@ -319,7 +345,7 @@ async fn strangers(
     let name = |suffix: &str| format!("{job}-{suffix}");
     let elsewhere = (errand, Errand::Deliver);
     let of_another = match elsewhere.0 {
-        Errand::Deliver => COLLECT,
+        Errand::Deliver | Errand::Package { .. } => COLLECT,
         Errand::Collect { .. } => elsewhere.1,
     };
     vec![
@@ -393,8 +419,7 @@ async fn a_collectors_token_puts_files_and_their_list_while_it_collects_and_does
     for (who, person) in strangers(&house, &request, COLLECT).await {
         row(&mut wrong, who, &person, &request, &[]).await;
     }
-    let job = COLLECT.job_name(&request.name, &request.uid);
-    let pod = house.pod(PROJECT, "default", &pod_name(&job)).await;
+    let pod = house.known_pod(&request, COLLECT).await;
     let first = [("PUT collection", 201), ("PUT files", 201)];
     row(&mut wrong, "collecting", &pod, &request, &first).await;
     let listed = [("PUT collection", 201), ("PUT files", 409)];
@@ -434,8 +459,7 @@ async fn a_deliverers_token_gets_what_was_approved_while_it_is_released_and_noth
     for (who, person) in strangers(&house, &request, Errand::Deliver).await {
         row(&mut wrong, who, &person, &request, &[]).await;
     }
-    let job = Errand::Deliver.job_name(&request.name, &request.uid);
-    let pod = house.pod(PROJECT, "default", &pod_name(&job)).await;
+    let pod = house.known_pod(&request, Errand::Deliver).await;
     let all = |status: u16| {
         [
             "GET content",
@@ -493,17 +517,46 @@ async fn a_deliverers_token_gets_what_was_approved_while_it_is_released_and_noth
 }
 
 #[tokio::test]
-async fn a_job_that_is_not_recorded_yet_is_told_to_come_again() {
+async fn a_pod_that_is_not_recorded_is_told_to_come_again_whatever_its_name() {
     let house = House::new("recording", "http://127.0.0.1:9").await;
     let request = house
         .egress(json!([{"path": "a.csv"}, {"path": "b.csv"}]))
         .await;
-    let job = house.means(&request, COLLECT, "default").await;
-    let pod = house.pod(PROJECT, "default", &pod_name(&job)).await;
+    let job = house.makes(&request, COLLECT, "default").await;
+    let (pod, uid) = house.pod_and_uid(PROJECT, "default", &pod_name(&job)).await;
+    // Somebody else may have made a pod of such a name, with the project's own account.
+    let other = format!("{job}-zzzzz");
+    let other = house.pod(PROJECT, "default", &other).await;
+    for pod in [&pod, &other] {
+        let answer = pod.puts(&request, "a.csv", "1,2").await.expect(503);
+        assert_eq!(answer.reason(), "JobNotRecorded");
+        assert!(answer.header("retry-after").is_some());
+    }
+    house.knows(&request, COLLECT, &uid).await;
+    pod.uploads(&request, "a.csv", "1,2").await;
+    let answer = other.puts(&request, "b.csv", "3").await.expect(503);
+    assert_eq!(answer.reason(), "JobNotRecorded");
+}
+
+/// Kubernetes cuts the names of their pods, and the round with them.
+#[tokio::test]
+async fn rounds_of_a_request_with_a_long_name_have_their_own_pods() {
+    let house = House::new("cutting", "http://127.0.0.1:9").await;
+    let stem = "a".repeat(48);
+    let spec = json!({"direction": "Egress", "title": "Collected", "files": [{"path": "a.csv"}]});
+    let request = house.admin.creates(&stem, spec).await;
+    house.admin.submits(&request, 1).await;
+    house.stands_at(&request, "Submitted").await;
+    let second = Errand::Collect { round: 2 };
+    let names = [COLLECT, second].map(|e| pod_name(&e.job_name(&request.name, &request.uid)));
+    assert_eq!(names[0], names[1], "they are not told apart by name");
+    house.makes(&request, second, "default").await;
+    house.makes(&request, COLLECT, "default").await;
+    let (pod, uid) = house.pod_and_uid(PROJECT, "default", &names[0]).await;
+    house.knows(&request, second, &uid).await;
     let answer = pod.puts(&request, "a.csv", "1,2").await.expect(503);
     assert_eq!(answer.reason(), "JobNotRecorded");
-    assert!(answer.header("retry-after").is_some());
-    house.makes(&request, COLLECT, "default").await;
+    house.knows(&request, COLLECT, &uid).await;
     pod.uploads(&request, "a.csv", "1,2").await;
 }
 

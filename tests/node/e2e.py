@@ -7,12 +7,15 @@ Each step prints what it saw. The first that fails ends the run, after the pods'
 states, events and logs.
 """
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -21,6 +24,7 @@ sys.path.insert(1, str(HERE.parent / "env"))
 import machine  # noqa: E402
 import outputs  # noqa: E402
 import trevor  # noqa: E402
+import volumes  # noqa: E402
 from cluster import OPERATOR_NAMESPACE, ROLES  # noqa: E402
 from requests_by_people import People  # noqa: E402
 from tools import Failed  # noqa: E402
@@ -29,7 +33,10 @@ CHECKOUT = HERE.parents[1]
 CHART = CHECKOUT / "charts/trevor"
 RELEASE = "trevor"
 TAKE_OVER_SECONDS = 15
+HAND_OVER_SECONDS = 2
 UPGRADES = 2
+UPLOAD_BYTES, UPLOAD_SECONDS = 16 << 20, 8  # less than the 25 s that an upload gets when its pod stops
+ENDLESS_SECONDS = 300  # and more than that and an upgrade, on a slow machine too
 
 
 class Node:
@@ -57,6 +64,10 @@ class Node:
 
     def helm(self, *arguments):
         return self.run("helm", *arguments, "-n", OPERATOR_NAMESPACE, "--kube-context", "admin")
+
+    def image(self):
+        """The operator's own image."""
+        return self.ours("get", "deployment", "trevor-controller", "-o", "jsonpath={.spec.template.spec.containers[0].image}")
 
     def leader(self):
         """The pod that holds the Lease."""
@@ -121,7 +132,23 @@ def demo(node):
 
 def upgrade_under_load(node):
     """Requests go from upload to release, one after the other, while every pod is replaced."""
-    before, stop, released, errors = node.pods(), threading.Event(), [], []
+    before, stop, released, errors, uploaded = node.pods(), threading.Event(), [], [], []
+    node.people.ask("uploads", direction="Egress")
+    node.people.wait("uploads", "jsonpath={.status.phase}=Draft")
+    large = node.folder / "large.bin"
+    large.write_bytes(os.urandom(UPLOAD_BYTES))
+    endless = node.people.slow_upload("uploads", "endless.bin", large, UPLOAD_BYTES // ENDLESS_SECONDS)
+    started = time.monotonic()
+
+    def uploads():
+        while not stop.is_set():
+            path = f"{len(uploaded)}.bin"
+            process = node.people.slow_upload("uploads", path, large, UPLOAD_BYTES // UPLOAD_SECONDS)
+            said, _ = process.communicate(timeout=120)
+            if process.returncode != 0:
+                errors.append(f"upload of {path}: {said.strip()[-300:]}")
+                return
+            uploaded.append(path)
 
     def load(worker):
         while not stop.is_set():
@@ -133,7 +160,7 @@ def upgrade_under_load(node):
                 errors.append(f"{name}: {failure}")
                 return
 
-    workers = [threading.Thread(target=load, args=(number,)) for number in range(2)]
+    workers = [threading.Thread(target=uploads), *(threading.Thread(target=load, args=(number,)) for number in range(2))]
     for worker in workers:
         worker.start()
     began = time.monotonic()
@@ -148,26 +175,66 @@ def upgrade_under_load(node):
         for worker in workers:
             worker.join()
     stayed = set(before.values()) & set(node.pods().values())
-    saw(f"{UPGRADES} rolling upgrades in {seconds:.1f} s, {during} requests released meanwhile, {len(errors)} failed")
+    try:
+        said, _ = endless.communicate(timeout=ENDLESS_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        endless.kill()
+        raise Failed("the upload without end was neither taken nor cut off") from error
+    cut_off = time.monotonic() - started
+    files = {file["path"]: file["size"] for file in json.loads(node.people.gateway("alice", "uploads", "files"))["files"]}
+    saw(f"{UPGRADES} rolling upgrades in {seconds:.1f} s, {during} requests released and {len(uploaded)} uploads of {UPLOAD_SECONDS} s "
+        f"ended meanwhile, {len(errors)} failed; an upload without end was cut off after {cut_off:.0f} s: {said.strip()[-100:]}")
     for error in errors:
         saw(error)
-    if errors or not during or stayed:
-        raise Failed(f"upgrade under load: {len(errors)} errors, {during} released, {len(stayed)} pods not replaced")
+    if errors or not during or not uploaded or stayed:
+        raise Failed(f"upgrade under load: {len(errors)} errors, {during} released, {len(uploaded)} uploaded, {len(stayed)} pods not replaced")
+    if files != dict.fromkeys(uploaded, UPLOAD_BYTES) or endless.returncode == 0 or cut_off >= ENDLESS_SECONDS - 10:
+        raise Failed(f"upgrade under load: files {files}, uploaded {uploaded}; the endless one: {endless.returncode} after {cut_off:.0f} s")
+
+
+def leader_stop(node):
+    """The pod that leads is told to stop: it gives its Lease up, and another one leads."""
+    leader = node.leader()
+    began = time.time()
+    node.ours("delete", "pod", leader, "--wait=false")
+    while (lease := json.loads(node.ours("get", "lease", "trevor-controller", "-o", "json"))["spec"]).get("holderIdentity") in (leader, "", None):
+        if time.time() - began > TAKE_OVER_SECONDS:
+            raise Failed(f"{lease.get('holderIdentity') or 'nobody'} holds the Lease {TAKE_OVER_SECONDS} s after {leader} was told to stop")
+        time.sleep(0.05)
+    seconds = datetime.fromisoformat(lease["acquireTime"]).timestamp() - began
+    saw(f"{leader} told to stop; {lease['holderIdentity']} leads {seconds:.1f} s after that")
+    if seconds > HAND_OVER_SECONDS:
+        raise Failed(f"that took {seconds:.1f} s, and at most {HAND_OVER_SECONDS} are allowed")
+    node.people.release("after-the-stop")
+    node.ours("rollout", "status", "deployment/trevor-controller", "--timeout=60s")
+
+
+def process_of(pod):
+    """The controller of a pod, as the node's own processes see it."""
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            variables = environment.read_bytes().split(b"\0")
+            if b"POD_NAME=" + pod.encode() in variables and b"controller" in environment.with_name("cmdline").read_bytes().split(b"\0"):
+                return int(environment.parent.name)
+    raise Failed(f"no process of {pod} is found")
 
 
 def leader_kill(node):
-    """The pod that leads is deleted without grace; another one takes over, and work goes on."""
+    """The process that leads stands still, then is killed, and says nothing of it; another one takes over, and work goes on."""
     leader = node.leader()
     if leader not in node.pods():
         raise Failed(f"the Lease is held by {leader!r}, which is none of our pods")
+    # Killed at once, its container would begin anew in the same pod, and lead again.
+    process = process_of(leader)
     began = time.monotonic()
-    node.ours("delete", "pod", leader, "--grace-period=0", "--force")
+    os.kill(process, signal.SIGSTOP)
     while (successor := node.leader()) in (leader, ""):
         if time.monotonic() - began > 2 * TAKE_OVER_SECONDS:
             raise Failed(f"{leader} still holds the Lease after {2 * TAKE_OVER_SECONDS} s")
         time.sleep(0.1)
     seconds = time.monotonic() - began
-    saw(f"{leader} killed; {successor} leads after {seconds:.1f} s")
+    os.kill(process, signal.SIGKILL)
+    saw(f"{leader} stands still; {successor} leads after {seconds:.1f} s")
     if seconds > TAKE_OVER_SECONDS:
         raise Failed(f"take-over took {seconds:.1f} s, and at most {TAKE_OVER_SECONDS} are allowed")
     node.people.release("after-the-kill")
@@ -201,7 +268,7 @@ def uninstall(node):
         raise Failed(f"after uninstall: still there: {left.split()}; {len(definitions)} definitions; lost: {lost}, {before} before, {after} after")
 
 
-STEPS = [install, restricted, demo, upgrade_under_load, leader_kill, helm_test, uninstall]
+STEPS = [install, restricted, demo, *volumes.STEPS, upgrade_under_load, leader_stop, leader_kill, helm_test, uninstall]
 
 
 def explain(node):

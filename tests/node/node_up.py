@@ -181,7 +181,8 @@ def give_credentials(admin, buckets, authority):
         secret(name, "Opaque", {key: value.encode() for key, value in buckets[bucket].keys[identity].items()})
     certificate, key = authority.sign("gateway", "/CN=trevor-gateway", "serverAuth",
                                       [f"DNS:{GATEWAY}", f"DNS:{GATEWAY}.cluster.local"])
-    secret(TLS_SECRET, "kubernetes.io/tls", {"tls.crt": certificate.read_bytes(), "tls.key": key.read_bytes()})
+    secret(TLS_SECRET, "kubernetes.io/tls", {
+        "ca.crt": authority.certificate.read_bytes(), "tls.crt": certificate.read_bytes(), "tls.key": key.read_bytes()})
 
 
 def write_state(folder, tools, buckets, authority):

@@ -26,23 +26,43 @@ class People:
 
     def release(self, name):
         """From draft to a released package."""
-        self.create("alice", {"apiVersion": GROUP, "kind": "AirlockRequest", "metadata": {"name": name},
-                              "spec": {"direction": "Egress", "title": name, "description": "Counts by age band",
-                                       "files": [{"path": "table.csv", "description": "Counts by age band",
-                                                  "justification": "a table of the paper", "suppressionNotes": "rounded",
-                                                  "outputType": "Table", "statbarn": "frequencies"}]}})
+        self.ask(name, direction="Egress", files=[{
+            "path": "table.csv", "description": "Counts by age band", "justification": "a table of the paper",
+            "suppressionNotes": "rounded", "outputType": "Table", "statbarn": "frequencies"}])
         self.wait(name, "jsonpath={.status.phase}=Draft")
         self.upload(name, "table.csv", CONTENT)
-        self.node.kubectl("--context", "alice", "-n", PROJECT, "patch", "alr", name, "--type=merge", "-p", '{"spec":{"submission":1}}')
+        self.change(name, submission=1)
         self.wait(name, "jsonpath={.status.phase}=InReview")
         self.approve(name, ("bob", "carol"))
         self.wait(name, "condition=Released")
 
     def approve(self, name, reviewers):
-        digest = self.node.kubectl("--context", "bob", "-n", PROJECT, "get", "alr", name, "-o", "jsonpath={.status.manifest.digest}")
         for reviewer in reviewers:
-            self.create(reviewer, {"apiVersion": GROUP, "kind": "AirlockReview", "metadata": {"generateName": f"{name}-"},
-                                   "spec": {"requestName": name, "manifestDigest": digest, "decision": "Approve"}})
+            self.review(name, reviewer, "Approve")
+
+    def review(self, name, reviewer, decision):
+        digest = self.node.kubectl("--context", "bob", "-n", PROJECT, "get", "alr", name, "-o", "jsonpath={.status.manifest.digest}")
+        self.create(reviewer, {"apiVersion": GROUP, "kind": "AirlockReview", "metadata": {"generateName": f"{name}-"},
+                               "spec": {"requestName": name, "manifestDigest": digest, "decision": decision}})
+
+    def ask(self, name, **spec):
+        """alice's request."""
+        self.create("alice", {"apiVersion": GROUP, "kind": "AirlockRequest", "metadata": {"name": name},
+                              "spec": {"title": name, "description": "Counts by age band"} | spec})
+
+    def change(self, name, **spec):
+        self.node.kubectl("--context", "alice", "-n", PROJECT, "patch", "alr", name, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+    def gateway(self, person, name, what):
+        """What a GET at the gateway answers."""
+        variables = self.node.state["variables"]
+        url = f"{variables['TREVOR_GATEWAY_URL']}/v1alpha1/namespaces/{PROJECT}/airlockrequests/{name}/{what}"
+        header = f"header = \"Authorization: Bearer {self.node.state['tokens'][person]}\"\n"
+        done = subprocess.run(["curl", "-sS", "--fail-with-body", "--max-time", "30", "-K", "-", "--cacert", variables["TREVOR_GATEWAY_CA"], url],
+                              input=header.encode(), capture_output=True)
+        if done.returncode != 0:
+            raise Failed(f"{person} gets {what} of {name}: {done.stderr.decode().strip()} {done.stdout[-500:]}")
+        return done.stdout
 
     def wait(self, name, what, seconds=60):
         began = time.monotonic()
@@ -61,10 +81,22 @@ class People:
         if done.returncode != 0:
             raise Failed(f"alice uploads {path}: {done.stderr.strip()} {done.stdout[-500:]}")
 
-    def objects(self, bucket):
+    def slow_upload(self, name, path, file, rate):
+        """A PUT by alice of so many bytes a second at most, which is under way when this returns."""
+        variables = self.node.state["variables"]
+        url = f"{variables['TREVOR_GATEWAY_URL']}/v1alpha1/namespaces/{PROJECT}/airlockrequests/{name}/files/{path}"
+        process = subprocess.Popen(["curl", "-sS", "--fail-with-body", "-K", "-", "--cacert", variables["TREVOR_GATEWAY_CA"],
+                                    "--limit-rate", str(rate), "-T", file, url],
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process.stdin.write(f"header = \"Authorization: Bearer {self.node.state['tokens']['alice']}\"\n")
+        process.stdin.close()
+        process.stdin = None
+        return process
+
+    def objects(self, bucket, prefix=""):
         """How many objects a bucket holds, as its server's root sees it."""
         of = self.node.state["buckets"][bucket]
-        order = {"endpoint": of["endpoint"], "bucket": of["bucket"], **of["root"]}
+        order = {"endpoint": of["endpoint"], "bucket": of["bucket"], "prefix": prefix, **of["root"]}
         done = subprocess.run([self.node.state["tools"]["boto3_python"], "-c", COUNT], input=json.dumps(order),
                               capture_output=True, text=True)
         if done.returncode != 0:
@@ -77,6 +109,6 @@ import boto3, json, sys
 order = json.load(sys.stdin)
 client = boto3.client("s3", endpoint_url=order["endpoint"], region_name="us-east-1",
     aws_access_key_id=order["access_key_id"], aws_secret_access_key=order["secret_access_key"])
-pages = client.get_paginator("list_objects_v2").paginate(Bucket=order["bucket"])
+pages = client.get_paginator("list_objects_v2").paginate(Bucket=order["bucket"], Prefix=order["prefix"])
 print(sum(page["KeyCount"] for page in pages))
 """

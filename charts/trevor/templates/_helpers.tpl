@@ -32,6 +32,11 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "trevor.name" . }}-con
 system:serviceaccount:{{ .Release.Namespace }}:{{ include "trevor.name" . }}-gateway
 {{- end -}}
 
+{{/* Whether Jobs make packages. */}}
+{{- define "trevor.packsByJobs" -}}
+{{- if eq .Values.controller.packaging.mode "Job" }}true{{ end -}}
+{{- end -}}
+
 {{/*
 Whether the policies that fill names in are rendered. `auto` asks what the cluster
 serves; `always` and `never` make the output a function of the values alone.
@@ -44,12 +49,29 @@ true
 {{- end -}}
 {{- end -}}
 
+{{/* The images that Jobs in projects may run, as a JSON list: the operator's own, unless values name others, or none. */}}
+{{- define "trevor.jobImages" -}}
+{{- if kindIs "slice" .Values.jobs.images }}{{ toJson .Values.jobs.images }}{{ else }}{{ list (include "trevor.image" .) | toJson }}{{ end -}}
+{{- end -}}
+
+{{/*
+The Secret of the gateway's certificate, where it is not the operator's own making: its ca.crt,
+if it is there, is whom Jobs in projects trust. Its own authority the operator knows by itself.
+*/}}
+{{- define "trevor.givenAuthority" -}}
+{{- if not (include "trevor.tlsAuthority" .) }}{{ include "trevor.tlsSecret" . }}{{ end -}}
+{{- end -}}
+
 {{/* The operator's configuration: the tree of values under its own names. */}}
 {{- define "trevor.config" -}}
 {{- $config := deepCopy (pick .Values "storage" "gateway" "controller" "crate" "identity" "audit" "notifications" "jobs" "log") -}}
 {{- $_ := unset $config.identity "mutating_policies" -}}
 {{- $_ := set $config.identity "rules" "/etc/trevor/rules/rules.yaml" -}}
 {{- $_ := set $config.gateway.tls "secret" (include "trevor.tlsSecret" . | default nil) -}}
+{{- $_ := set $config.gateway.tls "authority" (include "trevor.tlsAuthority" . | default nil) -}}
+{{- if $config.gateway.tls.authority -}}
+{{- $_ := set $config.gateway.tls "dns_names" (include "trevor.dnsNames" (list . .Values.gateway.tls.dns_names) | fromJsonArray) -}}
+{{- end -}}
 {{- if not $config.gateway.url -}}
 {{- $port := .Values.workloads.gateway.service.port -}}
 {{- $_ := set $config.gateway "url" (printf "%s://%s-gateway.%s.svc%s" (ternary "https" "http" (not (empty $config.gateway.tls.secret))) (include "trevor.name" .) .Release.Namespace (ternary (printf ":%v" $port) "" (not (empty $port)))) -}}
@@ -57,11 +79,18 @@ true
 {{- if not $config.controller.url -}}
 {{- $_ := set $config.controller "url" (printf "http://%s-controller.%s.svc:8080" (include "trevor.name" .) .Release.Namespace) -}}
 {{- end -}}
+{{- if include "trevor.packsByJobs" . -}}
+{{- $_ := set $config.controller.packaging "job_template" "/etc/trevor/config/packaging-job.yaml" -}}
+{{- end -}}
 {{- if not (dig "publisher" "name" "" $config.crate) -}}
 {{- $_ := unset $config.crate "publisher" -}}
 {{- end -}}
-{{- if and (not $config.jobs.ca_bundle) (or .Values.trust.gateway.config_map .Values.trust.gateway.secret) -}}
+{{- $_ := set $config.jobs "images" (fromJsonArray (include "trevor.jobImages" .)) -}}
+{{- if $config.jobs.ca_bundle -}}
+{{- else if or .Values.trust.gateway.config_map .Values.trust.gateway.secret -}}
 {{- $_ := set $config.jobs "ca_bundle" "/etc/trevor/trust/gateway.pem" -}}
+{{- else if include "trevor.givenAuthority" . -}}
+{{- $_ := set $config.jobs "ca_bundle_if_any" "/etc/trevor/gateway-ca/ca.crt" -}}
 {{- end -}}
 {{/* Seconds, where tests set them, take the place of days. */}}
 {{- range list "quarantine_retention" "release_retention" -}}

@@ -20,6 +20,11 @@ cannot drift apart.
 - apiGroups: [{{ include "trevor.group" . }}]
   resources: [releaserecords]
   verbs: [create]
+# What is closed and deleted is taken out of the API after historyDays of its policy;
+# admission lets no other request be deleted.
+- apiGroups: [{{ include "trevor.group" . }}]
+  resources: [airlockrequests, releaserecords]
+  verbs: [delete]
 # Expired sessions are swept.
 - apiGroups: [{{ include "trevor.group" . }}]
   resources: [airlocksessions]
@@ -45,7 +50,7 @@ cannot drift apart.
 - apiGroups: [apiextensions.k8s.io]
   resources: [customresourcedefinitions]
   verbs: [get, list, watch]
-{{- if .Values.jobs.images }}
+{{- if ne (include "trevor.jobImages" .) "[]" }}
 # Collecting from and delivering to volumes of projects.
 - apiGroups: [batch]
   resources: [jobs]
@@ -70,12 +75,35 @@ cannot drift apart.
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   verbs: [create, get, update, patch]
-# The latest checkpoint of the ledger, and no other ConfigMap: two of them are what the
-# operator is configured with, and what the admission rules are compared with.
+# The latest checkpoint of the ledger{{ if include "trevor.tlsAuthority" . }}, the authority of the gateway's certificate{{ end }}, and no other
+# ConfigMap: two of them are what the operator is configured with, and what the admission
+# rules are compared with.
 - apiGroups: [""]
   resources: [configmaps]
-  resourceNames: [trevor-audit-checkpoint]
+  resourceNames: [trevor-audit-checkpoint{{ with include "trevor.tlsAuthority" . }}, {{ . }}{{ end }}]
   verbs: [get, patch]
+{{- with include "trevor.tlsAuthority" . }}
+# The gateway's certificate, and the authority that it is made with.
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: [{{ include "trevor.tlsSecret" $ }}, {{ . }}]
+  verbs: [get, update]
+{{- if $.Values.namespaces }}
+# RBAC cannot bound create by a name; admission does (operator-secrets).
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create]
+{{- end }}
+{{- end }}
+{{- if include "trevor.packsByJobs" . }}
+# Packages of large requests; admission limits these Jobs to one shape.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, delete]
+- apiGroups: [""]
+  resources: [pods, events]
+  verbs: [list]
+{{- end }}
 {{- end -}}
 
 {{/* The gateway. It writes none of our kinds. */}}

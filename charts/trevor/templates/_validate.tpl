@@ -48,8 +48,8 @@ What the schema cannot say, in the words of the operator's own check at start
 {{- end -}}
 
 {{- define "trevor.validate.workloads" -}}
-{{- if not (or (include "trevor.tlsSecret" .) .Values.gateway.tls.allow_plaintext) -}}
-  {{- fail "gateway.tls: has no secret; name one, let cert-manager make one (certificate.create), or set allow_plaintext: true behind something that serves TLS" -}}
+{{- if and .Values.certificate.create .Values.gateway.tls.allow_plaintext -}}
+  {{- fail "gateway.tls.allow_plaintext: contradicts certificate.create; keep one" -}}
 {{- end -}}
 {{- if not (dig "publisher" "name" "" .Values.crate) -}}
   {{- fail "crate.publisher.name: is missing; it is the organisation that releases" -}}
@@ -62,11 +62,29 @@ What the schema cannot say, in the words of the operator's own check at start
 {{- end -}}
 {{- end -}}
 
-{{/* The gateway's Secret: the one named, or cert-manager's. Empty: it serves without TLS. */}}
+{{/* The gateway's Secret: the one named, cert-manager's, or the operator's own. Empty: it serves without TLS. */}}
 {{- define "trevor.tlsSecret" -}}
 {{- if .Values.gateway.tls.secret -}}
 {{ .Values.gateway.tls.secret }}
 {{- else if .Values.certificate.create -}}
 {{ include "trevor.name" . }}-gateway-tls
+{{- else if not .Values.gateway.tls.allow_plaintext -}}
+{{ include "trevor.name" . }}-gateway-serving
 {{- end -}}
+{{- end -}}
+
+{{/*
+Secret and ConfigMap of the authority with which the operator makes the gateway's
+certificate by itself. Empty: somebody else makes it, or nobody.
+*/}}
+{{- define "trevor.tlsAuthority" -}}
+{{- if not (or .Values.gateway.tls.secret .Values.certificate.create .Values.gateway.tls.allow_plaintext) -}}
+{{ include "trevor.name" . }}-gateway-ca
+{{- end -}}
+{{- end -}}
+
+{{/* The names by which the cluster reaches the gateway's Service, and those of a list: JSON. */}}
+{{- define "trevor.dnsNames" -}}
+{{- $service := printf "%s-gateway.%s.svc" (include "trevor.name" (index . 0)) (index . 0).Release.Namespace -}}
+{{- concat (list $service (printf "%s.cluster.local" $service)) (index . 1) | uniq | toJson -}}
 {{- end -}}

@@ -65,12 +65,46 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- if .Values.storage.staging }}{{ include "trevor.credentials" (list "STAGING" $credentials.staging) }}{{ end -}}
 {{- end -}}
 
+{{/*
+The Secrets behind a process's variables a second time, as files: a process that sees one
+change ends, and starts again with the new value. (list $ env)
+*/}}
+{{- define "trevor.credentialFiles" -}}
+{{- $env := fromYamlArray (index . 1 | default "[]") -}}
+{{- if $env -}}
+- name: credentials
+  projected:
+    defaultMode: 0440
+    sources:
+    {{- range $variable := $env }}
+    {{- with $variable.valueFrom.secretKeyRef }}
+    - secret: {name: {{ .name }}{{ if .optional }}, optional: true{{ end }}, items: [{key: {{ .key }}, path: {{ $variable.name }}}]}
+    {{- end }}
+    {{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/* A packaging Job's: Secrets of its own, or the controller's. None signs, none for staging. */}}
+{{- define "trevor.packagingSecret" -}}
+{{- $ := index . 0 -}}
+{{- $zone := index . 1 -}}
+{{- get $.Values.workloads.packaging.credentials $zone | default (get (get $.Values.storage $zone | default dict) "credentials_secret" | default "") -}}
+{{- end -}}
+{{- define "trevor.packagingEnv" -}}
+{{- include "trevor.credentials" (list "QUARANTINE" (include "trevor.packagingSecret" (list . "quarantine"))) -}}
+{{- if .Values.storage.records }}{{ include "trevor.credentials" (list "RECORDS" (include "trevor.packagingSecret" (list . "records"))) }}{{ end -}}
+{{- include "trevor.credentials" (list "RELEASE" (include "trevor.packagingSecret" (list . "release"))) -}}
+{{- end -}}
+
 {{/* What every container has besides. */}}
 {{- define "trevor.commonEnv" -}}
 - name: POD_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - name: POD_NAMESPACE
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+{{- include "trevor.trustEnv" . }}
+{{- end -}}
+{{- define "trevor.trustEnv" -}}
 {{- if include "trevor.trusts" . }}
 # The image's public authorities, and those of values.trust.
 - {name: SSL_CERT_FILE, value: /etc/ssl/certs/ca-certificates.crt}
@@ -118,6 +152,9 @@ capabilities: {drop: [ALL]}
   configMap: {name: {{ include "trevor.name" . }}-config}
 - name: rules
   configMap: {name: {{ include "trevor.name" . }}-rules}
+{{- include "trevor.trustVolume" . }}
+{{- end -}}
+{{- define "trevor.trustVolume" -}}
 {{- if include "trevor.trusts" . }}
 - name: trust
   projected:
@@ -181,6 +218,6 @@ imagePullSecrets:
 
 {{/* Whatever must restart the pods when it changes. Secrets do not: this sees none of them. */}}
 {{- define "trevor.checksums" -}}
-airlock.karectl.io/config-sha256: {{ include "trevor.config" . | sha256sum }}
+airlock.karectl.io/config-sha256: {{ printf "%s%s" (include "trevor.config" .) (include "trevor.packagingJob" .) | sha256sum }}
 airlock.karectl.io/rules-sha256: {{ include "trevor.rules" . | sha256sum }}
 {{- end -}}

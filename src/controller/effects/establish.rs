@@ -65,6 +65,7 @@ pub async fn ensure(
         let standing = commit(ctx.zones.records.bucket(), &subject.key.owner(), &owner).await?;
         facts.owner = Some(standing.into_inner());
     }
+    // Without it the gateway takes no byte.
     if !has_finalizer(&subject.request)
         && !subject.deleting()
         && !let_go::is_announced(ctx.zones.quarantine.bucket(), Timestamp::now()).await?

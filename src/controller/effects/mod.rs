@@ -15,6 +15,7 @@ pub mod ingress_release;
 pub mod look_back;
 pub mod outbox;
 pub mod package;
+pub mod packaging_job;
 pub mod progress;
 pub mod record;
 pub mod release;

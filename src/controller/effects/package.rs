@@ -1,5 +1,6 @@
 //! Makes a package: reads the quarantined files, checks and frames them, sends
-//! the parts to the release bucket, and reads what is stored back.
+//! the parts to the release bucket ([`make`], which a packaging Job does too), and reads
+//! what is stored back.
 //!
 //! It writes one key, that of its attempt, by one upload. Killed at any point it
 //! leaves an open upload or an object that no outcome names; the next attempt
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::CompletedPart;
+use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::mpsc;
 
@@ -17,6 +19,7 @@ use crate::api::condition::reason;
 use crate::config::Packaging;
 use crate::domain::commit::{Attempt, Decision, PackageFact};
 use crate::domain::manifest::{Frozen, ManifestFile};
+use crate::domain::packaging::{Refused, Sent};
 use crate::domain::quorum::Approved;
 use crate::package::{
     Budget, CrateInputs, OpenError, PackError, Packed, Part, PartBody, Plan, PlanError, pack,
@@ -49,6 +52,46 @@ pub struct Job {
     pub progress: Arc<Progress>,
 }
 
+/// What is needed to make the package of an attempt and send it.
+pub struct Making<'a> {
+    /// Where the files are.
+    pub quarantine: &'a Quarantine,
+    /// Where the package goes.
+    pub release: &'a Release,
+    /// Memory and spool folder.
+    pub packaging: &'a Packaging,
+    /// What the quorum approved.
+    pub approved: &'a Approved<Frozen>,
+    /// On which terms.
+    pub decision: &'a Decision,
+    /// Which attempt this is.
+    pub attempt: &'a Attempt,
+    /// Where it tells how far it is.
+    pub progress: &'a Arc<Progress>,
+    /// Who else may end it.
+    pub watched: &'a dyn Watched,
+}
+
+/// Who may end an upload from outside, before it is complete.
+pub trait Watched: Send + Sync {
+    /// Returns when it is to end, and why.
+    fn stopped(&self) -> BoxFuture<'_, PackagingError>;
+    /// The last look before the package is there.
+    fn may_complete(&self) -> BoxFuture<'_, Result<(), PackagingError>>;
+}
+
+/// Nobody: the task is ended by whoever started it.
+pub struct Unwatched;
+
+impl Watched for Unwatched {
+    fn stopped(&self) -> BoxFuture<'_, PackagingError> {
+        Box::pin(std::future::pending())
+    }
+    fn may_complete(&self) -> BoxFuture<'_, Result<(), PackagingError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
 /// Why there is no package.
 #[derive(Debug, thiserror::Error)]
 pub enum PackagingError {
@@ -66,6 +109,17 @@ pub enum PackagingError {
     ReadBack {
         /// Its key.
         key: String,
+    },
+    /// It is not to be made, or not any more.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// A Job did not make it: its last word, and a reason where it gave one.
+    #[error("{message}")]
+    Job {
+        /// The condition's reason.
+        reason: Option<&'static str>,
+        /// What it said.
+        message: String,
     },
     /// A Job did not write the files into their volume.
     #[error("{0}")]
@@ -85,6 +139,10 @@ impl PackagingError {
             Self::Pack(PackError::FileMissing { .. }) => Some(reason::FILE_MISSING),
             Self::Plan(_) => Some(reason::PACKAGE_IMPOSSIBLE),
             Self::Delivery(_) => Some(reason::DELIVERY_FAILED),
+            Self::Refused(Refused::NotApproved(_) | Refused::Inconsistent(_)) => {
+                Some(reason::NOT_APPROVED)
+            }
+            Self::Job { reason, .. } => *reason,
             _ => None,
         }
     }
@@ -92,19 +150,35 @@ impl PackagingError {
 
 /// Makes, stores and verifies the package of one attempt.
 pub async fn run(job: Job) -> Result<PackageFact, PackagingError> {
-    clear(&job).await?;
-    let frozen = job.approved.get();
-    let inputs = CrateInputs::decided(frozen, &job.decision);
+    clear(&job.release, &job.key, &job.earlier).await?;
+    let packed = make(Making {
+        quarantine: &job.quarantine,
+        release: &job.release,
+        packaging: &job.packaging,
+        approved: &job.approved,
+        decision: &job.decision,
+        attempt: &job.attempt,
+        progress: &job.progress,
+        watched: &Unwatched,
+    })
+    .await?;
+    job.progress.waits_for(Server::Release);
+    verify(&job.release, &job.attempt, &packed, &job.progress).await
+}
+
+/// Makes the package of an attempt and sends it to the attempt's key.
+pub async fn make(making: Making<'_>) -> Result<Sent, PackagingError> {
+    let inputs = CrateInputs::decided(making.approved.get(), making.decision);
     let plan = Plan::new(&inputs)?;
     let budget = Budget {
-        memory: job.packaging.memory_budget_mib << 20,
-        spool_dir: job.packaging.spool_dir.clone(),
+        memory: making.packaging.memory_budget_mib << 20,
+        spool_dir: making.packaging.spool_dir.clone(),
     };
-    let upload = job.release.begin(&job.approved, &job.attempt);
+    let upload = making.release.begin(making.approved, making.attempt);
     let (parts, received) = mpsc::channel(1);
     let open = |file: &ManifestFile| {
-        let (quarantine, key) = (job.quarantine.clone(), file.key.clone());
-        let progress = Arc::clone(&job.progress);
+        let (quarantine, key) = (making.quarantine.clone(), file.key.clone());
+        let progress = Arc::clone(making.progress);
         async move {
             match download(quarantine.bucket(), &key).await {
                 Ok(body) => Ok(body.inspect(move |_| progress.moved())),
@@ -114,49 +188,49 @@ pub async fn run(job: Job) -> Result<PackageFact, PackagingError> {
         }
     };
     let packing = pack(&plan, &budget, open, parts);
-    let sending = send(&upload, &job.progress, plan.is_small(), received);
+    let sending = send(&upload, &making, plan.is_small(), received);
     let (packed, sent) = tokio::join!(packing, sending);
-    let packed = match (packed, sent) {
+    let packed: Packed = match (packed, sent) {
         (Ok(packed), Ok(())) => packed,
         // The upload says why the parts had nowhere to go.
-        (Err(PackError::SinkClosed), Err(error)) | (Ok(_), Err(error)) => return Err(error.into()),
+        (Err(PackError::SinkClosed), Err(error)) | (Ok(_), Err(error)) => return Err(error),
         (Err(error), _) => return Err(error.into()),
     };
-    job.progress.waits_for(Server::Release);
-    verify(&job, &packed).await?;
-    Ok(PackageFact {
-        bucket: job.release.name().to_owned(),
-        key: job.attempt.key.clone(),
+    Ok(Sent {
         sha256: packed.sha256,
         size: packed.size,
         files: packed.files as u64,
-        attempt: job.attempt.attempt,
     })
 }
 
 /// Ends what earlier attempts left.
-async fn clear(job: &Job) -> Result<(), StorageError> {
-    if job.earlier.is_empty() {
+pub async fn clear(
+    release: &Release,
+    key: &RequestKey,
+    earlier: &[Attempt],
+) -> Result<(), StorageError> {
+    if earlier.is_empty() {
         return Ok(());
     }
-    let over = |key: &String| job.earlier.iter().any(|a| a.key == *key);
-    for (key, upload) in job.release.open_uploads(&job.key.releases()).await? {
+    let over = |key: &String| earlier.iter().any(|a| a.key == *key);
+    for (key, upload) in release.open_uploads(&key.releases()).await? {
         if over(&key) {
-            job.release.abort_upload(&key, &upload).await?;
+            release.abort_upload(&key, &upload).await?;
         }
     }
-    let stored = job.release.list(&job.key.releases()).await?;
+    let stored = release.list(&key.releases()).await?;
     let left: Vec<String> = stored.into_iter().map(|l| l.key).filter(over).collect();
-    job.release.delete(&left).await
+    release.delete(&left).await
 }
 
 /// Sends the parts as they come. An upload that cannot be completed is aborted.
 async fn send(
     upload: &ReleaseUpload<'_>,
-    progress: &Progress,
+    making: &Making<'_>,
     small: bool,
     mut parts: mpsc::Receiver<Part>,
-) -> Result<(), StorageError> {
+) -> Result<(), PackagingError> {
+    let progress = making.progress;
     if small {
         return match parts.recv().await {
             Some(Part {
@@ -165,7 +239,8 @@ async fn send(
                 ..
             }) => {
                 progress.waits_for(Server::Release);
-                upload.put_whole(bytes).await.map(drop)
+                making.watched.may_complete().await?;
+                Ok(upload.put_whole(bytes).await.map(drop)?)
             }
             // The packer says why there is no package.
             _ => Ok(()),
@@ -176,13 +251,22 @@ async fn send(
     };
     progress.waits_for(Server::Release);
     let id = upload.start().await?;
-    let sent = send_parts(upload, progress, &id, first, &mut parts).await;
+    let sent = tokio::select! {
+        sent = send_parts(upload, progress, &id, first, &mut parts) => {
+            sent.map_err(PackagingError::from)
+        }
+        why = making.watched.stopped() => Err(why),
+    };
     progress.waits_for(Server::Release);
     // Whoever makes parts must not wait for a sender that gave up.
     drop(parts);
+    let sent = match sent {
+        Ok(Some(completed)) => making.watched.may_complete().await.map(|()| completed),
+        Ok(None) => return Ok(upload.abort(&id).await?),
+        Err(error) => Err(error),
+    };
     match sent {
-        Ok(Some(completed)) => upload.complete(&id, completed).await.map(drop),
-        Ok(None) => upload.abort(&id).await,
+        Ok(completed) => Ok(upload.complete(&id, completed).await?),
         Err(error) => {
             if let Err(left) = upload.abort(&id).await {
                 tracing::debug!(%left, "an upload stays open for the next attempt to abort");
@@ -242,15 +326,24 @@ async fn send_part(
     }
 }
 
-/// Reads the stored package back, before anything says that it is there.
-async fn verify(job: &Job, packed: &Packed) -> Result<(), PackagingError> {
-    let key = job.attempt.key.as_str();
-    let found = read_back(&job.release, key, packed.size, || job.progress.moved()).await?;
-    if found.as_ref() == Some(&packed.sha256) {
-        Ok(())
-    } else {
-        Err(PackagingError::ReadBack {
-            key: key.to_owned(),
-        })
+/// Reads the stored package of an attempt back, before anything says that it is there.
+pub async fn verify(
+    release: &Release,
+    attempt: &Attempt,
+    sent: &Sent,
+    progress: &Progress,
+) -> Result<PackageFact, PackagingError> {
+    let key = attempt.key.clone();
+    let found = read_back(release, &key, sent.size, || progress.moved()).await?;
+    if found.as_ref() != Some(&sent.sha256) {
+        return Err(PackagingError::ReadBack { key });
     }
+    Ok(PackageFact {
+        bucket: release.name().to_owned(),
+        key,
+        sha256: sent.sha256.clone(),
+        size: sent.size,
+        files: sent.files,
+        attempt: attempt.attempt,
+    })
 }

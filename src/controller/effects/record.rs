@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::super::context::Context;
 use super::super::error::EffectError;
+use super::super::find::find;
 use super::super::reconcile::Subject;
 use crate::api::condition::{self, reason};
 use crate::api::{
@@ -21,6 +22,8 @@ use crate::domain::commit::{Decision, Outcome, OutcomeKind, Revoked};
 use crate::domain::ingress::FilesFact;
 use crate::domain::names;
 use crate::domain::phase::Facts;
+use crate::domain::retention::{Hold, HoldState, What};
+use crate::retention::Trouble;
 use crate::storage::UrlIssue;
 use crate::storage::commit::commit;
 use crate::storage::keys::RequestKey;
@@ -73,6 +76,15 @@ impl Crossed {
 #[must_use]
 pub fn record_name(name: &str, uid: &str) -> String {
     names::derived(name, uid)
+}
+
+/// Where that lies without which nothing is left of a release.
+#[must_use]
+pub fn kept_in(kind: ReleaseType) -> What {
+    match kind {
+        ReleaseType::Package => What::Release,
+        ReleaseType::Url | ReleaseType::PersistentVolumeClaim => What::Quarantine,
+    }
 }
 
 /// Keeps the record of the outcome; none where nothing was released.
@@ -226,13 +238,60 @@ pub async fn show_deleted(ctx: &Context, crossed: &Crossed, time: Time) -> Resul
     .await
 }
 
+/// Its status: it is due and does not go, and why.
+pub async fn show_kept(
+    ctx: &Context,
+    crossed: &Crossed,
+    trouble: &Trouble,
+) -> Result<(), EffectError> {
+    show(ctx, crossed, |_, status, generation| {
+        condition::set(
+            &mut status.conditions,
+            condition::READY,
+            false,
+            trouble.reason,
+            &trouble.message,
+            generation,
+            Timestamp::now(),
+        );
+    })
+    .await
+}
+
+/// Its status: whether a hold stops the deletion of what is kept of it.
+pub async fn show_held(ctx: &Context, crossed: &Crossed, hold: &Hold) -> Result<(), EffectError> {
+    let held = hold.state == HoldState::Held;
+    let (word, message) = match held {
+        true => (
+            reason::ON_HOLD,
+            format!(
+                "nothing of it is deleted while the hold of {} stands; a hold officer lifts it",
+                hold.by
+            ),
+        ),
+        false => (reason::NOT_HELD, format!("lifted by {}", hold.by)),
+    };
+    show(ctx, crossed, |_, status, generation| {
+        condition::set(
+            &mut status.conditions,
+            condition::HELD,
+            held,
+            word,
+            &message,
+            generation,
+            Timestamp::now(),
+        );
+    })
+    .await
+}
+
 async fn show(
     ctx: &Context,
     crossed: &Crossed,
     change: impl FnOnce(&ReleaseRecordSpec, &mut ReleaseRecordStatus, Option<i64>),
 ) -> Result<(), EffectError> {
     let api = crossed.api(ctx);
-    let Some(live) = api.get_opt(&crossed.record).await? else {
+    let Some(live) = find(&api, &crossed.record).await? else {
         return Ok(());
     };
     let mut status: ReleaseRecordStatus = live.status.clone().unwrap_or_default();

@@ -22,11 +22,12 @@ use super::super::error::EffectError;
 use super::super::reconcile::{Rest, Subject};
 use super::super::{evidence, jobs, reviews};
 use super::deliver_volume::Delivery;
+use super::packaging_job::{self, Step};
 use super::progress::Progress;
 use super::{deliver_volume, ingress_release, package};
 use crate::api::{AirlockRequest, Direction, VolumePath};
 use crate::domain::commit::{
-    Attempt, AttemptFailure, Move, Outcome, OutcomeKind, PackageFact, Verdict,
+    Attempt, AttemptFailure, Decision, Move, Outcome, OutcomeKind, PackageFact, Verdict,
 };
 use crate::domain::ingress::FilesFact;
 use crate::domain::manifest::Frozen;
@@ -84,15 +85,32 @@ pub async fn release(
             return carry(ctx, subject, facts, round, files).await;
         }
         Some(Ok(crossed)) => crossed,
-        Some(Err(error)) => return failed(ctx, subject, facts, round, &error).await.map(Some),
+        Some(Err(error)) => {
+            packaging_job::read_back_failed(ctx, subject, facts, &error).await?;
+            return failed(ctx, subject, facts, round, &error).await.map(Some);
+        }
         None => match ctx.hashed(&subject.key.uid, round) {
             Some(files) => return carry(ctx, subject, facts, round, files).await,
-            None => return start(ctx, subject, facts, round).await.map(Some),
+            None => return go_on(ctx, subject, facts, round).await.map(Some),
         },
     };
     let outcome = outcome(round, OutcomeKind::Released, Some(crossed), Vec::new());
     conclude(ctx, subject, facts, outcome).await?;
     Ok(None)
+}
+
+/// By a Job, or by a task of this process.
+async fn go_on(
+    ctx: &Context,
+    subject: &Subject,
+    facts: &mut Facts,
+    round: i64,
+) -> Result<Rest, EffectError> {
+    match Box::pin(packaging_job::go_on(ctx, subject, facts, round)).await? {
+        Step::Itself => start(ctx, subject, facts, round).await,
+        Step::Rest(rest) => Ok(*rest),
+        Step::Failed(error) => failed(ctx, subject, facts, round, &error).await,
+    }
 }
 
 /// The volume that the round goes into, if it goes into one.
@@ -263,8 +281,7 @@ async fn start(
     facts: &mut Facts,
     round: i64,
 ) -> Result<Rest, EffectError> {
-    let mut tasks = ctx.releases.lock().await;
-    if let Some(task) = tasks.get(&subject.key.uid) {
+    if let Some(task) = ctx.releases.lock().await.get(&subject.key.uid) {
         // Its end wakes us; this look is for one that hangs.
         return Ok(Rest {
             releasing: Some(task.progress.message()),
@@ -297,16 +314,11 @@ async fn start(
     };
     let claim = ctx.claim()?;
     let inwards = approved.get().manifest.direction == Direction::Ingress;
-    let attempt = new_attempt(
-        ctx,
-        subject,
-        last,
-        inwards,
-        &decision.terms,
-        decision.time,
-        claim.term,
-    )
-    .await?;
+    let maker = match inwards {
+        true => Maker::Nobody,
+        false => Maker::Controller,
+    };
+    let attempt = new_attempt(ctx, subject, last, maker, &decision, claim.term).await?;
     last.attempts.push(attempt.clone());
     last.failure = None;
     let earlier: Vec<Attempt> = last
@@ -338,6 +350,18 @@ async fn start(
         };
         async move { package::run(job).await.map(Crossed::Package) }.boxed()
     };
+    Ok(run_task(ctx, subject, round, progress, work, doing(subject)).await)
+}
+
+/// Runs work on a release in a task, whose end wakes the request.
+pub async fn run_task(
+    ctx: &Context,
+    subject: &Subject,
+    round: i64,
+    progress: Arc<Progress>,
+    work: BoxFuture<'static, Finished>,
+    doing: &str,
+) -> Rest {
     let wake = ctx.wake.clone();
     let target = ObjectRef::<AirlockRequest>::new(&subject.name).within(&subject.key.namespace);
     let ended = Arc::clone(&progress);
@@ -349,20 +373,19 @@ async fn start(
         drop(wake.send(target));
         result
     });
-    tasks.insert(
-        subject.key.uid.clone(),
-        Task {
-            round,
-            progress,
-            handle,
-        },
-    );
+    let task = Task {
+        round,
+        progress,
+        handle,
+    };
+    let uid = subject.key.uid.clone();
+    ctx.releases.lock().await.insert(uid, task);
     ctx.look_often(&subject.key.uid);
-    Ok(Rest {
-        releasing: Some(doing(subject).into()),
+    Rest {
+        releasing: Some(doing.to_owned()),
         after: Some(Duration::from_secs(11)),
         ..Rest::default()
-    })
+    }
 }
 
 fn doing(subject: &Subject) -> &'static str {
@@ -373,24 +396,35 @@ fn doing(subject: &Subject) -> &'static str {
 }
 
 /// Attempts whose uploads may be aborted: of earlier terms, or of this process.
-fn superseded(other: &Attempt, mine: &Attempt) -> bool {
+pub fn superseded(other: &Attempt, mine: &Attempt) -> bool {
     other.attempt < mine.attempt && (other.term < mine.term || other.holder == mine.holder)
 }
 
+/// Who makes the package of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// Nobody: nothing is written to the release bucket for what goes inwards.
+    Nobody,
+    /// This process.
+    Controller,
+    /// A Job.
+    Job,
+}
+
 /// Records an attempt, and before it the ticket that promises the deletion of
-/// what it will make.
-async fn new_attempt(
+/// what it will make. Of attempts by Jobs there is one at a time: one that another
+/// leader recorded meanwhile is adopted.
+pub async fn new_attempt(
     ctx: &Context,
     subject: &Subject,
     last: &Round,
-    inwards: bool,
-    terms: &crate::domain::commit::Terms,
-    decided: Timestamp,
+    maker: Maker,
+    decision: &Decision,
     term: i64,
 ) -> Result<Attempt, EffectError> {
     let records = ctx.zones.records.bucket();
-    if last.attempts.is_empty() && !inwards {
-        let due = super::close::due(decided, terms.release_retention_seconds);
+    if last.attempts.is_empty() && maker != Maker::Nobody {
+        let due = super::close::due(decision.time, decision.terms.release_retention_seconds);
         super::close::ticket(ctx, subject, What::Release, due).await?;
     }
     let mut number = last.attempts.last().map_or(0, |a| a.attempt) + 1;
@@ -399,21 +433,21 @@ async fn new_attempt(
         let nonce = uuid::Uuid::new_v4().simple().to_string();
         let attempt = Attempt {
             attempt: number,
-            // Nothing is written to the release bucket for what goes inwards.
-            key: match inwards {
-                true => String::new(),
-                false => subject.key.release(&nonce, &file),
+            key: match maker {
+                Maker::Nobody => String::new(),
+                _ => subject.key.release(&nonce, &file),
             },
             term,
             holder: ctx.leadership.holder.to_string(),
             packager: env!("CARGO_PKG_VERSION").to_owned(),
             time: Timestamp::now(),
+            job: maker == Maker::Job,
         };
         let standing = commit(records, &subject.key.attempt(last.round, number), &attempt)
             .await?
             .into_inner();
-        if standing == attempt {
-            return Ok(attempt);
+        if standing == attempt || (standing.job && maker == Maker::Job) {
+            return Ok(standing);
         }
         number += 1;
     }
@@ -495,6 +529,7 @@ async fn clean(
     facts: &Facts,
     keep: Option<&str>,
 ) -> Result<(), EffectError> {
+    packaging_job::retire(ctx, subject, facts).await?;
     if facts
         .last
         .as_ref()

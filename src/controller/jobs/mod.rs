@@ -1,13 +1,16 @@
-//! Jobs in projects, which move files between volumes and quarantine: one way to make
-//! them, to see how they stand, and to end them.
+//! Jobs: in projects those that move files between volumes and quarantine, in the
+//! operator's namespace those that make packages. One way to make them, to see how they
+//! stand, and to end them.
 //!
 //! A Job is ours by what the bucket says, never by its name: before it is made a nonce
 //! is stored, which an annotation of it carries; once it is made its uid is. Killed
 //! between the two, the next look finds the Job by its nonce. Whatever else has its
-//! name is left alone, and nothing of it is believed.
+//! name is left alone, and nothing of it is believed. So it is with its pods ([`known`]).
 
+mod known;
 pub mod pods;
 pub mod spec;
+pub mod template;
 mod watch;
 
 use k8s_openapi::api::batch::v1::Job;
@@ -26,7 +29,7 @@ use crate::domain::volume::{Errand, JobIntent, JobMade};
 use crate::storage::commit::{commit, read};
 use crate::storage::keys::RequestKey;
 
-pub use watch::wake;
+pub use watch::{wake, wake_by_packaging};
 
 /// Characters of what the API server says.
 const SHOWN: usize = 600;
@@ -62,42 +65,84 @@ impl Common {
             jobs: config.jobs.clone(),
         }))
     }
+
+    /// With the operator's own authority, where that signs the gateway's certificate;
+    /// nothing while there is none yet.
+    fn trusting(mut self, ctx: &Context) -> Option<Self> {
+        if self.ca.is_none() && ctx.config.gateway.tls.authority.is_some() {
+            self.ca = Some(ctx.certificates.published()?);
+        }
+        Some(self)
+    }
+}
+
+/// A Job that is wanted, and what it is made of.
+pub struct Order<'a> {
+    /// What it is for.
+    pub errand: Errand,
+    /// The account that it runs as.
+    pub service_account: &'a str,
+    /// Makes it, from what is stored before.
+    pub build: &'a (dyn Fn(&JobIntent) -> Job + Send + Sync),
 }
 
 /// Makes the Job unless it is made, and says how it stands.
 pub async fn go_on(ctx: &Context, subject: &Subject, work: &Work) -> Result<Standing, EffectError> {
     let errand = work.errand();
-    let bucket = ctx.zones.quarantine.bucket();
-    match read::<JobMade>(bucket, &subject.key.job_made(errand)).await? {
-        Some(made) => standing(ctx, subject, errand, &made).await,
-        None => make(ctx, subject, work).await,
+    if let Some(standing) = look(ctx, subject, errand).await? {
+        return Ok(standing);
     }
-}
-
-async fn make(ctx: &Context, subject: &Subject, work: &Work) -> Result<Standing, EffectError> {
     let Some(common) = Common::of(&ctx.config)? else {
         let message =
             "the operator makes no Jobs; a cluster admin names their image in jobs.images";
         return Ok(Standing::Waits(reason::JOB_REFUSED, message.to_owned()));
     };
+    let Some(common) = common.trusting(ctx) else {
+        return Ok(Standing::Runs(
+            "the gateway's certificate is being made".to_owned(),
+        ));
+    };
+    let whose = Whose::of(subject);
+    let order = Order {
+        errand,
+        service_account: &common.jobs.service_account,
+        build: &|intent| spec::job(&common, &whose, work, intent),
+    };
+    make(ctx, subject, &order).await
+}
+
+/// How the Job of an errand stands; none: none was made.
+pub async fn look(
+    ctx: &Context,
+    subject: &Subject,
+    errand: Errand,
+) -> Result<Option<Standing>, EffectError> {
+    let bucket = ctx.zones.quarantine.bucket();
+    match read::<JobMade>(bucket, &subject.key.job_made(errand)).await? {
+        Some(made) => standing(ctx, subject, errand, &made).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Makes a Job, or finds the one that was made and not recorded.
+pub async fn make(
+    ctx: &Context,
+    subject: &Subject,
+    order: &Order<'_>,
+) -> Result<Standing, EffectError> {
     let claim = ctx.claim()?;
-    let (key, errand) = (&subject.key, work.errand());
+    let (key, errand) = (&subject.key, order.errand);
     let intent = JobIntent {
         job: errand.job_name(&subject.name, &key.uid),
         nonce: uuid::Uuid::new_v4().to_string(),
-        service_account: common.jobs.service_account.clone(),
+        service_account: order.service_account.to_owned(),
     };
     let bucket = ctx.zones.quarantine.bucket();
     let intent = commit(bucket, &key.job(errand), &intent)
         .await?
         .into_inner();
-    let whose = Whose {
-        namespace: &key.namespace,
-        name: &subject.name,
-        uid: &key.uid,
-    };
-    let jobs = jobs(ctx, key);
-    let wanted = spec::job(&common, &whose, work, &intent);
+    let jobs = jobs(ctx, key, errand);
+    let wanted = (order.build)(&intent);
     let job = match jobs.create(&PostParams::default(), &wanted).await {
         Ok(job) => job,
         Err(kube::Error::Api(answer)) if answer.reason == "AlreadyExists" => {
@@ -154,7 +199,7 @@ async fn standing(
     made: &JobMade,
 ) -> Result<Standing, EffectError> {
     let name = errand.job_name(&subject.name, &subject.key.uid);
-    let found = jobs(ctx, &subject.key).get_opt(&name).await?;
+    let found = jobs(ctx, &subject.key, errand).get_opt(&name).await?;
     let Some(job) = found.filter(|job| job.uid().as_deref() == Some(&made.uid)) else {
         return Ok(Standing::Failed(format!(
             "the Job {name} was deleted before it was done"
@@ -163,10 +208,11 @@ async fn standing(
     match end_of(&job) {
         Some(End::Complete) => Ok(Standing::Done),
         Some(End::Failed(why)) => {
-            let word = pods::last_word(ctx, &subject.key.namespace, &made.uid).await?;
+            let place = place(ctx, &subject.key, errand);
+            let word = pods::last_word(ctx, place, &made.uid).await?;
             Ok(Standing::Failed(word.unwrap_or(why)))
         }
-        None => pods::look(ctx, &job, &name).await,
+        None => pods::look(ctx, &subject.key, errand, &job).await,
     }
 }
 
@@ -202,7 +248,7 @@ pub async fn end(ctx: &Context, key: &RequestKey, errand: Errand) -> Result<(), 
     let uid = match read::<JobMade>(bucket, &key.job_made(errand)).await? {
         Some(made) => made.uid,
         // Made, perhaps, and not recorded any more.
-        None => match jobs(ctx, key).get_opt(&intent.job).await? {
+        None => match jobs(ctx, key, errand).get_opt(&intent.job).await? {
             Some(job) if job.annotations().get(NONCE) == Some(&intent.nonce) => {
                 job.uid().unwrap_or_default()
             }
@@ -217,7 +263,7 @@ pub async fn end(ctx: &Context, key: &RequestKey, errand: Errand) -> Result<(), 
         }),
         ..DeleteParams::default()
     };
-    match jobs(ctx, key).delete(&intent.job, &params).await {
+    match jobs(ctx, key, errand).delete(&intent.job, &params).await {
         Ok(_) => Ok(()),
         // It is gone, and perhaps another has its name.
         Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => Ok(()),
@@ -250,22 +296,31 @@ pub async fn retire(ctx: &Context, subject: &Subject, facts: &Facts) -> Result<(
     forget(ctx, &subject.key.jobs()).await
 }
 
-/// Whether the request has, or had, anything for Jobs to do.
+/// Whether the request has, or had, anything for Jobs of its project to do.
 fn has_errands(subject: &Subject) -> bool {
     let spec = &subject.request.spec;
     let sources = spec.sources.as_ref().is_some_and(|s| !s.is_empty());
     sources || spec.delivery.is_some()
 }
 
-async fn forget(ctx: &Context, prefix: &str) -> Result<(), EffectError> {
+/// What is stored under a prefix of Jobs is not needed any more.
+pub async fn forget(ctx: &Context, prefix: &str) -> Result<(), EffectError> {
     let bucket = ctx.zones.quarantine.bucket();
     let listed = bucket.list(prefix).await?;
     let keys: Vec<String> = listed.into_iter().map(|found| found.key).collect();
     Ok(bucket.delete(&keys).await?)
 }
 
-fn jobs(ctx: &Context, key: &RequestKey) -> Api<Job> {
-    Api::namespaced(ctx.client.clone(), &key.namespace)
+/// The namespace that the Job of an errand runs in.
+pub fn place<'a>(ctx: &'a Context, key: &'a RequestKey, errand: Errand) -> &'a str {
+    match errand {
+        Errand::Package { .. } => &ctx.home,
+        Errand::Collect { .. } | Errand::Deliver => &key.namespace,
+    }
+}
+
+fn jobs(ctx: &Context, key: &RequestKey, errand: Errand) -> Api<Job> {
+    Api::namespaced(ctx.client.clone(), place(ctx, key, errand))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! The pods of a Job: the last word of one that failed, and what keeps one from
-//! running. They are listed only when something failed or waits.
+//! running.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,12 @@ use kube::{Api, ResourceExt as _};
 
 use super::super::context::Context;
 use super::super::error::EffectError;
-use super::Standing;
+use super::{Standing, known, place};
 use crate::api::condition::reason;
 use crate::domain::collection;
 use crate::domain::texts::harmless_line;
+use crate::domain::volume::Errand;
+use crate::storage::keys::RequestKey;
 
 /// Characters of what Kubernetes says.
 const SHOWN: usize = 500;
@@ -31,26 +33,54 @@ pub async fn last_word(
     Ok(word_of(&list(ctx, namespace, job).await?))
 }
 
+/// What the pod of a Job said that ended well.
+pub async fn result(
+    ctx: &Context,
+    namespace: &str,
+    job: &str,
+) -> Result<Option<String>, EffectError> {
+    let pods = list(ctx, namespace, job).await?;
+    Ok(pods.iter().find_map(|pod| {
+        let status = pod.status.as_ref()?;
+        let ended = container(status.container_statuses.as_deref())?
+            .state
+            .as_ref()?;
+        let ended = ended.terminated.as_ref().filter(|end| end.exit_code == 0)?;
+        ended.message.clone()
+    }))
+}
+
 /// How a Job stands that has not ended.
-pub async fn look(ctx: &Context, job: &Job, name: &str) -> Result<Standing, EffectError> {
+pub async fn look(
+    ctx: &Context,
+    key: &RequestKey,
+    errand: Errand,
+    job: &Job,
+) -> Result<Standing, EffectError> {
+    let name = job.name_any();
     let runs = || Standing::Runs(format!("the Job {name} runs"));
     let status = job.status.clone().unwrap_or_default();
+    let (namespace, uid) = (place(ctx, key, errand), job.uid().unwrap_or_default());
+    let pods = list(ctx, namespace, &uid).await?;
+    // A packaging Job has no token, and a cloud may add its own to the pod.
+    let has_token = !matches!(errand, Errand::Package { .. });
+    if has_token && let Some((pod, what)) = known::record(ctx, key, errand, job, &pods).await? {
+        let message = format!(
+            "the pod {pod} of the Job {name} is not as the operator made it ({what}), and nothing is taken from it or given to it; whoever changes pods here leaves those of our Jobs alone, and it goes on by itself"
+        );
+        return Ok(Standing::Waits(reason::JOB_POD_CHANGED, message));
+    }
     if status.ready.unwrap_or(0) > 0 {
         return Ok(runs());
     }
-    let (namespace, uid) = (
-        job.namespace().unwrap_or_default(),
-        job.uid().unwrap_or_default(),
-    );
-    let pods = list(ctx, &namespace, &uid).await?;
     let blocked = match pods.iter().find(|pod| phase(pod) == "Pending") {
         Some(pod) => match blocked(pod) {
             Some(what) => Some(what),
-            None => warning(ctx, &namespace, &pod.uid().unwrap_or_default()).await?,
+            None => warning(ctx, namespace, &pod.uid().unwrap_or_default()).await?,
         },
         // A quota, a LimitRange or an admission rule may refuse it.
         None if status.active.unwrap_or(0) == 0 && status.failed.unwrap_or(0) == 0 => {
-            let refused = warning(ctx, &namespace, &uid).await?;
+            let refused = warning(ctx, namespace, &uid).await?;
             let refused = refused.map(|said| {
                 let message = format!(
                     "the pod of the Job {name} is refused: {said}; Kubernetes tries again by itself"

@@ -16,6 +16,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::ObjectMeta;
 use serde_json::json;
 
+use super::super::reconcile::Subject;
 use crate::api::{Source, VolumePath};
 use crate::config;
 use crate::domain::policy::Rules;
@@ -60,6 +61,17 @@ pub struct Whose<'a> {
     pub name: &'a str,
     /// Its uid.
     pub uid: &'a str,
+}
+
+impl<'a> Whose<'a> {
+    /// Of a request.
+    pub fn of(subject: &'a Subject) -> Self {
+        Self {
+            namespace: &subject.key.namespace,
+            name: &subject.name,
+            uid: &subject.key.uid,
+        }
+    }
 }
 
 /// What is to be done.

@@ -9,12 +9,28 @@ use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::broadcast;
 
 use super::spec::{LABEL, REQUEST};
+use super::template::REQUEST_NAMESPACE;
 use crate::api::AirlockRequest;
 
-/// Wakes requests for as long as the process lives.
-pub async fn wake(client: Client, seen: broadcast::Sender<ObjectRef<AirlockRequest>>) {
+type Target = ObjectRef<AirlockRequest>;
+
+/// Wakes requests by Jobs of their projects, for as long as the process lives.
+pub async fn wake(client: Client, seen: broadcast::Sender<Target>) {
+    follow(Api::all(client), seen, target).await;
+}
+
+/// Wakes requests by the Jobs that package for them in the operator's namespace.
+pub async fn wake_by_packaging(client: Client, namespace: String, seen: broadcast::Sender<Target>) {
+    follow(Api::namespaced(client, &namespace), seen, packaged).await;
+}
+
+async fn follow(
+    jobs: Api<Job>,
+    seen: broadcast::Sender<Target>,
+    target: fn(&Job) -> Option<Target>,
+) {
     let ours = watcher::Config::default().labels(LABEL);
-    watcher(Api::<Job>::all(client), ours)
+    watcher(jobs, ours)
         .default_backoff()
         .touched_objects()
         .for_each(|job| {
@@ -29,7 +45,13 @@ pub async fn wake(client: Client, seen: broadcast::Sender<ObjectRef<AirlockReque
 }
 
 /// Whoever else uses our label and annotation can make us look, and no more.
-fn target(job: &Job) -> Option<ObjectRef<AirlockRequest>> {
+fn target(job: &Job) -> Option<Target> {
     let name = job.annotations().get(REQUEST)?;
     Some(ObjectRef::new(name).within(&job.namespace()?))
+}
+
+fn packaged(job: &Job) -> Option<Target> {
+    let name = job.annotations().get(REQUEST)?;
+    let namespace = job.annotations().get(REQUEST_NAMESPACE)?;
+    Some(ObjectRef::new(name).within(namespace))
 }

@@ -152,6 +152,57 @@ pub(super) async fn look_at_gateway(quarantine: &Bucket, staging: Option<&Bucket
     rows
 }
 
+/// What the identity of packaging Jobs must not be able to do: it writes nothing inside,
+/// and of what lies outside it sees and deletes nothing.
+pub(super) async fn look_at_packaging(zones: &Zones, release: &Release) -> Vec<Row> {
+    let absent = Uuid::new_v4();
+    let base = format!("requests/check/{absent}");
+    let (quarantine, records) = (zones.quarantine.bucket(), zones.records.bucket());
+    let outside = release.probe_bucket();
+    let mut rows = Vec::new();
+    for key in ["rounds/1/decision.json", "closed.json", "revoked.json"] {
+        let key = format!("{base}/{key}");
+        let found = records
+            .exists(&key)
+            .await
+            .map(|_| format!("it reads {key}"));
+        rows.push(Row::of("reached", "packaging", found));
+    }
+    let package = format!("releases/check/{absent}/n/absent.zip");
+    let put = quarantine.client().put_object().bucket(quarantine.name());
+    let put = put
+        .key(format!("{base}/files/absent"))
+        .if_none_match("*")
+        .send()
+        .await;
+    for (check, refused, what) in [
+        ("no writing", is_refused(&put), "write into quarantine"),
+        (
+            "no deletion",
+            refuses_deletion(quarantine, &format!("{base}/files/absent")).await,
+            "delete files",
+        ),
+        (
+            "no deletion",
+            refuses_deletion(outside, &package).await,
+            "delete packages",
+        ),
+        (
+            "no reading",
+            refuses_reading(outside, &package).await,
+            "read packages",
+        ),
+        (
+            "no reading",
+            refuses_reading(quarantine, &format!("work/urls/{absent}/1.json")).await,
+            "read links",
+        ),
+    ] {
+        rows.push(row_of("packaging", "a packaging Job", check, refused, what));
+    }
+    rows
+}
+
 async fn refuses_reading(bucket: &Bucket, key: &str) -> bool {
     let get = bucket.client().get_object();
     is_refused(&get.bucket(bucket.name()).key(key).send().await)
@@ -177,19 +228,18 @@ where
 }
 
 fn gateway_row(check: &'static str, refused: bool, what: &str) -> Row {
+    row_of("gateway", "the gateway", check, refused, what)
+}
+
+fn row_of(at: &'static str, who: &str, check: &'static str, refused: bool, what: &str) -> Row {
     match refused {
-        true => Row::new(
-            check,
-            "gateway",
-            State::Ok,
-            format!("the gateway cannot {what}"),
-        ),
+        true => Row::new(check, at, State::Ok, format!("{who} cannot {what}")),
         false => Row::new(
             check,
-            "gateway",
+            at,
             State::Failed,
             format!(
-                "the gateway was not refused to {what}; take the permission away (the chart's bucket policies show how)"
+                "{who} was not refused to {what}; take the permission away (the chart's bucket policies show how)"
             ),
         ),
     }

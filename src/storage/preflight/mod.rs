@@ -78,6 +78,11 @@ pub async fn look_as_gateway(zones: &Zones) -> Vec<Row> {
     identities::look_at_gateway(zones.quarantine.bucket(), staging).await
 }
 
+/// Looks at what the identities of packaging Jobs can do, and must not.
+pub async fn look_as_packaging(zones: &Zones, release: &Release) -> Vec<Row> {
+    identities::look_at_packaging(zones, release).await
+}
+
 /// Looks at everything in storage, with the controller's identities.
 pub async fn look(
     config: &Storage,

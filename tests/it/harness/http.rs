@@ -1,6 +1,7 @@
-//! A plain HTTP client: what people have.
+//! An HTTP client: what people have.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::Stream;
@@ -8,17 +9,20 @@ use http::{HeaderMap, Method, StatusCode};
 use http_body::Frame;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
+use trevor::tls::authorities;
 
 type Sent = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Sends requests as they are.
 #[derive(Clone)]
 pub struct Http {
-    client: Client<HttpConnector, Sent>,
+    client: Client<HttpsConnector<HttpConnector>, Sent>,
 }
 
 /// What came back.
@@ -61,13 +65,45 @@ impl Answer {
 
 impl Default for Http {
     fn default() -> Self {
-        Self {
-            client: Client::builder(TokioExecutor::new()).build_http(),
-        }
+        Self::with(RootCertStore::empty())
     }
 }
 
 impl Http {
+    /// Trusts the authorities of a text of PEM, and nobody else.
+    pub fn trusting(pem: &str) -> Self {
+        let mut roots = RootCertStore::empty();
+        for certificate in authorities::of_text(pem.as_bytes()).unwrap() {
+            roots.add(certificate).unwrap();
+        }
+        Self::with(roots)
+    }
+
+    fn with(roots: RootCertStore) -> Self {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        Self {
+            client: Client::builder(TokioExecutor::new()).build(connector),
+        }
+    }
+
+    /// One call without a body, which may come to nothing.
+    pub async fn tries(&self, url: &str) -> Result<Answer, String> {
+        let body = Full::new(Bytes::new()).map_err(|e: Infallible| match e {});
+        self.send(Method::GET, url, &[], body.boxed()).await
+    }
+
     /// One call with a whole body.
     pub async fn call(
         &self,

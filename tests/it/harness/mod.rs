@@ -3,6 +3,7 @@
 
 mod http;
 mod kubelet;
+mod packer;
 mod people;
 mod private;
 mod process;
@@ -11,6 +12,7 @@ mod proxy;
 mod receiver;
 mod request;
 mod store;
+mod tls;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,14 +23,18 @@ use serde_json::Value;
 
 pub use http::{Answer, Http};
 pub use kubelet::{Ended, Kubelet, job_name};
+pub use packer::Packer;
 pub use people::Person;
 pub use private::{Private, private};
-pub use process::{Controller, Gateway, Spawned, command, free_address, read_config, variables};
+pub use process::{
+    Controller, Gateway, Spawned, command, free_address, read_config, signal, variables,
+};
 pub use project::{Project, bind};
 pub use proxy::{Call, Keep, Mode, Proxy};
 pub use receiver::{Answers, Mailbox, Received, Receiver};
 pub use request::{Request, ready};
 pub use store::Store;
+pub use tls::{Authority, Terminates, mounts};
 
 /// The project in which everybody has their role.
 pub const PROJECT: &str = "project-a";

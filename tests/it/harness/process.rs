@@ -14,6 +14,8 @@ use super::{Env, Http, PATIENCE, ready, trevor};
 pub struct Spawned {
     child: Child,
     pub url: String,
+    /// Where its numbers are.
+    pub metrics: String,
 }
 
 /// How to start a controller.
@@ -31,8 +33,14 @@ pub struct Controller<'a> {
     pub staging: Option<&'a str>,
     /// `notifications` of its configuration.
     pub notifications: Option<Value>,
+    /// Whatever else its configuration says.
+    pub changes: Value,
+    /// What of `controller.packaging` is another.
+    pub packaging: Option<Value>,
     /// Variables beside those of the driver.
     pub variables: Vec<(String, String)>,
+    /// Other parts of its configuration, by JSON pointer.
+    pub settings: Vec<(&'a str, Value)>,
 }
 
 /// How to start a gateway.
@@ -54,7 +62,10 @@ impl<'a> Controller<'a> {
             window_seconds: None,
             staging: None,
             notifications: None,
+            changes: json!({}),
+            packaging: None,
             variables: Vec::new(),
+            settings: Vec::new(),
         }
     }
 
@@ -71,6 +82,11 @@ impl<'a> Controller<'a> {
                 config["storage"][zone]["endpoint"] = json!(endpoint);
             }
         }
+        if let Some(packaging) = &self.packaging {
+            for (key, value) in packaging.as_object().unwrap() {
+                config["controller"]["packaging"][key] = value.clone();
+            }
+        }
         if let Some(notifications) = &self.notifications {
             config["notifications"] = notifications.clone();
         }
@@ -80,6 +96,8 @@ impl<'a> Controller<'a> {
             storage.insert("release_retention_seconds".into(), json!(seconds));
             storage.insert("allow_short_retention".into(), json!(true));
         }
+        merge(&mut config, &self.changes);
+        set(&mut config, &self.settings);
         config
     }
 
@@ -98,6 +116,7 @@ impl<'a> Controller<'a> {
         Spawned {
             child,
             url: format!("http://{listen}"),
+            metrics: format!("http://{listen}/metrics"),
         }
     }
 
@@ -105,40 +124,85 @@ impl<'a> Controller<'a> {
     /// before holds the Lease for a while.
     pub async fn start(&self) -> Spawned {
         let mut spawned = self.launch();
-        spawned.is_ready(self.env, self.name).await;
-        let (http, url) = (Http::default(), format!("{}/metrics", spawned.url));
+        let http = Http::default();
+        spawned.is_ready(self.env, self.name, &http).await;
+        let url = &spawned.metrics;
         ready(format!("{} leads", self.name), PATIENCE, || async {
-            let metrics = http.get(&url).await;
+            let metrics = http.get(url).await;
             let text = String::from_utf8_lossy(&metrics.body).into_owned();
             text.contains("\ntrevor_leader 1\n").then_some(())
         })
         .await;
         spawned
     }
+
+    /// Starts it and waits until it is ready, while another one leads.
+    pub async fn follows(&self) -> Spawned {
+        let mut spawned = self.launch();
+        spawned
+            .is_ready(self.env, self.name, &Http::default())
+            .await;
+        spawned
+    }
+}
+
+/// Sets parts of a configuration, whether they are there or not.
+fn set(config: &mut Value, settings: &[(&str, Value)]) {
+    for (pointer, value) in settings {
+        let mut at = &mut *config;
+        for part in pointer.split('/').skip(1) {
+            at = &mut at[part];
+        }
+        *at = value.clone();
+    }
 }
 
 impl Gateway<'_> {
     pub async fn start(&self) -> Spawned {
+        self.start_set(&[]).await
+    }
+
+    /// With other parts of its configuration, by JSON pointer.
+    pub async fn start_set(&self, settings: &[(&str, Value)]) -> Spawned {
+        let mut changes = json!({});
+        set(&mut changes, settings);
+        self.start_with(&changes, &[], &Http::default()).await
+    }
+
+    /// With another configuration and more variables; ready when this client says so.
+    pub async fn start_with(
+        &self,
+        changes: &Value,
+        variables: &[(String, String)],
+        http: &Http,
+    ) -> Spawned {
         let mut config = read_config(self.env, "gateway");
         let listen = free_address();
         config["gateway"]["listen"] = json!(listen);
         config["gateway"]["metrics_listen"] = json!(free_address());
-        config["gateway"]["url"] = json!(format!("http://{listen}"));
         config["controller"]["url"] = json!(self.controller);
-        let child = spawn(self.env, "gateway", self.name, &config, &[], &[]);
+        merge(&mut config, changes);
+        let listen = config["gateway"]["listen"].as_str().unwrap().to_owned();
+        let secure = config["gateway"]["tls"]["secret"].is_string();
+        let url = format!("{}://{listen}", if secure { "https" } else { "http" });
+        config["gateway"]["url"] = json!(url);
+        let metrics = config["gateway"]["metrics_listen"].as_str().unwrap();
+        let metrics = format!("http://{metrics}/metrics");
+        let child = spawn(self.env, "gateway", self.name, &config, &[], variables);
         let mut spawned = Spawned {
             child,
-            url: format!("http://{listen}"),
+            url,
+            metrics,
         };
-        spawned.is_ready(self.env, self.name).await;
+        spawned.is_ready(self.env, self.name, http).await;
         spawned
     }
 }
 
 impl Spawned {
-    async fn is_ready(&mut self, env: &Env, name: &str) {
-        let (http, url) = (Http::default(), format!("{}/readyz", self.url));
-        let address = self.url.strip_prefix("http://").unwrap().to_owned();
+    async fn is_ready(&mut self, env: &Env, name: &str, http: &Http) {
+        let url = format!("{}/readyz", self.url);
+        let address = self.url.rsplit('/').next().unwrap().to_owned();
         let log = env.folder().join("log").join(format!("{name}.log"));
         let up = ready(
             format!("{name} is ready ({})", log.display()),
@@ -168,6 +232,24 @@ impl Spawned {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// Sends it a signal, by its word for `kill`.
+    pub fn signal(&self, word: &str) {
+        signal(word, &self.pid().to_string());
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
+    /// A number among its metrics.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let metrics = Http::default().get(&format!("{}/metrics", self.url)).await;
+        let text = String::from_utf8_lossy(&metrics.body).into_owned();
+        let line = text.lines().find(|l| l.split(' ').next() == Some(name))?;
+        line.rsplit(' ').next()?.parse().ok()
+    }
+
     /// SIGKILL, and gone.
     pub async fn kill(&mut self) {
         self.child.kill().await.unwrap();
@@ -177,6 +259,18 @@ impl Spawned {
     pub async fn ends(&mut self) -> Option<i32> {
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
         ended.expect("it ends").unwrap().code()
+    }
+}
+
+/// Puts changes into a tree, key by key.
+fn merge(tree: &mut Value, changes: &Value) {
+    match changes {
+        Value::Object(changes) if tree.is_object() => {
+            for (key, value) in changes {
+                merge(&mut tree[key.as_str()], value);
+            }
+        }
+        other => *tree = other.clone(),
     }
 }
 

@@ -23,6 +23,10 @@ pub enum Mode {
     /// Headers of this name have no effect and no part in signatures: as if the
     /// server took them without asking who signed them.
     Takes(&'static str),
+    /// Objects are kept, and the answer is 200 with an error inside for one of them.
+    Keeps(&'static str),
+    /// Answers say that it is so many seconds later than it is.
+    Later(i64),
     /// Every call is answered with a status and an S3 error code.
     Refuses(u16, &'static str),
 }
@@ -147,6 +151,16 @@ async fn pass(State(shared): State<Arc<Shared>>, mut request: Request) -> Respon
             .body(Body::from(body))
             .unwrap();
     }
+    if let Mode::Keeps(code) = mode
+        && call.method == Method::POST
+        && call.query.starts_with("delete")
+    {
+        let body = format!(
+            "<?xml version=\"1.0\"?><DeleteResult><Error><Key>as/the/test/wants</Key><Code>{code}</Code></Error></DeleteResult>"
+        );
+        let answer = Response::builder().header("content-type", "application/xml");
+        return answer.body(Body::from(body)).unwrap();
+    }
     if let Mode::Takes(header) = mode {
         request.headers_mut().remove(header);
     }
@@ -173,7 +187,14 @@ async fn pass(State(shared): State<Arc<Shared>>, mut request: Request) -> Respon
                 .header("x-amz-server-side-encryption", "AES256");
             ok.body(Body::empty()).unwrap()
         }
-        Ok(answer) => answer.map(Body::new),
+        Ok(mut answer) => {
+            if let Mode::Later(seconds) = mode {
+                let then = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+                let date = then.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+                answer.headers_mut().insert("date", date.parse().unwrap());
+            }
+            answer.map(Body::new)
+        }
         Err(error) => Response::builder()
             .status(502)
             .body(Body::from(error.to_string()))

@@ -11,6 +11,7 @@ use http::HeaderMap;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
+use trevor::tls::issue::Pair;
 
 use super::Env;
 
@@ -140,12 +141,45 @@ pub struct Mailbox {
 impl Mailbox {
     /// One that refuses some addresses.
     pub async fn new(env: &Env, refused: &[&str]) -> Self {
+        Self::with(env, refused).await
+    }
+
+    /// One that speaks TLS, from the start or by STARTTLS, or pretends to (`mode`), and
+    /// where `user` may log in.
+    pub async fn secured(env: &Env, mode: &str, pair: &Pair, user: (&str, &str)) -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = files.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let certificate = file("tls.crt", &pair.certificate);
+        let key = file("tls.key", &pair.key);
+        Self::with(
+            env,
+            &[
+                "--mode",
+                mode,
+                "--certificate",
+                &certificate,
+                "--key",
+                &key,
+                "--user",
+                user.0,
+                "--password",
+                user.1,
+            ],
+        )
+        .await
+    }
+
+    async fn with(env: &Env, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let checkout = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         let mut child = Command::new(env.variable("TREVOR_SMTP_PYTHON"))
             .arg(checkout.join("tests/it/smtp_server.py"))
             .arg(folder.path())
-            .args(refused)
+            .args(arguments)
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -161,6 +195,11 @@ impl Mailbox {
             folder,
             _child: child,
         }
+    }
+
+    /// Names that logged in or tried to, in whatever way.
+    pub fn logins(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("logins.txt")).unwrap_or_default()
     }
 
     /// Every mail so far: recipients, and what was sent.

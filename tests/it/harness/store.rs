@@ -27,6 +27,25 @@ impl Store {
         }
     }
 
+    /// A new bucket beside this one, for the same identities; `locks`: with object lock.
+    pub async fn beside(&self, stem: &str, locks: bool) -> Self {
+        let (client, name) = (&self.client, super::unique(stem));
+        let made = client.create_bucket().bucket(&name);
+        made.object_lock_enabled_for_bucket(locks)
+            .send()
+            .await
+            .unwrap();
+        let policy = client.get_bucket_policy().bucket(&self.bucket).send().await;
+        let policy = policy.unwrap().policy.unwrap();
+        let (old, new) = (format!(":::{}", self.bucket), format!(":::{name}"));
+        let put = client.put_bucket_policy().bucket(&name);
+        put.policy(policy.replace(&old, &new)).send().await.unwrap();
+        Self {
+            client: client.clone(),
+            bucket: name,
+        }
+    }
+
     /// All keys under a prefix.
     pub async fn keys(&self, prefix: &str) -> Vec<String> {
         let mut keys = Vec::new();

@@ -131,3 +131,38 @@ false
   expression: >-
     request.userInfo.username in ['{{ include "trevor.controllerUser" . }}', '{{ include "trevor.gatewayUser" . }}']
 {{- end -}}
+
+{{/* What holds of every Job of the operator's: nothing from the node, and Pod Security `restricted`. */}}
+{{- define "trevor.admission.restrictedPod" -}}
+- expression: >-
+    request.operation != 'CREATE'
+    || (!variables.pod.?hostNetwork.orValue(false) && !variables.pod.?hostPID.orValue(false)
+    && !variables.pod.?hostIPC.orValue(false) && !has(variables.pod.nodeName)
+    && variables.pod.?hostAliases.orValue([]).size() == 0 && variables.pod.?resourceClaims.orValue([]).size() == 0)
+  message: the operator's Jobs take nothing from the host (no hostNetwork, hostPID, hostIPC, hostAliases, nodeName, resourceClaims)
+  reason: Forbidden
+- expression: >-
+    request.operation != 'CREATE'
+    || (variables.pod.?securityContext.?runAsNonRoot.orValue(false)
+    && variables.pod.?securityContext.?seccompProfile.?type.orValue('') == 'RuntimeDefault'
+    && variables.pod.?securityContext.?runAsUser.orValue(1) != 0
+    && variables.pod.?securityContext.?sysctls.orValue([]).size() == 0
+    && !variables.pod.?securityContext.?seLinuxOptions.hasValue()
+    && !variables.pod.?securityContext.?windowsOptions.hasValue()
+    && !variables.pod.?securityContext.?appArmorProfile.hasValue())
+  message: "pods of the operator's Jobs set runAsNonRoot and seccompProfile RuntimeDefault"
+  reason: Forbidden
+- expression: >-
+    request.operation != 'CREATE' || variables.containers.all(c,
+    c.?securityContext.?allowPrivilegeEscalation.orValue(true) == false
+    && 'ALL' in c.?securityContext.?capabilities.?drop.orValue([])
+    && c.?securityContext.?capabilities.?add.orValue([]).size() == 0
+    && !c.?securityContext.?privileged.orValue(false)
+    && c.?securityContext.?runAsNonRoot.orValue(true)
+    && c.?securityContext.?runAsUser.orValue(1) != 0
+    && !c.?securityContext.?seccompProfile.hasValue() && !c.?securityContext.?procMount.hasValue()
+    && !c.?securityContext.?seLinuxOptions.hasValue() && !c.?securityContext.?windowsOptions.hasValue()
+    && !c.?securityContext.?appArmorProfile.hasValue())
+  message: "containers of the operator's Jobs drop ALL capabilities, forbid privilege escalation and leave the pod's security context as it is"
+  reason: Forbidden
+{{- end -}}

@@ -1,0 +1,72 @@
+//! `trevor retention orphans`: requests of a cluster that have files, no resource and no
+//! closing, so that nothing ever deletes what they left.
+
+use std::collections::HashSet;
+
+use clap::Args;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::ListParams;
+use kube::{Api, Client, ResourceExt as _};
+
+use super::retention::ConfigArg;
+use crate::api::AirlockRequest;
+use crate::config::Config;
+use crate::domain::commit::Owner;
+use crate::retention::orphans::scan;
+use crate::storage::Zones;
+use crate::storage::keys::RequestKey;
+
+/// Requests of a page.
+const PAGE: u32 = 500;
+
+#[derive(Args)]
+pub struct OrphansArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Whose requests: uid of the cluster's namespace kube-system. With it the cluster is
+    /// not asked: it is gone, and so are all resources.
+    #[arg(long, value_name = "UID")]
+    cluster: Option<String>,
+}
+
+/// Lists them.
+pub async fn list(args: &OrphansArgs) -> Result<(), Box<dyn std::error::Error>> {
+    let config = Config::load(&args.config.config)?;
+    let zones = Zones::connect(&config.storage).await;
+    // What comes while the cluster is asked is no orphan.
+    let asked = Timestamp::now();
+    let (cluster, there) = match &args.cluster {
+        Some(cluster) => (cluster.clone(), HashSet::new()),
+        None => ask().await?,
+    };
+    let has_resource = |key: &RequestKey, owner: Option<&Owner>| {
+        there.contains(&key.uid) || owner.is_some_and(|owner| owner.created >= asked)
+    };
+    let found = scan(zones.records.bucket(), &cluster, None, has_resource).await?;
+    for key in &found.named {
+        println!("{}/{}", key.namespace, key.uid);
+    }
+    println!(
+        "{} requests have files and nobody to close them (trevor retention adopt NAMESPACE/UID); {} cannot be read",
+        found.count, found.unreadable
+    );
+    Ok(())
+}
+
+/// Which cluster this is, and the uids of its requests.
+async fn ask() -> Result<(String, HashSet<String>), kube::Error> {
+    let client = Client::try_default().await?;
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let cluster = namespaces.get("kube-system").await?.uid();
+    let requests: Api<AirlockRequest> = Api::all(client);
+    let (mut there, mut params) = (HashSet::new(), ListParams::default().limit(PAGE));
+    loop {
+        let page = requests.list_metadata(&params).await?;
+        there.extend(page.items.iter().filter_map(|request| request.uid()));
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok((cluster.unwrap_or_default(), there)),
+        }
+    }
+}
