@@ -98,7 +98,9 @@ mod tests {
         assert_eq!(refused.reason, NotificationFailure::AddressNotAllowed);
         let none = tokio::time::timeout(Duration::from_millis(200), inside.accept()).await;
         assert!(none.is_err(), "nobody came to the address inside");
-        let nobody = |_, _| async { Err(std::io::ErrorKind::NotFound.into()) };
+        let nobody = |_: String, _: u16| async {
+            Err::<Vec<IpAddr>, _>(std::io::Error::from(std::io::ErrorKind::NotFound))
+        };
         let gone = connect(at, &allowed(), nobody).await.unwrap_err();
         assert_eq!(gone.reason, NotificationFailure::NotResolved);
     }
