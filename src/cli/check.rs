@@ -120,7 +120,7 @@ async fn orphans(client: &Client, zones: &Zones) -> Row {
     match looked.await {
         Err(_) => row(
             State::Warning,
-            "unknown: there are too many requests to look at here; the metric trevor_orphans says how many the controller found".to_owned(),
+            "unknown: there are too many requests to look at here; the metric trevor_retention_orphans says how many the controller found".to_owned(),
         ),
         Ok(Err(error)) => row(State::Warning, format!("unknown: {error}")),
         Ok(Ok(found)) if found.count == 0 => row(
