@@ -12,7 +12,7 @@ use trevor::api::{Phase, ReleasePhase};
 
 use crate::closed::{Closed, in_seconds};
 use crate::faults::desk;
-use crate::harness::{Controller, Env, PATIENCE, PROJECT, Spawned, private, ready, unique};
+use crate::harness::{Controller, Env, PATIENCE, PROJECT, private, ready, unique};
 
 const LONG: Duration = Duration::from_secs(180);
 
