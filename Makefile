@@ -76,4 +76,7 @@ mutants: ## mutation testing of the pure core (long; not in CI)
 bench: ## the benchmarks
 	@tests/run.sh bench
 
-.PHONY: help tools build env-up env-down env-restart generate fmt lint test test-long forge forge-oldest chart-test chart-audit image node-tools e2e demo bench mutants
+bench-scale: ## 10,000 idle requests and 1,000 releases: memory, time, writes (half an hour)
+	@tests/run.sh bench-scale
+
+.PHONY: help tools build env-up env-down env-restart generate fmt lint test test-long forge forge-oldest chart-test chart-audit image node-tools e2e demo bench bench-scale mutants

@@ -159,8 +159,18 @@ bench)
     fi
     step python3 benches/bench.py "${@:2}"
     ;;
+bench-scale)
+    # Arguments go to benches/scale.py, which says what it does.
+    step tools
+    target=${CARGO_TARGET_DIR:-$PWD/target}
+    if [ "${TREVOR_BIN:-$target/debug/trevor}" = "$target/debug/trevor" ]; then
+        step cargo build --locked --release
+        export TREVOR_BIN=$target/release/trevor
+    fi
+    step python3 benches/scale.py "${@:2}"
+    ;;
 *)
-    echo "usage: tests/run.sh test|test-long|forge|forge-oldest|chart|e2e|demo|bench [argument…]"
+    echo "usage: tests/run.sh test|test-long|forge|forge-oldest|chart|e2e|demo|bench|bench-scale [argument…]"
     exit 2
     ;;
 esac

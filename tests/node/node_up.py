@@ -37,7 +37,6 @@ SECRETS = {  # of the chart, by name: (bucket, identity)
     "trevor-gateway-staging": ("staging", "gateway-staging"),
 }
 GATEWAY = f"trevor-gateway.{OPERATOR_NAMESPACE}.svc"
-TLS_SECRET = "trevor-gateway-tls"
 
 
 def up(folder, tools, step):
@@ -74,11 +73,11 @@ def up(folder, tools, step):
         for server in prepared:
             server.result()
         step("two S3 servers, their buckets and identities")
-        give_credentials(cluster.admin, buckets, authority)
+        give_credentials(cluster.admin, buckets)
         cluster.wait_for_accounts()
     wait_for_dns(folder, tools)
     step("DNS")
-    write_state(folder, tools, buckets, authority)
+    write_state(folder, tools, buckets)
 
 
 def start_containerd(folder, tools):
@@ -170,31 +169,25 @@ def wait_for_dns(folder, tools):
         raise Failed(f"CoreDNS does not become ready: {done.stderr}\n{pods.stdout[-3000:]}")
 
 
-def give_credentials(admin, buckets, authority):
-    """The Secrets that the chart's values name: a storage identity each, and the gateway's certificate."""
-    def secret(name, kind, data):
-        admin.create(f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/secrets", {
-            "apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": {"name": name},
-            "data": {key: base64.b64encode(value).decode() for key, value in data.items()}})
-
+def give_credentials(admin, buckets):
+    """The Secrets that the chart's values name: a storage identity each."""
     for name, (bucket, identity) in SECRETS.items():
-        secret(name, "Opaque", {key: value.encode() for key, value in buckets[bucket].keys[identity].items()})
-    certificate, key = authority.sign("gateway", "/CN=trevor-gateway", "serverAuth",
-                                      [f"DNS:{GATEWAY}", f"DNS:{GATEWAY}.cluster.local"])
-    secret(TLS_SECRET, "kubernetes.io/tls", {
-        "ca.crt": authority.certificate.read_bytes(), "tls.crt": certificate.read_bytes(), "tls.key": key.read_bytes()})
+        admin.create(f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/secrets", {
+            "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": {"name": name},
+            "data": {key: base64.b64encode(value.encode()).decode() for key, value in buckets[bucket].keys[identity].items()}})
 
 
-def write_state(folder, tools, buckets, authority):
+def write_state(folder, tools, buckets):
     settings = trevor.storage_settings(buckets["quarantine"], buckets["release"], buckets["staging"])
     for name in ("quarantine", "release", "staging"):
         settings[name]["credentials_secret"] = f"trevor-{name}"
     storage.write_secret(folder / "values.yaml", json.dumps({
-        "storage": settings, "crate": trevor.crate_settings(), "gateway": {"tls": {"secret": TLS_SECRET}}}, indent=1))
+        "storage": settings, "crate": trevor.crate_settings()}, indent=1))
     outputs.write(folder, {
         "shape": "node", "folder": str(folder), "bin": None, "tokens": {}, "pids": {},
         "addresses": {"gateway": GATEWAY, "controller": f"trevor-controller.{OPERATOR_NAMESPACE}.svc:8080"},
-        "gateway_ca": str(authority.certificate), "tools": {name: str(path) for name, path in tools.items()},
+        # The operator makes it; e2e.py writes it here.
+        "gateway_ca": str(folder / "gateway-ca.pem"), "tools": {name: str(path) for name, path in tools.items()},
         "buckets": {name: {"bucket": bucket.name, "endpoint": bucket.endpoint, "root": bucket.keys["root"]}
                     for name, bucket in buckets.items()}})
 
