@@ -17,6 +17,7 @@ use super::effects::confirm::Confirmations;
 use super::effects::release::Task;
 use super::error::EffectError;
 use super::jobs::template::Template;
+use super::throughput::Throughput;
 use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
 use crate::audit::{Chain, Heads, SigningKey};
 use crate::config::Config;
@@ -91,6 +92,8 @@ pub struct Context {
     pub checkpoints: Arc<Standing>,
     /// Looks at once, taken in turn.
     pub turns: Semaphore,
+    /// Numbers about its work.
+    pub throughput: Arc<Throughput>,
     /// The gateway's certificate, where the operator makes it.
     pub certificates: Arc<Certificates>,
     /// What may be lost at any time.

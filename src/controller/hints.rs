@@ -12,30 +12,20 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use jiff::Timestamp;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use serde::Deserialize;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::Mutex;
 
 use super::ages;
-use super::certificate::Certificates;
-use super::checkpoints::Standing;
+use super::context::Context;
+use super::health::Health;
 use crate::api::AirlockRequest;
-use crate::lease::Leadership;
-use crate::notify::Outbox;
-use crate::retention::Numbers;
-use crate::rules::Verifier;
 
 /// What the listener needs.
 #[derive(Clone)]
 pub struct Hints {
-    wake: mpsc::UnboundedSender<ObjectRef<AirlockRequest>>,
-    requests: Store<AirlockRequest>,
-    leadership: Leadership,
-    rules: Arc<Verifier>,
-    outbox: Arc<Outbox>,
-    checkpoints: Arc<Standing>,
-    certificates: Arc<Certificates>,
-    numbers: Arc<Numbers>,
+    ctx: Arc<Context>,
+    health: Arc<Health>,
     recent: Arc<Mutex<HashMap<String, Instant>>>,
 }
 
@@ -50,36 +40,12 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 impl Hints {
     /// Puts it together.
-    pub fn new(
-        wake: mpsc::UnboundedSender<ObjectRef<AirlockRequest>>,
-        requests: Store<AirlockRequest>,
-        leadership: Leadership,
-        rules: Arc<Verifier>,
-        outbox: Arc<Outbox>,
-        numbers: Arc<Numbers>,
-    ) -> Self {
+    pub fn new(ctx: Arc<Context>, health: Arc<Health>) -> Self {
         Self {
-            wake,
-            requests,
-            leadership,
-            rules,
-            outbox,
-            checkpoints: Arc::default(),
-            certificates: Arc::default(),
-            numbers,
+            ctx,
+            health,
             recent: Arc::default(),
         }
-    }
-
-    /// Tells how checkpoints and the gateway's certificate stand, too.
-    pub fn with_metrics_of(
-        mut self,
-        checkpoints: Arc<Standing>,
-        certificates: Arc<Certificates>,
-    ) -> Self {
-        self.checkpoints = checkpoints;
-        self.certificates = certificates;
-        self
     }
 
     /// The routes.
@@ -93,12 +59,16 @@ impl Hints {
     }
 }
 
-/// Ready when what is made now counts: a leader has proved the admission rules, and
-/// their epoch has settled. A follower is ready when it could lead.
+/// Ready when what is made now counts: a leader has proved the admission rules, their
+/// epoch has settled, and storage answered lately. A follower is ready when it could lead.
 async fn ready(State(hints): State<Hints>) -> (StatusCode, String) {
-    let report = hints.rules.report();
-    let leads = hints.leadership.current().is_some();
-    if report.verified && (!leads || !report.live() || report.settled(Timestamp::now())) {
+    let (report, now) = (hints.ctx.rules.report(), Timestamp::now());
+    if !hints.health.is_storage_reached(now) {
+        let message = "the storage servers have not answered lately".to_owned();
+        return (StatusCode::SERVICE_UNAVAILABLE, message);
+    }
+    let leads = hints.ctx.leadership.current().is_some();
+    if report.verified && (!leads || !report.live() || report.settled(now)) {
         (StatusCode::OK, "ok".to_owned())
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, report.message())
@@ -113,22 +83,30 @@ async fn metrics(State(hints): State<Hints>) -> impl IntoResponse {
             u8::from(value)
         )
     };
+    let ctx = &hints.ctx;
     let text = [
         gauge(
             "trevor_rules_live",
             "Whether the admission rules were found to be those of the chart.",
-            hints.rules.report().live(),
+            ctx.rules.report().live(),
         ),
         gauge(
             "trevor_leader",
             "Whether this process leads.",
-            hints.leadership.current().is_some(),
+            ctx.leadership.current().is_some(),
         ),
-        hints.outbox.metrics.render(),
-        ages::render(&hints.requests.state(), Timestamp::now()),
-        hints.checkpoints.metrics(),
-        hints.certificates.metrics(),
-        hints.numbers.text(),
+        gauge(
+            "trevor_storage_reached",
+            "Whether the storage servers answered lately.",
+            hints.health.is_storage_reached(Timestamp::now()),
+        ),
+        ctx.outbox.metrics.render(),
+        ages::render(&ctx.requests.state(), Timestamp::now()),
+        ctx.checkpoints.metrics(),
+        ctx.certificates.metrics(),
+        ctx.numbers.text(),
+        ctx.throughput.text(),
+        crate::storage::failures("trevor_storage_errors"),
         "# EOF\n".to_owned(),
     ]
     .concat();
@@ -137,18 +115,18 @@ async fn metrics(State(hints): State<Hints>) -> impl IntoResponse {
 }
 
 async fn hint(State(hints): State<Hints>, Json(hint): Json<Hint>) -> StatusCode {
-    if hints.leadership.current().is_none() {
+    if hints.ctx.leadership.current().is_none() {
         return StatusCode::NO_CONTENT;
     }
     let target = ObjectRef::<AirlockRequest>::new(&hint.name).within(&hint.namespace);
-    if hints.requests.get(&target).is_none() {
+    if hints.ctx.requests.get(&target).is_none() {
         return StatusCode::NO_CONTENT;
     }
     let mut recent = hints.recent.lock().await;
     let key = format!("{}/{}", hint.namespace, hint.name);
     recent.retain(|_, at| at.elapsed() < PAUSE);
     if recent.insert(key, Instant::now()).is_none() {
-        drop(hints.wake.send(target));
+        drop(hints.ctx.wake.send(target));
     }
     StatusCode::NO_CONTENT
 }

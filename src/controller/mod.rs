@@ -16,6 +16,7 @@ mod effects;
 mod error;
 mod evidence;
 mod find;
+mod health;
 mod hints;
 mod history;
 mod jobs;
@@ -30,6 +31,7 @@ mod run;
 mod status;
 mod strays;
 mod sweeper;
+mod throughput;
 mod word;
 
 pub use run::{Options, run};

@@ -121,9 +121,11 @@ pub async fn reconcile(
         return Ok(warning_of(&cached).map_or_else(Action::await_change, wakes_at));
     }
     // A turn each, in the order in which they came.
+    let waits = ctx.throughput.waits();
     let Ok(_turn) = ctx.turns.acquire().await else {
         return Err(EffectError::NotLeading);
     };
+    drop(waits);
     let span = spans::look(
         &cached.namespace().unwrap_or_default(),
         &cached.uid().unwrap_or_default(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::runtime::controller::{self, Action, Controller};
 use kube::runtime::events::{Recorder, Reporter};
@@ -18,6 +19,7 @@ use super::context::{Context, Memories};
 use super::definitions::{self, DefinitionError};
 use super::effects::confirm::Confirmations;
 use super::error::EffectError;
+use super::health::{self, Health};
 use super::hints::Hints;
 use super::reconcile::{error_policy, reconcile};
 use super::{actions, catch_up, certificate, history, jobs, policies, reviews, strays, sweeper};
@@ -164,10 +166,10 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         reviews: review_store.clone(),
         actions: actions.clone(),
         requests: requests.clone(),
-        rules: Arc::clone(&rules),
+        rules,
         leadership: leadership.clone(),
         recorder: Recorder::new(client.clone(), reporter),
-        wake: wake.clone(),
+        wake,
         outbox: Arc::new(Outbox::new(channels)),
         strays: Arc::default(),
         sweeps: Arc::default(),
@@ -185,6 +187,7 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         checkpoints: Arc::new(Standing::new(signing.is_some())),
         signing,
         turns: Semaphore::new(usize::from(config.controller.concurrency)),
+        throughput: Arc::default(),
         certificates: Arc::default(),
         memory: Memories::default(),
     });
@@ -282,15 +285,10 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
             tracing::warn!("a watch ended before it was in sync");
         }
     }
-    let hints = Hints::new(
-        wake,
-        requests.clone(),
-        leadership.clone(),
-        rules,
-        Arc::clone(&ctx.outbox),
-        Arc::clone(&ctx.numbers),
-    )
-    .with_metrics_of(Arc::clone(&ctx.checkpoints), Arc::clone(&ctx.certificates));
+    let health = Arc::new(Health::new(Timestamp::now()));
+    let (zones, release) = (ctx.zones.clone(), ctx.release.clone());
+    tokio::spawn(health::watch(Arc::clone(&health), zones, release));
+    let hints = Hints::new(Arc::clone(&ctx), health);
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, hints.router()).await {
             tracing::error!(%error, "the controller's listener stopped");

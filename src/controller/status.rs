@@ -70,6 +70,9 @@ pub async fn write(
     let api: Api<AirlockRequest> = Api::namespaced(ctx.client.clone(), &subject.key.namespace);
     api.replace_status(&subject.name, &PostParams::default(), &object)
         .await?;
+    if moved {
+        ctx.throughput.moved(told.phase);
+    }
     if moved || told.stalled {
         for passed in passed(before.phase, told.phase) {
             let note = String::new();

@@ -194,7 +194,11 @@ pub async fn run_metrics(
             let service = service_fn(move |request: Request<Incoming>| {
                 let known = request.uri().path() == "/metrics";
                 let text = if known {
-                    gateway.metrics.render(gateway.shares.used())
+                    [
+                        gateway.metrics.render(gateway.shares.used()),
+                        crate::storage::failures("trevor_storage_errors_total"),
+                    ]
+                    .concat()
                         + &tls.as_ref().map(Tls::metrics).unwrap_or_default()
                 } else {
                     String::new()

@@ -2,6 +2,7 @@
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
+use super::failures;
 use crate::tls;
 
 /// What went wrong with an object.
@@ -82,6 +83,20 @@ impl StorageError {
 /// Translates an error of the SDK. The request itself (headers, signatures) is
 /// never part of the message.
 pub(super) fn translate<E>(
+    operation: &'static str,
+    bucket: &str,
+    key: &str,
+    error: &SdkError<E>,
+) -> StorageError
+where
+    E: ProvideErrorMetadata,
+{
+    let translated = in_our_words(operation, bucket, key, error);
+    failures::count(&translated);
+    translated
+}
+
+fn in_our_words<E>(
     operation: &'static str,
     bucket: &str,
     key: &str,

@@ -169,6 +169,14 @@ impl Release {
         self.0.name()
     }
 
+    /// Whether the server answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn reach(&self) -> Result<(), StorageError> {
+        super::proof::reach(&self.0).await
+    }
+
     /// Reads a stretch of a package back.
     ///
     /// # Errors

@@ -174,7 +174,6 @@ def test_jobs_run_the_operators_image_and_trust_its_gateway_without_being_told()
     own = ["localhost/trevor:0.1.0"]
     images, allowed, config, volumes = jobs()
     assert json.loads(images) == own and allowed and "images:\n  - localhost/trevor:0.1.0" in config
-    assert not volumes and "ca_bundle_if_any" not in config and "authority: trevor-gateway-ca" in config
     _, _, config, volumes = jobs('gateway.tls.secret="given"')
     assert volumes == [{"secretName": "given", "optional": True, "items": [{"key": "ca.crt", "path": "ca.crt"}]}]
     assert "ca_bundle_if_any: /etc/trevor/gateway-ca/ca.crt" in config
@@ -189,7 +188,7 @@ def test_jobs_run_the_operators_image_and_trust_its_gateway_without_being_told()
     assert "ca_bundle: /etc/trevor/trust/gateway.pem" in config and "if_any" not in config
     # Where the operator makes the certificate it knows the authority by itself.
     _, _, config, volumes = jobs("gateway.tls.secret=null")
-    assert "ca_bundle_if_any" not in config and volumes == []
+    assert "ca_bundle_if_any" not in config and "authority: trevor-gateway-ca" in config and volumes == []
 
 
 def test_every_mount_has_its_volume():

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -365,8 +365,12 @@ pub async fn run_task(
     let wake = ctx.wake.clone();
     let target = ObjectRef::<AirlockRequest>::new(&subject.name).within(&subject.key.namespace);
     let ended = Arc::clone(&progress);
+    let (throughput, began) = (Arc::clone(&ctx.throughput), Instant::now());
     let handle = tokio::spawn(async move {
         let result = work.await;
+        if let Ok(Crossed::Package(fact)) = &result {
+            throughput.packaged(fact.size, began.elapsed());
+        }
         // A look that comes at once must not take the task for one that runs.
         ended.ends();
         // The receiver is gone when the process stops: the next one starts anew.
