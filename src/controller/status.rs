@@ -72,6 +72,12 @@ pub async fn write(
         .await?;
     if moved {
         ctx.throughput.moved(told.phase);
+        tracing::info!(
+            namespace = subject.key.namespace,
+            uid = subject.key.uid,
+            phase = %told.phase,
+            "a request moved on"
+        );
     }
     if moved || told.stalled {
         for passed in passed(before.phase, told.phase) {
