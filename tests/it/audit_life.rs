@@ -16,7 +16,7 @@ use crate::actions::{acts, in_review, word_on};
 use crate::audit::{CHECKPOINTS, Told, chain, covered, verifies};
 use crate::faults::{Desk, desk};
 use crate::harness::{
-    Controller, Env, PATIENCE, Person, Request, Store, private, read_config, ready,
+    Controller, Env, PATIENCE, Person, Request, Store, fresh, read_config, ready,
 };
 use crate::ingress::{declared, send_all, spec};
 
@@ -185,7 +185,7 @@ impl Auditor<'_> {
 
 #[tokio::test]
 async fn from_upload_to_deletion_an_auditor_finds_nothing_wrong_and_every_change() {
-    let env = private().await;
+    let env = fresh().await;
     let _short = Short::of(&env);
     let setup = Controller {
         elect: false,

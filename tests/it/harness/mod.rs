@@ -25,7 +25,7 @@ pub use http::{Answer, Http};
 pub use kubelet::{Ended, Kubelet, job_name};
 pub use packer::Packer;
 pub use people::Person;
-pub use private::{Private, private};
+pub use private::{Private, fresh, private};
 pub use process::{
     Controller, Gateway, Spawned, command, free_address, read_config, signal, variables,
 };

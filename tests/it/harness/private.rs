@@ -31,24 +31,42 @@ impl Deref for Private {
 /// Waits for the turn, and starts the environment if it is not up.
 pub async fn private() -> Private {
     let turn = TURN.lock().await;
+    up(turn).await
+}
+
+/// The same, started anew: for tests that look at everything there is, and for which
+/// what others left would be too much or too strange.
+pub async fn fresh() -> Private {
+    let turn = TURN.lock().await;
+    driver(&["down"]).await;
+    up(turn).await
+}
+
+async fn up(turn: MutexGuard<'static, ()>) -> Private {
+    let folder = driver(&["up", "--no-operator"]).await;
+    let env = Env::of(&folder);
+    no_policy_is_left(&env).await;
+    Private { env, _turn: turn }
+}
+
+/// Has the driver do something with the second environment; gives its folder.
+async fn driver(words: &[&str]) -> PathBuf {
     let checkout = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let shared = Env::shared();
-    let folder = shared.folder().with_file_name("test-env-2");
-    let up = Command::new("python3")
+    let folder = Env::shared().folder().with_file_name("test-env-2");
+    let done = Command::new("python3")
         .arg(checkout.join("tests/env/env.py"))
-        .args(["up", "--no-operator", "--dir"])
+        .args(words)
+        .arg("--dir")
         .arg(&folder)
         .output()
         .await
         .unwrap();
     assert!(
-        up.status.success(),
+        done.status.success(),
         "{}",
-        String::from_utf8_lossy(&up.stderr)
+        String::from_utf8_lossy(&done.stderr)
     );
-    let env = Env::of(&folder);
-    no_policy_is_left(&env).await;
-    Private { env, _turn: turn }
+    folder
 }
 
 /// A test that failed leaves its policies behind, and they would fail the next one.
