@@ -76,6 +76,12 @@ class Phases(threading.Thread):
         self.start()
 
     def run(self):
+        try:
+            self.look_on()
+        except OSError:
+            pass  # the environment ended
+
+    def look_on(self):
         version = self.kube.call("GET", f"{KINDS}/airlockrequests?limit=1")["metadata"]["resourceVersion"]
         while True:
             path = f"{KINDS}/airlockrequests?watch=1&resourceVersion={version}&timeoutSeconds=3600"
