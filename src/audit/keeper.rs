@@ -337,11 +337,11 @@ impl Keeper {
         let mut last = known;
         loop {
             let after = format!("{chain}{}", entry_name(last));
-            let page = self.bucket.page(chain, &after, PAGE).await?;
+            let (page, more) = self.bucket.page_of(chain, &after, PAGE).await?;
             let found = page.iter().filter_map(|listed| Some(entry(&listed.key)?.1));
             let before = last;
             last = found.max().map_or(last, |found| found.max(last));
-            if last == before || page.len() < PAGE as usize {
+            if last == before || !more {
                 return Ok(last);
             }
         }

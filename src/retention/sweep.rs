@@ -125,7 +125,7 @@ impl Sweeper {
         let (mut found, mut left) = (Sweep::default(), self.most.max(1));
         let mut after = String::new();
         'pages: loop {
-            let page = work.page(TICKETS, &after, PAGE).await?;
+            let (page, more) = work.page_of(TICKETS, &after, PAGE).await?;
             for key in page.iter().map(|listed| &listed.key) {
                 let Some(named) = key.strip_prefix(TICKETS).and_then(named) else {
                     let why = "its name is not that of a ticket";
@@ -144,9 +144,7 @@ impl Sweeper {
                     .await?;
             }
             match page.last() {
-                Some(last) if page.len() >= usize::try_from(PAGE).unwrap_or(1) => {
-                    after.clone_from(&last.key);
-                }
+                Some(last) if more => after.clone_from(&last.key),
                 _ => break,
             }
         }
