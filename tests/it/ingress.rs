@@ -1,15 +1,14 @@
 //! Ingress: files come in by signed PUTs of a plain HTTP client, are confirmed,
 //! reviewed, and read inside by signed GETs.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
 use trevor::api::{Phase, ReleaseType, ReviewDecision};
 
 use crate::harness::{
-    Answer, Controller, Env, Gateway, Http, Mode, Person, Proxy, Request, command, noise, sha256,
+    Answer, Controller, Env, Gateway, Http, Mode, PATIENCE, Person, Proxy, Request, command, noise,
+    sha256,
 };
 
 const MIB: usize = 1 << 20;
@@ -657,7 +656,7 @@ async fn a_server_that_takes_headers_nobody_signed_is_refused_at_start() {
             .args(["controller", "--config"])
             .arg(&file)
             .output();
-        let ended = tokio::time::timeout(Duration::from_secs(30), ended)
+        let ended = tokio::time::timeout(PATIENCE, ended)
             .await
             .expect("it ends by itself")
             .unwrap();

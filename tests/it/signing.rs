@@ -2,7 +2,6 @@
 //! short-lived does not start, or says how long its URLs really live.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
@@ -62,7 +61,7 @@ async fn credentials_that_end_before_their_urls_stop_the_start_or_shorten_the_pl
         config["gateway"]["listen"] = json!(free_address());
         config["gateway"]["metrics_listen"] = json!(free_address());
         let ended = gateway(&env, zone, &identity, &config).output();
-        let ended = tokio::time::timeout(Duration::from_secs(30), ended).await;
+        let ended = tokio::time::timeout(PATIENCE, ended).await;
         let ended = ended.expect("it ends by itself").unwrap();
         let said = String::from_utf8(ended.stderr).unwrap();
         assert_eq!(ended.status.code(), Some(1), "{said}");

@@ -1,10 +1,8 @@
 //! What stops the process at start: one line that names the key, and exit 1.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
-use crate::harness::{Controller, Env, Mode, Proxy, command, read_config};
+use crate::harness::{Controller, Env, Mode, PATIENCE, Proxy, command, read_config};
 
 /// Runs a process with a configuration until it ends; gives its exit code and
 /// what it said on standard error.
@@ -18,7 +16,7 @@ async fn run(process: &str, config: &str) -> (Option<i32>, String) {
         .arg("--config")
         .arg(&file)
         .output();
-    let ended = tokio::time::timeout(Duration::from_secs(30), ended)
+    let ended = tokio::time::timeout(PATIENCE, ended)
         .await
         .expect("it ends by itself")
         .unwrap();

@@ -1,13 +1,13 @@
 //! Storage behind TLS of a private authority: used with that authority, and with no other.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use trevor::api::Phase;
 
 use crate::harness::{
-    Authority, Controller, Env, Gateway, Http, Private, Terminates, command, private, read_config,
+    Authority, Controller, Env, Gateway, Http, PATIENCE, Private, Terminates, command, private,
+    read_config,
 };
 
 /// Both servers, each behind TLS of its own.
@@ -56,7 +56,7 @@ async fn ends(env: &Private, config: &Value, more: &[(&str, &str)]) -> String {
         .arg(&file)
         .envs(more.iter().copied())
         .output();
-    let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
+    let ended = tokio::time::timeout(PATIENCE, ended).await;
     let ended = ended.expect("it ends by itself").unwrap();
     assert_eq!(ended.status.code(), Some(1));
     String::from_utf8(ended.stderr).unwrap()

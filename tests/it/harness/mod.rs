@@ -39,7 +39,7 @@ pub use tls::{Authority, Terminates, mounts};
 /// The project in which everybody has their role.
 pub const PROJECT: &str = "project-a";
 /// How long anything may take that is not about long things.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running environment.
 #[derive(Clone)]
