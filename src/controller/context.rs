@@ -17,6 +17,7 @@ use super::effects::confirm::Confirmations;
 use super::effects::release::Task;
 use super::error::EffectError;
 use super::jobs::template::Template;
+use super::past::Past;
 use super::throughput::Throughput;
 use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
 use crate::audit::{Chain, Heads, SigningKey};
@@ -96,6 +97,8 @@ pub struct Context {
     pub throughput: Arc<Throughput>,
     /// The gateway's certificate, where the operator makes it.
     pub certificates: Arc<Certificates>,
+    /// What became of earlier rounds.
+    pub past: Arc<Past>,
     /// What may be lost at any time.
     pub memory: Memories,
 }

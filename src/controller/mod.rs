@@ -7,6 +7,7 @@
 
 mod actions;
 mod ages;
+mod cached;
 mod catch_up;
 mod certificate;
 mod checkpoints;
@@ -24,6 +25,7 @@ mod kept;
 pub(crate) mod ledger;
 pub(crate) mod observe;
 pub mod packaging;
+mod past;
 mod policies;
 mod reconcile;
 mod reviews;

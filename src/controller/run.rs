@@ -21,8 +21,11 @@ use super::effects::confirm::Confirmations;
 use super::error::EffectError;
 use super::health::{self, Health};
 use super::hints::Hints;
+use super::past::Past;
 use super::reconcile::{error_policy, reconcile};
-use super::{actions, catch_up, certificate, history, jobs, policies, reviews, strays, sweeper};
+use super::{
+    actions, cached, catch_up, certificate, history, jobs, policies, reviews, strays, sweeper,
+};
 use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
 use crate::audit::key::VARIABLE;
 use crate::audit::{Heads, KeyError, SigningKey};
@@ -131,13 +134,13 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
     };
 
     let (requests, writer) = reflector::store();
-    let request_stream = trimmed::<AirlockRequest>(&client).reflect(writer);
+    let request_stream = cached::requests(&client).reflect(writer);
     let (policies, writer) = reflector::store();
-    let policy_stream = trimmed::<AirlockPolicy>(&client).reflect(writer);
+    let policy_stream = cached::watched::<AirlockPolicy>(&client).reflect(writer);
     let (review_store, writer) = reflector::store();
-    let review_stream = trimmed::<AirlockReview>(&client).reflect(writer);
+    let review_stream = cached::watched::<AirlockReview>(&client).reflect(writer);
     let (actions, writer) = reflector::store();
-    let action_stream = trimmed::<AirlockAction>(&client).reflect(writer);
+    let action_stream = cached::watched::<AirlockAction>(&client).reflect(writer);
     let rules = Arc::new(Verifier::new(
         client.clone(),
         &options.namespace,
@@ -189,6 +192,7 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         turns: Semaphore::new(usize::from(config.controller.concurrency)),
         throughput: Arc::default(),
         certificates: Arc::default(),
+        past: Arc::new(Past::new(requests.clone())),
         memory: Memories::default(),
     });
     let seen = request_seen.clone();
@@ -523,26 +527,6 @@ async fn forward(
     while let Some(target) = woken.recv().await {
         drop(seen.send(target));
     }
-}
-
-/// A watch whose objects carry no managedFields: they are large, and not needed.
-fn trimmed<K>(
-    client: &Client,
-) -> impl futures::Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + use<K>
-where
-    K: kube::Resource<DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned
-        + Send
-        + 'static,
-{
-    watcher(Api::<K>::all(client.clone()), watcher::Config::default()).modify(|object| {
-        object.managed_fields_mut().clear();
-        object
-            .annotations_mut()
-            .remove("kubectl.kubernetes.io/last-applied-configuration");
-    })
 }
 
 /// The key of the environment; one that is named must be there.

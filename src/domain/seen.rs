@@ -6,15 +6,14 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::commit::{OutcomeKind, Verdict};
+use super::commit::{Decision, Outcome, OutcomeKind, Verdict};
 use super::digest::Sha256Hex;
 use super::manifest::{Frozen, ManifestFile};
 use super::names;
-use super::phase::Round;
 use crate::api::{PriorDecision, PriorSighting, ReviewDecision, Same};
 
 /// Sightings that are stored of a round.
-const STORED: usize = 500;
+const STORED: usize = 100;
 /// Reviewers that are named of one.
 const NAMED: usize = 5;
 
@@ -100,10 +99,10 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Of all that was found: the latest round of each earlier request, the refused
-    /// first.
+    /// Of what was found, and of how many more there are: the latest round of each
+    /// earlier request, the refused first.
     #[must_use]
-    pub fn new(round: i64, found: Vec<Prior>, time: Timestamp) -> Self {
+    pub fn new(round: i64, found: Vec<Prior>, more: usize, time: Timestamp) -> Self {
         let mut latest: BTreeMap<(String, String, String), Prior> = BTreeMap::new();
         for prior in found {
             let sighting = &prior.sighting;
@@ -121,7 +120,7 @@ impl Seen {
         }
         let mut priors: Vec<Prior> = latest.into_values().collect();
         priors.sort_by_key(|prior| weight(prior.decision));
-        let total = i64::try_from(priors.len()).unwrap_or(i64::MAX);
+        let total = i64::try_from(priors.len() + more).unwrap_or(i64::MAX);
         priors.truncate(STORED);
         Self {
             round,
@@ -162,10 +161,11 @@ fn weight(decision: PriorDecision) -> u8 {
     }
 }
 
-/// What became of a round, and who said so.
+/// What became of a frozen round, and who said so.
 #[must_use]
 pub fn became(
-    round: &Round,
+    decision: Option<&Decision>,
+    outcome: Option<&Outcome>,
     submitter: &str,
     revoked_by: Option<&str>,
 ) -> (PriorDecision, Vec<String>) {
@@ -178,10 +178,10 @@ pub fn became(
         return (PriorDecision::Revoked, vec![by.to_owned()]);
     }
     let approved = || {
-        let reviews = round.decision.as_ref().map_or(&[][..], |d| &d.reviews);
+        let reviews = decision.map_or(&[][..], |d| &d.reviews);
         who(reviews, ReviewDecision::Approve)
     };
-    if let Some(outcome) = &round.outcome {
+    if let Some(outcome) = outcome {
         return match outcome.kind {
             OutcomeKind::Released => (PriorDecision::Released, approved()),
             OutcomeKind::Rejected => (
@@ -195,7 +195,7 @@ pub fn became(
             OutcomeKind::Withdrawn => (PriorDecision::Withdrawn, submitter()),
         };
     }
-    let Some(decision) = &round.decision else {
+    let Some(decision) = decision else {
         return (PriorDecision::InReview, Vec::new());
     };
     match decision.verdict {
@@ -219,6 +219,7 @@ pub fn became(
 mod tests {
     use super::*;
     use crate::domain::digest::Crc32;
+    use crate::domain::phase::Round;
 
     fn file(path: &str, bytes: &str) -> ManifestFile {
         ManifestFile {
@@ -284,9 +285,10 @@ mod tests {
                 prior("3", 1, PriorDecision::Rejected),
                 prior("4", 1, PriorDecision::Rejected),
             ],
+            4,
             Timestamp::UNIX_EPOCH,
         );
-        assert_eq!(seen.total, 3);
+        assert_eq!(seen.total, 3 + 4, "those that were read, and the others");
         let shown = seen.shown("a", 10);
         let rows: Vec<_> = shown
             .iter()
@@ -331,7 +333,7 @@ mod tests {
             by: Vec::new(),
         };
         let found = order.iter().rev().enumerate().map(prior).collect();
-        let seen = Seen::new(1, found, Timestamp::UNIX_EPOCH);
+        let seen = Seen::new(1, found, 0, Timestamp::UNIX_EPOCH);
         let shown: Vec<_> = seen.shown("a", 10).iter().map(|s| s.decision).collect();
         assert_eq!(shown, order);
     }
@@ -375,9 +377,11 @@ mod tests {
             (ended("Withdrawn"), PriorDecision::Withdrawn, &["alice"]),
         ] {
             let by: Vec<String> = by.iter().map(|&who| who.into()).collect();
-            assert_eq!(became(&round, "alice", None), (decision, by), "{round:?}");
+            let (decided, outcome) = (round.decision.as_ref(), round.outcome.as_ref());
+            let fate = became(decided, outcome, "alice", None);
+            assert_eq!(fate, (decision, by), "{round:?}");
             let revoked = (PriorDecision::Revoked, vec!["olga".to_owned()]);
-            assert_eq!(became(&round, "alice", Some("olga")), revoked);
+            assert_eq!(became(decided, outcome, "alice", Some("olga")), revoked);
         }
     }
 }

@@ -13,12 +13,12 @@ use crate::harness::{
 /// How long a release of many bytes may take on a busy machine.
 const LONG: Duration = Duration::from_secs(600);
 
-/// A gateway of our own and those who use it.
+/// Those who use a gateway, and the gateway if it is ours.
 pub struct Desk {
     pub alice: Person,
     pub bob: Person,
     pub carol: Person,
-    _gateway: Spawned,
+    _gateway: Option<Spawned>,
 }
 
 /// Opens it, with a controller to give hints to.
@@ -34,20 +34,29 @@ pub async fn desk_set(env: &Env, name: &str, controller: &str, settings: &[(&str
         controller,
     };
     let gateway = gateway.start_set(settings).await;
-    let (alice, bob, carol) = tokio::join!(
-        env.person_at("alice", &gateway.url),
-        env.person_at("bob", &gateway.url),
-        env.person_at("carol", &gateway.url)
-    );
+    let desk = Desk::at(env, &gateway.url).await;
     Desk {
-        alice,
-        bob,
-        carol,
-        _gateway: gateway,
+        _gateway: Some(gateway),
+        ..desk
     }
 }
 
 impl Desk {
+    /// Of people who use a gateway that somebody else keeps.
+    pub async fn at(env: &Env, gateway: &str) -> Self {
+        let (alice, bob, carol) = tokio::join!(
+            env.person_at("alice", gateway),
+            env.person_at("bob", gateway),
+            env.person_at("carol", gateway)
+        );
+        Self {
+            alice,
+            bob,
+            carol,
+            _gateway: None,
+        }
+    }
+
     /// A request with files, approved once.
     pub async fn approved_once(&self, stem: &str, files: usize, size: usize) -> Request {
         let spec = json!({"direction": "Egress", "title": "Faults"});

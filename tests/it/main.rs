@@ -13,6 +13,7 @@ mod harness;
 
 mod access;
 mod actions;
+mod api_server;
 mod audit;
 mod audit_keys;
 mod audit_life;

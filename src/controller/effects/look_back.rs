@@ -6,6 +6,7 @@
 //! and `seen.json` is written once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
@@ -13,21 +14,22 @@ use kube::runtime::reflector::ObjectRef;
 
 use super::super::context::Context;
 use super::super::error::EffectError;
-use super::super::observe;
+use super::super::past::{Past, Sighted};
 use super::super::reconcile::Subject;
 use crate::api::AirlockRequest;
-use crate::domain::commit::{Owner, Revoked};
 use crate::domain::digest::Sha256Hex;
 use crate::domain::manifest::Frozen;
 use crate::domain::names;
 use crate::domain::phase::Facts;
-use crate::domain::seen::{Prior, Seen, Sighting, became};
+use crate::domain::seen::{Prior, Seen, Sighting};
 use crate::storage::commit::{commit, read};
 use crate::storage::keys::RequestKey;
 use crate::storage::{Bucket, StorageError};
 
 /// Calls at the same time.
 const AT_ONCE: usize = 48;
+/// Sightings that are read of a folder, the newest ones.
+const READ: usize = 500;
 /// Rounds of this many files are looked up before they are shown; larger ones
 /// while they are under review, before anything is decided.
 const SMALL: usize = 500;
@@ -45,17 +47,17 @@ pub async fn look_back(
     let records = ctx.zones.records.bucket();
     let small = frozen.manifest.files.len() <= SMALL;
     if last.seen.is_none() && small {
-        last.seen = Some(seen(records, &subject.key, frozen).await?);
+        last.seen = Some(seen(records, &ctx.past, &subject.key, frozen).await?);
     }
     if last.indexed {
         return Ok(true);
     }
     let target = ObjectRef::<AirlockRequest>::new(&subject.name).within(&subject.key.namespace);
     let (bucket, key, frozen) = (records.clone(), subject.key.clone(), frozen.clone());
-    let wake = ctx.wake.clone();
+    let (past, wake) = (Arc::clone(&ctx.past), ctx.wake.clone());
     ctx.in_background(&subject.key.uid, async move {
         let done = async {
-            seen(&bucket, &key, &frozen).await?;
+            seen(&bucket, &past, &key, &frozen).await?;
             index(&bucket, &key, &frozen).await
         };
         match done.await {
@@ -70,79 +72,61 @@ pub async fn look_back(
 }
 
 /// What the round has in common with earlier ones.
-async fn seen(records: &Bucket, key: &RequestKey, frozen: &Frozen) -> Result<Seen, StorageError> {
+async fn seen(
+    bucket: &Bucket,
+    past: &Past,
+    key: &RequestKey,
+    frozen: &Frozen,
+) -> Result<Seen, StorageError> {
     let manifest = &frozen.manifest;
     let at = key.seen(manifest.round);
-    if let Some(seen) = read::<Seen>(records, &at).await? {
+    if let Some(seen) = read::<Seen>(bucket, &at).await? {
         return Ok(seen);
     }
-    let found: Vec<(usize, Sighting)> = stream::iter(0..manifest.files.len())
+    let found: Vec<(usize, Found)> = stream::iter(0..manifest.files.len())
         .map(|file| async move {
             let file_ = &manifest.files[file];
-            let mut found = Vec::new();
+            let mut all = Found::default();
             for folder in folders(&manifest.namespace, &file_.path, &file_.sha256) {
-                found.extend(sightings(records, &folder).await?);
+                all.add(sightings(bucket, past, &folder).await?);
             }
-            found.retain(|s| s.same(&manifest.namespace, &manifest.uid, file_).is_some());
-            found.dedup();
-            Ok::<_, StorageError>(
-                found
-                    .into_iter()
-                    .map(move |s| (file, s))
-                    .collect::<Vec<_>>(),
-            )
+            all.sightings
+                .retain(|s| s.same(&manifest.namespace, &manifest.uid, file_).is_some());
+            Ok::<_, StorageError>((file, all))
         })
         .buffer_unordered(AT_ONCE)
-        .try_concat()
+        .try_collect()
         .await?;
-    let rounds: BTreeSet<(String, String, i64)> = found
+    let more = found.iter().map(|(_, found)| found.more).sum();
+    let rounds: BTreeSet<Sighted> = found
         .iter()
-        .map(|(_, s)| (s.namespace.clone(), s.uid.clone(), s.round))
+        .flat_map(|(_, found)| found.sightings.iter().map(Sighted::of))
         .collect();
-    let fates: BTreeMap<_, _> =
-        stream::iter(rounds)
-            .map(|round| async move {
-                Ok::<_, StorageError>((round.clone(), fate(records, round).await?))
-            })
-            .buffer_unordered(AT_ONCE)
-            .try_collect()
-            .await?;
-    let priors = found.into_iter().filter_map(|(file, sighting)| {
-        let file = &manifest.files[file];
-        let same = sighting.same(&manifest.namespace, &manifest.uid, file)?;
-        let fate = fates.get(&(
-            sighting.namespace.clone(),
-            sighting.uid.clone(),
-            sighting.round,
-        ))?;
-        let (decision, by) = fate.clone();
-        Some(Prior {
-            path: file.path.clone(),
-            same,
-            sighting,
-            decision,
-            by,
+    let fates: BTreeMap<_, _> = stream::iter(rounds)
+        .map(|round| async move {
+            let fate = past.fate(bucket, &round).await?;
+            Ok::<_, StorageError>((round, fate))
         })
-    });
-    let seen = Seen::new(manifest.round, priors.collect(), Timestamp::now());
-    Ok(commit(records, &at, &seen).await?.into_inner())
-}
-
-/// What became of an earlier round.
-async fn fate(
-    records: &Bucket,
-    (namespace, uid, round): (String, String, i64),
-) -> Result<(crate::api::PriorDecision, Vec<String>), StorageError> {
-    let key = RequestKey { namespace, uid };
-    let (owner, revoked) = (key.owner(), key.revoked());
-    let (round, owner, revoked) = tokio::try_join!(
-        observe::round(records, &key, round),
-        read::<Owner>(records, &owner),
-        read::<Revoked>(records, &revoked)
-    )?;
-    let submitter = owner.map(|o| o.submitter).unwrap_or_default();
-    let by = revoked.as_ref().map(|r| r.by.as_str());
-    Ok(became(&round, &submitter, by))
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await?;
+    let priors = found
+        .iter()
+        .flat_map(|(file, found)| found.sightings.iter().map(move |s| (*file, s)))
+        .filter_map(|(file, sighting)| {
+            let file = &manifest.files[file];
+            let same = sighting.same(&manifest.namespace, &manifest.uid, file)?;
+            let (decision, by) = fates.get(&Sighted::of(sighting))?.clone();
+            Some(Prior {
+                path: file.path.clone(),
+                same,
+                sighting: (**sighting).clone(),
+                decision,
+                by,
+            })
+        });
+    let seen = Seen::new(manifest.round, priors.collect(), more, Timestamp::now());
+    Ok(commit(bucket, &at, &seen).await?.into_inner())
 }
 
 /// The folders of a file: of its content, and of its path in the project.
@@ -160,17 +144,44 @@ fn first(folder: &str) -> String {
     format!("{folder}first.json")
 }
 
-async fn sightings(records: &Bucket, folder: &str) -> Result<Vec<Sighting>, StorageError> {
-    if read::<Sighting>(records, &first(folder)).await?.is_none() {
-        return Ok(Vec::new());
+/// What lies in folders of the index.
+#[derive(Default)]
+struct Found {
+    sightings: Vec<Arc<Sighting>>,
+    /// Older ones, which were not read.
+    more: usize,
+}
+
+impl Found {
+    /// A file that is the same in content and path lies in both of its folders.
+    fn add(&mut self, other: Self) {
+        for sighting in other.sightings {
+            if !self.sightings.contains(&sighting) {
+                self.sightings.push(sighting);
+            }
+        }
+        self.more = self.more.max(other.more);
     }
-    let listed = records.list(folder).await?;
-    stream::iter(listed)
-        .map(|listed| async move { read::<Sighting>(records, &listed.key).await })
+}
+
+async fn sightings(bucket: &Bucket, past: &Past, folder: &str) -> Result<Found, StorageError> {
+    if past.sighting(bucket, &first(folder)).await?.is_none() {
+        return Ok(Found::default());
+    }
+    let mut keys = Vec::new();
+    bucket
+        .visit_times(folder, |key, time| keys.push((time, key.to_owned())))
+        .await?;
+    keys.sort_by(|a, b| b.cmp(a));
+    let more = keys.len().saturating_sub(READ);
+    keys.truncate(READ);
+    let sightings = stream::iter(keys)
+        .map(|(_, key)| async move { past.sighting(bucket, &key).await })
         .buffer_unordered(AT_ONCE)
         .try_filter_map(|sighting| async move { Ok(sighting) })
         .try_collect()
-        .await
+        .await?;
+    Ok(Found { sightings, more })
 }
 
 /// Adds the round's files to the index.

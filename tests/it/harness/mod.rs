@@ -1,6 +1,7 @@
 //! What the tests stand on: an environment of `tests/env`, its people, its
 //! buckets, and processes of our own.
 
+mod api_server;
 mod http;
 mod kubelet;
 mod packer;
@@ -21,6 +22,7 @@ use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 
+pub use api_server::{Busy, Line};
 pub use http::{Answer, Http};
 pub use kubelet::{Ended, Kubelet, job_name};
 pub use packer::Packer;

@@ -1,0 +1,252 @@
+//! Between a process and the API server: a line that can be cut, and a server in front
+//! that is busy, has conflicts, and ends watches early.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use futures::StreamExt as _;
+use http::Method;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use kube::config::Kubeconfig;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::Env;
+
+/// A process's kubeconfig, read and with its server exchanged.
+struct Account {
+    config: Kubeconfig,
+    folder: tempfile::TempDir,
+}
+
+impl Account {
+    fn of(env: &Env, process: &str) -> Self {
+        let file = env.folder().join(format!("{process}.kubeconfig"));
+        Self {
+            config: Kubeconfig::read_from(file).unwrap(),
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn cluster(&mut self) -> &mut kube::config::Cluster {
+        self.config.clusters[0].cluster.as_mut().unwrap()
+    }
+
+    /// The server, as `https://host:port`.
+    fn server(&mut self) -> String {
+        self.cluster().server.clone().unwrap()
+    }
+
+    fn points_at(&mut self, url: &str) {
+        self.cluster().server = Some(url.to_owned());
+        let text = serde_yaml::to_string(&self.config).unwrap();
+        std::fs::write(self.file(), text).unwrap();
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("kubeconfig")
+    }
+
+    fn variables(&self) -> Vec<(String, String)> {
+        let file = self.file().to_str().unwrap().to_owned();
+        vec![("KUBECONFIG".to_owned(), file)]
+    }
+}
+
+/// The way to the API server, which can be cut.
+pub struct Line {
+    account: Account,
+    address: String,
+    server: String,
+    open: Option<JoinHandle<()>>,
+}
+
+impl Line {
+    /// Of a process, and open.
+    pub async fn of(env: &Env, process: &str) -> Self {
+        let mut account = Account::of(env, process);
+        let server = account.server();
+        let address = super::free_address();
+        account.points_at(&format!("https://{address}"));
+        let mut line = Self {
+            account,
+            address,
+            server: server.trim_start_matches("https://").to_owned(),
+            open: None,
+        };
+        line.mend().await;
+        line
+    }
+
+    /// For the process, so that it goes this way.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        self.account.variables()
+    }
+
+    /// Connections break, and new ones are refused.
+    pub async fn cut(&mut self) {
+        if let Some(open) = self.open.take() {
+            open.abort();
+            let _ = open.await;
+        }
+    }
+
+    /// Open again.
+    pub async fn mend(&mut self) {
+        let listener = TcpListener::bind(&self.address).await.unwrap();
+        let server = self.server.clone();
+        self.open = Some(tokio::spawn(async move {
+            // Aborted with this task.
+            let mut connections = JoinSet::new();
+            while let Ok((mut near, _)) = listener.accept().await {
+                let server = server.clone();
+                connections.spawn(async move {
+                    let mut far = TcpStream::connect(server).await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                });
+            }
+        }));
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if let Some(open) = &self.open {
+            open.abort();
+        }
+    }
+}
+
+/// How long the busy server keeps a watch open.
+const WATCH: Duration = Duration::from_secs(2);
+
+/// A server that answers every third call with 429, every third write with 409, and
+/// ends each watch after two seconds.
+pub struct Busy {
+    account: Account,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+struct Shared {
+    behind: String,
+    client: Client<HttpsConnector<HttpConnector>, Body>,
+    calls: AtomicUsize,
+    writes: AtomicUsize,
+    refused: Mutex<[usize; 2]>,
+}
+
+impl Busy {
+    /// Before the API server of a process.
+    pub async fn before(env: &Env, process: &str) -> Self {
+        let mut account = Account::of(env, process);
+        let behind = account.server();
+        let authority = account.cluster().certificate_authority_data.clone();
+        let shared = Arc::new(Shared {
+            behind,
+            client: client(&authority.unwrap()),
+            calls: AtomicUsize::default(),
+            writes: AtomicUsize::default(),
+            refused: Mutex::default(),
+        });
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        account.points_at(&format!("http://{}", socket.local_addr().unwrap()));
+        let router = Router::new().fallback(pass).with_state(Arc::clone(&shared));
+        let task = tokio::spawn(async move { axum::serve(socket, router).await.unwrap() });
+        Self {
+            account,
+            shared,
+            task,
+        }
+    }
+
+    /// For the process, so that it goes this way.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        self.account.variables()
+    }
+
+    /// How many calls were answered with 429, and how many with 409.
+    pub fn refused(&self) -> [usize; 2] {
+        *self.shared.refused.lock().unwrap()
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn client(authority: &str) -> Client<HttpsConnector<HttpConnector>, Body> {
+    use base64::Engine as _;
+    let pem = base64::engine::general_purpose::STANDARD.decode(authority);
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem.unwrap()) {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_only()
+        .enable_http1()
+        .build();
+    Client::builder(TokioExecutor::new()).build(connector)
+}
+
+async fn pass(State(shared): State<Arc<Shared>>, mut request: Request) -> Response {
+    let writes = *request.method() != Method::GET;
+    let watches = request.uri().query().is_some_and(|q| q.contains("watch="));
+    let third = |count: &AtomicUsize| count.fetch_add(1, Relaxed) % 3 == 2;
+    if third(&shared.calls) {
+        shared.refused.lock().unwrap()[0] += 1;
+        return refusal(429, "TooManyRequests");
+    }
+    if writes && third(&shared.writes) {
+        shared.refused.lock().unwrap()[1] += 1;
+        return refusal(409, "Conflict");
+    }
+    let path = request.uri().path_and_query().map_or("/", |p| p.as_str());
+    *request.uri_mut() = format!("{}{path}", shared.behind).parse().unwrap();
+    request.headers_mut().remove(http::header::HOST);
+    let answer = shared.client.request(request).await.unwrap().map(Body::new);
+    if !watches {
+        return answer;
+    }
+    answer.map(|body| {
+        let end = Box::pin(tokio::time::sleep(WATCH));
+        Body::from_stream(body.into_data_stream().take_until(end))
+    })
+}
+
+fn refusal(code: u16, reason: &str) -> Response {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
+        "code": code, "reason": reason, "message": "as the test wants it"});
+    let answer = Response::builder()
+        .status(code)
+        .header("content-type", "application/json");
+    let answer = if code == 429 {
+        answer.header("retry-after", "1")
+    } else {
+        answer
+    };
+    answer.body(Body::from(status.to_string())).unwrap()
+}
