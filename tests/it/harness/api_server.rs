@@ -134,7 +134,7 @@ impl Drop for Line {
 /// How long the busy server keeps a watch open.
 const WATCH: Duration = Duration::from_secs(2);
 
-/// A server that answers every third call with 429, every third write with 409, and
+/// A server that answers every fifth call with 429, every fifth write with 409, and
 /// ends each watch after two seconds.
 pub struct Busy {
     account: Account,
@@ -215,12 +215,12 @@ fn client(authority: &str) -> Client<HttpsConnector<HttpConnector>, Body> {
 async fn pass(State(shared): State<Arc<Shared>>, mut request: Request) -> Response {
     let writes = *request.method() != Method::GET;
     let watches = request.uri().query().is_some_and(|q| q.contains("watch="));
-    let third = |count: &AtomicUsize| count.fetch_add(1, Relaxed) % 3 == 2;
-    if third(&shared.calls) {
+    let fifth = |count: &AtomicUsize| count.fetch_add(1, Relaxed) % 5 == 4;
+    if fifth(&shared.calls) {
         shared.refused.lock().unwrap()[0] += 1;
         return refusal(429, "TooManyRequests");
     }
-    if writes && third(&shared.writes) {
+    if writes && fifth(&shared.writes) {
         shared.refused.lock().unwrap()[1] += 1;
         return refusal(409, "Conflict");
     }
