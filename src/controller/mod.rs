@@ -30,6 +30,7 @@ mod policies;
 mod reconcile;
 mod reviews;
 mod run;
+mod sessions;
 mod status;
 mod strays;
 mod sweeper;

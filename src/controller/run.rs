@@ -24,7 +24,8 @@ use super::hints::Hints;
 use super::past::Past;
 use super::reconcile::{error_policy, reconcile};
 use super::{
-    actions, cached, catch_up, certificate, history, jobs, policies, reviews, strays, sweeper,
+    actions, cached, catch_up, certificate, history, jobs, policies, reviews, sessions, strays,
+    sweeper,
 };
 use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
 use crate::audit::key::VARIABLE;
@@ -367,6 +368,7 @@ async fn lead(
     let orphans = sweeper::look_for_orphans(Arc::clone(&ctx));
     let caught_up = catch_up::serve(Arc::clone(&ctx));
     let history = history::serve(Arc::clone(&ctx));
+    let sessions = sessions::serve(Arc::clone(&ctx));
     let work = Controller::for_stream(futures::stream::pending(), requests)
         .with_config(controller::Config::default().concurrency(WAITING))
         .reconcile_on(all.chain(follow))
@@ -391,6 +393,7 @@ async fn lead(
         () = orphans => {}
         () = caught_up => {}
         () = history => {}
+        () = sessions => {}
         () = checkpoints => {}
         () = certificate => {}
     }

@@ -52,6 +52,7 @@ mod rounds;
 mod rules;
 mod schema;
 mod sending;
+mod sessions;
 mod signing;
 mod slow;
 mod startup;

@@ -1,0 +1,86 @@
+//! Deletes sessions whose time is over; the gateway refuses them already. A person who
+//! logs in every day and never out leaves nothing behind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::api::{DeleteParams, ListParams, Preconditions};
+use kube::{Api, ResourceExt as _};
+
+use super::context::Context;
+use super::error::EffectError;
+use crate::api::AirlockSession;
+
+/// Sessions of a page.
+const PAGE: u32 = 500;
+/// The longest pause: a session that is made meanwhile may end within it.
+const PAUSE: Duration = Duration::from_secs(3600);
+
+/// Looks when one ends, and every hour. It never ends.
+pub async fn serve(ctx: Arc<Context>) {
+    loop {
+        let pause = match sweep(&ctx).await {
+            Ok(next) => next.map_or(PAUSE, |at| until(at).min(PAUSE)),
+            Err(error) => {
+                tracing::warn!(%error, "sessions whose time is over were not deleted; it is tried again");
+                Duration::from_secs(60)
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+fn until(at: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default()
+        + Duration::from_secs(1)
+}
+
+/// Gives when the next one ends.
+async fn sweep(ctx: &Context) -> Result<Option<Timestamp>, EffectError> {
+    let all: Api<AirlockSession> = Api::all(ctx.client.clone());
+    let mut params = ListParams::default().limit(PAGE);
+    let mut next: Option<Timestamp> = None;
+    loop {
+        let page = match all.list(&params).await {
+            Ok(page) => page,
+            // The definition was deleted.
+            Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        for session in &page.items {
+            let Some(end) = end(session) else { continue };
+            if Timestamp::now() < end {
+                next = Some(next.map_or(end, |next| next.min(end)));
+            } else {
+                delete(ctx, session).await?;
+            }
+        }
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(next),
+        }
+    }
+}
+
+fn end(session: &AirlockSession) -> Option<Timestamp> {
+    let created = session.metadata.creation_timestamp.as_ref()?.0;
+    let life = SignedDuration::from_secs(session.spec.ttl_seconds);
+    created.checked_add(life).ok()
+}
+
+async fn delete(ctx: &Context, session: &AirlockSession) -> Result<(), EffectError> {
+    ctx.claim()?;
+    let namespace = session.namespace().unwrap_or_default();
+    let api: Api<AirlockSession> = Api::namespaced(ctx.client.clone(), &namespace);
+    let params = DeleteParams::default().preconditions(Preconditions {
+        uid: session.metadata.uid.clone(),
+        resource_version: None,
+    });
+    match api.delete(&session.name_any(), &params).await {
+        Ok(_) => Ok(()),
+        // Logged out meanwhile.
+        Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
