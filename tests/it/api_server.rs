@@ -78,13 +78,11 @@ async fn a_busy_server_with_conflicts_and_short_watches_delays_and_spoils_nothin
     };
     let mut controller = controller.start().await;
     let desk = desk(&env, "busy-gateway", &controller.url).await;
-    for _ in 0..2 {
-        let request = desk.approved_once("busy", 1, 2048).await;
-        desk.carol.approves(&request).await;
-        crossed_once(&env, &request).await;
-    }
+    let request = desk.approved_once("busy", 1, 2048).await;
+    desk.carol.approves(&request).await;
+    crossed_once(&env, &request).await;
     let [too_many, conflicts] = busy.refused();
     println!("429: {too_many}, 409: {conflicts}");
-    assert!(too_many > 10 && conflicts > 2, "{too_many} {conflicts}");
+    assert!(too_many > 5 && conflicts > 2, "{too_many} {conflicts}");
     assert!(controller.runs());
 }

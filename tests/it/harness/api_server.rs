@@ -134,7 +134,7 @@ impl Drop for Line {
 /// How long the busy server keeps a watch open.
 const WATCH: Duration = Duration::from_secs(2);
 
-/// A server that answers every fifth call with 429, every fifth write with 409, and
+/// A server that answers every tenth call with 429, every fifth write with 409, and
 /// ends each watch after two seconds.
 pub struct Busy {
     account: Account,
@@ -213,14 +213,15 @@ fn client(authority: &str) -> Client<HttpsConnector<HttpConnector>, Body> {
 }
 
 async fn pass(State(shared): State<Arc<Shared>>, mut request: Request) -> Response {
-    let writes = *request.method() != Method::GET;
-    let watches = request.uri().query().is_some_and(|q| q.contains("watch="));
-    let fifth = |count: &AtomicUsize| count.fetch_add(1, Relaxed) % 5 == 4;
-    if fifth(&shared.calls) {
+    let asks = |word| request.uri().query().is_some_and(|q| q.contains(word));
+    let writes = *request.method() != Method::GET && !asks("dryRun=");
+    let watches = asks("watch=");
+    let every = |nth, count: &AtomicUsize| count.fetch_add(1, Relaxed) % nth == nth - 1;
+    if every(10, &shared.calls) {
         shared.refused.lock().unwrap()[0] += 1;
         return refusal(429, "TooManyRequests");
     }
-    if writes && fifth(&shared.writes) {
+    if writes && every(5, &shared.writes) {
         shared.refused.lock().unwrap()[1] += 1;
         return refusal(409, "Conflict");
     }
