@@ -185,11 +185,15 @@ def accounts(t, f):
         delete_options(orphanDependents=True),
         says="Background",
     )
-    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": f.name("lease"), "namespace": HOME}, "spec": {"holderIdentity": "x"}}
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "trevor-controller", "namespace": HOME}, "spec": {"holderIdentity": "x"}}
     LP = f"/apis/coordination.k8s.io/v1/namespaces/{HOME}/leases"
+    held, another = f"{LP}/trevor-controller", f"{LP}/{f.name('lease')}"
+    api.call(ADMIN, "DELETE", held)
     t.passes("the controller's lease", t.controller, "POST", LP, lease)
-    t.passes("... renewed", t.controller, "PATCH", f"{LP}/{f.name('lease')}", {"spec": {"holderIdentity": "y"}})
-    t.deny("... deleted", fence, t.controller, "DELETE", f"{LP}/{f.name('lease')}")
+    t.passes("... renewed", t.controller, "PATCH", held, {"spec": {"holderIdentity": "y"}})
+    t.deny("... deleted", fence, t.controller, "DELETE", held)
+    api.ensure(LP, {**lease, "metadata": {"name": f.name("lease"), "namespace": HOME}})
+    t.deny("another lease is changed", fence, t.controller, "PATCH", another, {"spec": {"holderIdentity": "y"}})
     shown = {"data": {"sequence": "1"}}
     t.passes("the controller shows its checkpoint", t.controller, "PATCH", core("configmaps", "trevor-audit-checkpoint", HOME), shown)
     t.deny("... deletes it", fence, t.controller, "DELETE", core("configmaps", "trevor-audit-checkpoint", HOME))
@@ -199,10 +203,11 @@ def accounts(t, f):
         t.deny(f"... changes {name}", fence, t.controller, "PATCH", core("configmaps", name, HOME), shown)
     t.deny("the gateway shows a checkpoint", fence, t.gateway, "PATCH", core("configmaps", "trevor-audit-checkpoint", HOME), shown)
     for who, label in ((t.unbound, "without pod"), (fake_controller, "by kubectl --as")):
-        t.deny(f"the controller's lease {label}", fence, who, "PATCH", f"{LP}/{f.name('lease')}", {"spec": {"holderIdentity": "z"}})
+        t.deny(f"the controller's lease {label}", fence, who, "PATCH", held, {"spec": {"holderIdentity": "z"}})
         t.deny(f"a release Secret {label}", fence, who, "POST", core("secrets", namespace=PROJECT), secret(f.name("xs")))
     t.deny("the gateway's release Secret", fence, t.gateway, "POST", core("secrets", namespace=PROJECT), secret(f.name("xs")))
-    t.deny("the gateway's lease", fence, t.gateway, "PATCH", f"{LP}/{f.name('lease')}", {"spec": {"holderIdentity": "z"}})
+    t.deny("the gateway's lease", fence, t.gateway, "PATCH", held, {"spec": {"holderIdentity": "z"}})
+    api.call(ADMIN, "DELETE", held)
     t.passes(
         "the controller's event",
         t.controller,
@@ -308,14 +313,16 @@ def probe(t, f):
     ):
         if t.without:
             break
-        s, r = api.call(t.controller, "APPLY", path(kind, "trevor-probe"), o, **probe)
+        o["metadata"]["namespace"] = HOME
+        at = path(kind, "trevor-probe", ns=HOME)
+        s, r = api.call(t.controller, "APPLY", at, o, **probe)
         m = r.get("message", "")
         t.check(
             f"the controller's probe on {kind} meets its policy",
             s == 403 and f"ValidatingAdmissionPolicy '{RELEASE}-{kind}' with binding '{RELEASE}-{kind}' denied request" in m and word in m,
             f"{s} {m}",
         )
-        t.deny("... and for real the fence besides", f"{kind}|operator-fence", t.controller, "APPLY", path(kind, "trevor-probe"), o)
+        t.deny("... and for real the fence besides", f"{kind}|operator-fence", t.controller, "APPLY", at, o)
 
 
 def jobs(t, f):

@@ -11,7 +11,7 @@ use http::Method;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::PostParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
@@ -99,8 +99,11 @@ impl House {
     async fn stands_at(&self, request: &Request, phase: &str) {
         let api: Api<trevor::api::AirlockRequest> =
             Api::namespaced(self.controller.clone(), PROJECT);
-        let patch = Patch::Merge(json!({"status": {"phase": phase, "round": 1}}));
-        api.patch_status(&request.name, &PatchParams::default(), &patch)
+        let mut live = api.get(&request.name).await.unwrap();
+        let status = live.status.get_or_insert_default();
+        status.phase = serde_json::from_value(json!(phase)).unwrap();
+        status.round = Some(1);
+        api.replace_status(&request.name, &PostParams::default(), &live)
             .await
             .unwrap();
     }

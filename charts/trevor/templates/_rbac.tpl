@@ -2,21 +2,31 @@
 What the operator's accounts may do, stated once. The ClusterRoles and Roles under
 templates/controller and templates/gateway are these rules; the fence in
 templates/admission/operator-fence.yaml is made from the same rules, so that the two
-cannot drift apart.
+cannot drift apart. tests/it/rules_used.py removes each right in turn, and something that a
+test does must then be denied.
 */}}
 
 {{/* The controller, in every namespace. */}}
 {{- define "trevor.rbac.controller" -}}
 - apiGroups: [{{ include "trevor.group" . }}]
-  resources: [airlockrequests, airlockreviews, airlockactions, airlockpolicies, releaserecords]
+  resources: [airlockrequests, airlockreviews, airlockactions]
   verbs: [get, list, watch]
+- apiGroups: [{{ include "trevor.group" . }}]
+  resources: [airlockpolicies]
+  verbs: [list, watch]
+- apiGroups: [{{ include "trevor.group" . }}]
+  resources: [releaserecords]
+  verbs: [get, list]
 # The finalizer; admission lets it change nothing else.
 - apiGroups: [{{ include "trevor.group" . }}]
   resources: [airlockrequests]
-  verbs: [update, patch]
+  verbs: [patch]
 - apiGroups: [{{ include "trevor.group" . }}]
-  resources: [airlockrequests/status, airlockreviews/status, airlockactions/status, airlockpolicies/status, releaserecords/status]
-  verbs: [get, update, patch]
+  resources: [airlockrequests/status]
+  verbs: [update]
+- apiGroups: [{{ include "trevor.group" . }}]
+  resources: [airlockreviews/status, airlockactions/status, airlockpolicies/status, releaserecords/status]
+  verbs: [patch]
 - apiGroups: [{{ include "trevor.group" . }}]
   resources: [releaserecords]
   verbs: [create]
@@ -25,10 +35,6 @@ cannot drift apart.
 - apiGroups: [{{ include "trevor.group" . }}]
   resources: [airlockrequests, releaserecords]
   verbs: [delete]
-# Expired sessions are swept.
-- apiGroups: [{{ include "trevor.group" . }}]
-  resources: [airlocksessions]
-  verbs: [list, watch, delete]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
@@ -36,9 +42,11 @@ cannot drift apart.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [create, delete]
+# Its uid is the cluster's.
 - apiGroups: [""]
   resources: [namespaces]
-  verbs: [get, list, watch]
+  resourceNames: [kube-system]
+  verbs: [get]
 # Whether the admission policies are live.
 - apiGroups: [admissionregistration.k8s.io]
   resources:
@@ -46,7 +54,7 @@ cannot drift apart.
   - validatingadmissionpolicybindings
   - mutatingadmissionpolicies
   - mutatingadmissionpolicybindings
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [apiextensions.k8s.io]
   resources: [customresourcedefinitions]
   verbs: [get, list, watch]
@@ -62,27 +70,44 @@ cannot drift apart.
 {{- end }}
 {{- end -}}
 
-{{/* The controller's dry-run probe: one name, refused by every policy. */}}
+{{/*
+The controller's dry-run probe, in its own namespace: one name, refused by every policy. It
+is an apply of what is not there, which asks for both verbs; it may patch requests anyway
+where it may do so in every namespace.
+*/}}
 {{- define "trevor.rbac.probe" -}}
 - apiGroups: [{{ include "trevor.group" . }}]
   resources: [airlockrequests, airlockreviews]
   resourceNames: [{{ include "trevor.probe" . }}]
-  verbs: [create, patch]
+  verbs: [create]
+- apiGroups: [{{ include "trevor.group" . }}]
+  resources: [airlockreviews{{ if .Values.namespaces }}, airlockrequests{{ end }}]
+  resourceNames: [{{ include "trevor.probe" . }}]
+  verbs: [patch]
 {{- end -}}
 
 {{/* The controller, in its own namespace. */}}
 {{- define "trevor.rbac.controllerHome" -}}
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
-  verbs: [create, get, update, patch]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [trevor-controller]
+  verbs: [get, update]
 # The latest checkpoint of the ledger{{ if include "trevor.tlsAuthority" . }}, the authority of the gateway's certificate{{ end }}, and no other
 # ConfigMap: two of them are what the operator is configured with, and what the admission
 # rules are compared with.
 - apiGroups: [""]
   resources: [configmaps]
-  resourceNames: [trevor-audit-checkpoint{{ with include "trevor.tlsAuthority" . }}, {{ . }}{{ end }}]
+  resourceNames: [trevor-audit-checkpoint]
   verbs: [get, patch]
 {{- with include "trevor.tlsAuthority" . }}
+# Everybody may read this one (authority.yaml).
+- apiGroups: [""]
+  resources: [configmaps]
+  resourceNames: [{{ . }}]
+  verbs: [patch]
 # The gateway's certificate, and the authority that it is made with.
 - apiGroups: [""]
   resources: [secrets]
@@ -96,6 +121,7 @@ cannot drift apart.
 {{- end }}
 {{- end }}
 {{- if include "trevor.packsByJobs" . }}
+{{- if eq (include "trevor.jobImages" .) "[]" }}
 # Packages of large requests; admission limits these Jobs to one shape.
 - apiGroups: [batch]
   resources: [jobs]
@@ -103,16 +129,19 @@ cannot drift apart.
 - apiGroups: [""]
   resources: [pods, events]
   verbs: [list]
+{{- else if .Values.namespaces }}
+# Packages of large requests; what it reads of Jobs, it reads in every namespace.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [create, delete]
+{{- end }}
 {{- end }}
 {{- end -}}
 
 {{/* The gateway. It writes none of our kinds. */}}
 {{- define "trevor.rbac.gateway" -}}
 - apiGroups: [{{ include "trevor.group" . }}]
-  resources: [airlockrequests]
-  verbs: [get, list, watch]
-- apiGroups: [{{ include "trevor.group" . }}]
-  resources: [airlockreviews, airlocksessions, releaserecords]
+  resources: [airlockrequests, airlocksessions, releaserecords]
   verbs: [get]
 # The bounds on one file, told before its bytes are taken.
 - apiGroups: [{{ include "trevor.group" . }}]
