@@ -1,14 +1,16 @@
 //! The gateway's certificate that the operator makes by itself: gateway, people and Jobs
 //! use it, it survives whatever is killed, and nobody's Secret is overwritten.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 use trevor::api::Phase;
-use trevor::tls::issue::Pair;
+use trevor::domain::certificates::DAY;
+use trevor::tls::issue::{self, Pair};
 use trevor::tls::look;
 
 use crate::harness::{
@@ -214,6 +216,41 @@ async fn what_is_there_stays_and_what_is_missing_is_made_by_the_same_authority()
     assert!(said.names.contains("gw.example"));
     unchanged().await;
     running.kill().await;
+}
+
+#[tokio::test]
+async fn an_authority_in_its_last_year_signs_on_and_its_successor_is_published_beside_it() {
+    let env = private().await;
+    let home = Home::of(env.kube("admin").await);
+    home.is_empty().await;
+    let now = jiff::Timestamp::now().as_second();
+    let old = issue::authority(now - 1_500 * DAY, now + 300 * DAY).unwrap();
+    let id = look::of_pem(old.certificate.as_bytes()).unwrap().id;
+    let data = BTreeMap::from([
+        (format!("{id}.crt"), &old.certificate),
+        (format!("{id}.key"), &old.key),
+    ]);
+    let secret = serde_json::from_value(json!({
+        "metadata": {"name": AUTHORITY}, "type": "airlock.karectl.io/gateway-authority", "stringData": data,
+    }));
+    let params = PostParams::default();
+    home.secrets
+        .create(&params, &secret.unwrap())
+        .await
+        .unwrap();
+
+    let listen = free_address();
+    let mut running = controller(&env, "succeeds", &listen, &json!([])).launch();
+    let (pair, published) = home.served("the certificate is made", None).await;
+    let said = look::of_pem(pair.certificate.as_bytes()).unwrap();
+    assert_eq!(said.signed_by, id);
+    assert!(published.contains(&old.certificate), "{published}");
+    assert_eq!(published.matches("BEGIN CERTIFICATE").count(), 2);
+    let stored = home.secret(AUTHORITY).await.unwrap().data.unwrap();
+    assert_eq!(stored.len(), 4);
+    assert_eq!(stored[&format!("{id}.key")].0, old.key.as_bytes());
+    running.kill().await;
+    home.is_empty().await;
 }
 
 #[tokio::test]
