@@ -348,13 +348,16 @@ def sessions(t, f):
     t.code("a session of another name", 422, alice, "POST", path(SESSIONS), sess(user="alice", groups=alice["all"], _name="trevor-probe"))
     t.deny("its owner labels a session", "airlocksessions", alice, "PATCH", path(SESSIONS, f.session), {"metadata": {"labels": {"a": "b"}}})
     t.code("a session is rewritten", 422, alice, "PATCH", path(SESSIONS, f.session), {"spec": {"ttlSeconds": 600}})
-    for who, label in ((bob, "a checker"), (mallory, "a stranger"), (flux, "a delegate"), (t.gateway, "the gateway"), (t.controller, "the controller")):
+    for who, label in ((bob, "a checker"), (mallory, "a stranger"), (flux, "a delegate"), (t.gateway, "the gateway")):
         t.deny(f"{label} logs alice out", "airlocksessions|operator-fence", who, "DELETE", path(SESSIONS, f.session))
-    for who, label in ((bob, "a checker"), (mallory, "a stranger"), (flux, "a delegate"), (t.gateway, "the gateway"), (t.controller, "the controller")):
+    t.deny("a controller's token without pod sweeps sessions", "operator-fence", t.unbound, "DELETE", path(SESSIONS, f.session), says="from its pod only")
+    for who, label in ((bob, "a checker"), (mallory, "a stranger"), (flux, "a delegate"), (t.gateway, "the gateway")):
         t.deny(f"{label} logs everybody out", "airlocksessions|operator-fence", who, "DELETE", path(SESSIONS))
     o = t.get(path(SESSIONS, f.session))
     t.passes("a byte-equal PUT of a session", mallory, "PUT", path(SESSIONS, f.session), o)
     t.passes("logging out", alice, "DELETE", path(SESSIONS, f.session))
+    x = api.call(bob, "POST", path(SESSIONS), sess(user="bob", groups=bob["all"]))[1]["metadata"]["name"]
+    t.passes("the controller sweeps", t.controller, "DELETE", path(SESSIONS, x))
     x = api.call(bob, "POST", path(SESSIONS), sess(user="bob", groups=bob["all"]))[1]["metadata"]["name"]
     t.passes("a holder of * revokes a session", star, "DELETE", path(SESSIONS, x))
 

@@ -35,6 +35,10 @@ test does must then be denied.
 - apiGroups: [{{ include "trevor.group" . }}]
   resources: [airlockrequests, releaserecords]
   verbs: [delete]
+# Sessions whose time is over are deleted.
+- apiGroups: [{{ include "trevor.group" . }}]
+  resources: [airlocksessions]
+  verbs: [list, delete]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
