@@ -22,11 +22,14 @@ sum_up() { awk '/^test result:/ { passed += $4; failed += $6 } END { printf "%d 
 
 # Logs, Events, resources and stored facts hold no signature, token or key.
 no_secrets() { "$TREVOR_BOTO3_PYTHON" tests/it/no_secrets.py $test_env; }
+# Each right of the operator's accounts is needed by a test. It ends the operator: the last thing that is done.
+rules_used() { python3 tests/it/rules_used.py $test_env "$TREVOR_KUBE_AUDIT"; }
 tested() {
     step python3 tests/chart/server.py
     step python3 tests/chart/conform.py
     step cargo_test --test it -- $waiting "$@"
     step no_secrets
+    step rules_used
 }
 
 tools() { $driver tools > /dev/null; }
@@ -49,6 +52,8 @@ generated() { find crds charts -type f -print0 | sort -z | xargs -0 sha256sum; }
 with_environment() {
     $driver down --dir $test_env
     $driver down --dir $test_env-2
+    export TREVOR_KUBE_AUDIT=$PWD/target/kube-audit # of the second environment too, each time that it is started
+    rm -rf "$TREVOR_KUBE_AUDIT"
     trap '$driver down --dir $test_env; $driver down --dir $test_env-2; sum_up' EXIT
     step $driver up --dir $test_env
     # shellcheck disable=SC1091

@@ -4,8 +4,10 @@ import base64
 import csv
 import io
 import json
+import os
 import secrets
 import ssl
+import time
 from pathlib import Path
 
 from kube import Kube
@@ -63,7 +65,7 @@ class Cluster:
             f"--service-account-key-file={self.home / 'service-accounts.key'}",
             f"--service-account-signing-key-file={self.home / 'service-accounts.key'}",
             f"--token-auth-file={self.home / 'tokens.csv'}", "--profiling=false",
-            *self.address_flags(), *(self.static_admission() if static_admission else []),
+            *self.address_flags(), *self.audit(), *(self.static_admission() if static_admission else []),
         ])
         self.learn_ca(server)
         self.admin = self.client("admin")
@@ -74,6 +76,19 @@ class Cluster:
         """Where it serves, and for whom: another shape says otherwise."""
         return ["--bind-address=127.0.0.1", "--service-account-issuer=https://kubernetes.default.svc",
                 "--authorization-mode=RBAC", "--service-cluster-ip-range=10.0.0.0/24", "--endpoint-reconciler-type=none"]
+
+    def audit(self):
+        """What the operator's accounts ask for, a line each, if TREVOR_KUBE_AUDIT names a folder for it: there the log
+        outlives the environment, and is another one each time that one is started. tests/it/rules_used.py reads it."""
+        kept = os.environ.get("TREVOR_KUBE_AUDIT")
+        if not kept:
+            return []
+        policy, log = self.home / "audit-policy.yaml", Path(kept).absolute() / f"{self.folder.name}-{time.time_ns()}.log"
+        policy.write_text(json.dumps({
+            "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+            "rules": [{"level": "Metadata", "userGroups": [f"system:serviceaccounts:{OPERATOR_NAMESPACE}"]}, {"level": "None"}]}))
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return [f"--audit-policy-file={policy}", f"--audit-log-path={log}", "--audit-log-maxsize=10000"]
 
     def learn_ca(self, server):
         """The API server signs its certificate itself; the last one in its file is the authority."""
