@@ -23,6 +23,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 GO_AT_LEAST = (1, 26)
 KUBERNETES = "1.37.2"
+PROMETHEUS = "3.15.0"
 OLDEST_KUBERNETES = "1.33.13"  # the oldest that is supported; built only when asked for
 CRATE_CONTEXT = "https://w3id.org/ro/crate/1.2/context"
 CRATE_CONTEXT_SHA256 = "5d13396405d8f0643812445750a1a80437c98bd548c3d44e254e489c038f4d6c"  # of its canonical JSON
@@ -193,7 +194,7 @@ def all_tools():
         "helm": Tool("helm", "4.3.1", "helm", "compiling, about 80 s on 2 cores",
                      go_build("helm", "helm.sh/helm/v4/cmd/helm", "helm")),
         # Without the clients of two dozen clouds.
-        "promtool": Tool("promtool", "3.15.0", "promtool", "compiling, about 100 s on 2 cores",
+        "promtool": Tool("promtool", PROMETHEUS, "promtool", "compiling, about 100 s on 2 cores",
                          go_build("promtool", "github.com/prometheus/prometheus/cmd/promtool", "promtool", tags="remove_all_sd")),
         "kubeconform": Tool("kubeconform", "0.8.0", "kubeconform", "compiling, about 20 s on 2 cores",
                             go_build("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform", "kubeconform")),
@@ -228,7 +229,20 @@ def ensure(oldest=False):
 
 def ensure_audit():
     """checkov, which is large and is needed by `make chart-audit` alone."""
-    tool = Tool("checkov", f"3.3.30-{python_version()}", "bin/checkov", "from PyPI, about 1 minute", venv("checkov"), in_place=True)
+    return ensure_one(Tool("checkov", f"3.3.30-{python_version()}", "bin/checkov", "from PyPI, about 1 minute", venv("checkov"),
+                           in_place=True))
+
+
+def ensure_dashboards():
+    """A Prometheus and a Python with matplotlib, which `make dashboards` alone needs. The server is of promtool's module;
+    its web pages are not in there, and nobody looks at them."""
+    server = Tool("prometheus", PROMETHEUS, "prometheus", "compiling, about 3 minutes on 2 cores",
+                  go_build("promtool", "github.com/prometheus/prometheus/cmd/prometheus", "prometheus", tags="remove_all_sd"))
+    python = Tool("matplotlib", f"3.11.2-{python_version()}", "bin/python", "from PyPI, seconds", venv("matplotlib"), in_place=True)
+    return ensure_one(server), ensure_one(python)
+
+
+def ensure_one(tool):
     if not tool.ready():
         with sole_user():
             if not tool.ready():
