@@ -315,6 +315,23 @@ pub enum Phase {
     Revoked,
 }
 
+impl Phase {
+    /// Every phase.
+    pub const ALL: [Self; 11] = [
+        Self::Draft,
+        Self::Submitted,
+        Self::InReview,
+        Self::ChangesRequested,
+        Self::Approved,
+        Self::Releasing,
+        Self::Released,
+        Self::Rejected,
+        Self::Withdrawn,
+        Self::Failed,
+        Self::Revoked,
+    ];
+}
+
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self:?}")

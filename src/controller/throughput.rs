@@ -57,7 +57,9 @@ impl Throughput {
             .to_owned();
         let transitions = self.transitions.lock();
         let transitions = transitions.unwrap_or_else(PoisonError::into_inner);
-        for (phase, count) in transitions.iter() {
+        // All of them from the start: Prometheus sees no increase in a series that begins with 1.
+        for phase in Phase::ALL.map(|phase| phase.to_string()) {
+            let count = transitions.get(&phase).copied().unwrap_or_default();
             // Writing to a string does not fail.
             let _ = writeln!(
                 text,
@@ -119,6 +121,7 @@ mod tests {
         let text = numbers.text();
         for line in [
             "trevor_transitions_total{phase=\"Released\"} 2",
+            "trevor_transitions_total{phase=\"Revoked\"} 0",
             "trevor_packages_total 1",
             "trevor_package_bytes_total 1000",
             "trevor_package_seconds_total 2.500",

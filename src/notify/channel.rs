@@ -159,6 +159,11 @@ impl Channels {
         self.all.is_empty()
     }
 
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.all.keys()
+    }
+
     /// Tries whether each is reached, without sending anything.
     pub async fn reach(&self) -> Vec<(&str, Result<(), Failure>)> {
         let tries = self.all.iter().map(|(name, channel)| async move {

@@ -16,6 +16,20 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Of these channels, with 0 for whatever can come: Prometheus sees no increase in a
+    /// series that begins with 1, and nobody would hear of the first that is given up.
+    pub fn of<'a>(channels: impl Iterator<Item = &'a String>) -> Self {
+        let metrics = Self::default();
+        let mut ended = metrics.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        for channel in channels {
+            for result in ["delivered", "superseded", "dead"] {
+                ended.insert((channel.clone(), result), 0);
+            }
+        }
+        drop(ended);
+        metrics
+    }
+
     /// A delivery ended.
     pub fn ended(&self, channel: &str, state: NotificationState) {
         let result = match state {
@@ -75,7 +89,7 @@ mod tests {
 
     #[test]
     fn each_channel_is_counted_by_how_it_ended() {
-        let metrics = Metrics::default();
+        let metrics = Metrics::of(["desk".to_owned()].iter());
         metrics.ended("desk", NotificationState::Delivered);
         metrics.ended("desk", NotificationState::Delivered);
         metrics.ended("mail", NotificationState::Failed);
@@ -84,6 +98,7 @@ mod tests {
         let text = metrics.render();
         for line in [
             "trevor_notifications_total{channel=\"desk\",result=\"delivered\"} 2",
+            "trevor_notifications_total{channel=\"desk\",result=\"dead\"} 0",
             "trevor_notifications_total{channel=\"mail\",result=\"dead\"} 1",
             "trevor_notification_failed_tries_total{channel=\"mail\"} 1",
             "trevor_notifications_under_way 3",

@@ -82,8 +82,8 @@ impl Outbox {
     pub fn new(channels: Channels) -> Self {
         let (wake, woken) = mpsc::channel(NEW);
         Self {
+            metrics: Metrics::of(channels.names()),
             channels,
-            metrics: Metrics::default(),
             woken: tokio::sync::Mutex::new(woken),
             wake,
             missed: AtomicBool::new(false),

@@ -10,6 +10,25 @@ use super::StorageError;
 /// Of the process: servers are reached from everywhere, and the labels are few.
 static COUNTS: Mutex<BTreeMap<(&str, &str), u64>> = Mutex::new(BTreeMap::new());
 
+/// What a process asks for all day. Its counts begin with 0: Prometheus sees no increase in
+/// a series that begins with its first failures, and a short outage would leave no trace.
+const DAILY: [&str; 13] = [
+    "AbortMultipartUpload",
+    "CompleteMultipartUpload",
+    "CopyObject",
+    "CreateMultipartUpload",
+    "DeleteObjects",
+    "GetObject",
+    "HeadObject",
+    "ListMultipartUploads",
+    "ListObjectVersions",
+    "ListObjectsV2",
+    "PutObject",
+    "UploadPart",
+    "UploadPartCopy",
+];
+const KINDS: [&str; 2] = ["Refused", "Unavailable"];
+
 /// Counts an error, if it is the server's.
 pub(super) fn count(error: &StorageError) {
     let labels = match error {
@@ -28,8 +47,10 @@ pub fn render(head: &str) -> String {
     let mut text = format!(
         "# TYPE {head} counter\n# HELP {head} Calls to storage servers that failed, by S3 operation: not answered, or refused.\n"
     );
-    let counts = COUNTS.lock().unwrap_or_else(PoisonError::into_inner);
-    for ((operation, kind), count) in counts.iter() {
+    let all = |operation: &'static str| KINDS.map(|kind| ((operation, kind), 0));
+    let mut counts: BTreeMap<_, u64> = DAILY.into_iter().flat_map(all).collect();
+    counts.extend(&*COUNTS.lock().unwrap_or_else(PoisonError::into_inner));
+    for ((operation, kind), count) in &counts {
         // Writing to a string does not fail.
         let _ = writeln!(
             text,
@@ -61,6 +82,8 @@ mod tests {
         let text = render("trevor_storage_errors");
         let line = "trevor_storage_errors_total{operation=\"TestOperation\",kind=\"Refused\"} 2\n";
         assert!(text.contains(line), "{text}");
+        let none = "trevor_storage_errors_total{operation=\"CopyObject\",kind=\"Refused\"} 0\n";
+        assert!(text.contains(none), "{text}");
         assert!(!text.contains(&key), "{text}");
     }
 }
