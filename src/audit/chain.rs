@@ -87,7 +87,9 @@ impl Chain {
     /// returns the head.
     ///
     /// # Errors
-    /// As the server says; the next append reads the chain anew.
+    /// As the server says. The next append goes on from what is known: if this entry was
+    /// stored after all, it is found under its name. Only a chain that is not what it
+    /// should be is read anew.
     pub async fn append(&self, bucket: &Bucket, events: Vec<Event>) -> Result<Head, StorageError> {
         let mut slot = self.known.lock().await;
         let mut known = match slot.take() {
@@ -95,7 +97,9 @@ impl Chain {
             None => self.load(bucket).await?,
         };
         let result = self.append_to(bucket, &mut known, events).await;
-        if result.is_ok() {
+        // Not read anew after any failure: the gateway may not list its chain, and one
+        // failed write would be its last.
+        if !matches!(result, Err(StorageError::Corrupt { .. })) {
             *slot = Some(known);
         }
         result

@@ -345,3 +345,29 @@ async fn a_small_release_makes_at_most_twelve_writes() {
     assert!((3..=12).contains(&writes.len()), "{writes:#?}");
     crossed_once(&env, &request).await;
 }
+
+#[tokio::test]
+async fn a_gateway_whose_ledger_was_not_taken_for_a_while_shows_content_again() {
+    let env = private().await;
+    let proxy = Proxy::before(&env.variable("TREVOR_QUARANTINE_ENDPOINT")).await;
+    let setup = Controller {
+        elect: false,
+        ..Controller::new(&env, "ledger-back")
+    };
+    let controller = setup.start().await;
+    let settings = [("/storage/quarantine/endpoint", json!(proxy.url))];
+    let desk = desk_set(&env, "ledger-back-gateway", &controller.url, &settings).await;
+    let request = desk.approved_once("ledger-back", 1, 1000).await;
+    let carol_reads = || async {
+        let answer = desk.carol.reads(&request, "part-0.bin").await;
+        answer.status.as_u16()
+    };
+    proxy.behaves(Mode::Busy("/audit/gateway/"));
+    assert_eq!(carol_reads().await, 503);
+    proxy.behaves(Mode::AsItIs);
+    // By the gateway's identity, which may not list its chain.
+    ready("content is shown again", PATIENCE, || async {
+        (carol_reads().await == 200).then_some(())
+    })
+    .await;
+}

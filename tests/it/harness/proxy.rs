@@ -29,6 +29,8 @@ pub enum Mode {
     Later(i64),
     /// Every call is answered with a status and an S3 error code.
     Refuses(u16, &'static str),
+    /// Calls whose bucket and key have this in them are answered with 503.
+    Busy(&'static str),
 }
 
 /// What becomes of the calls that are picked.
@@ -141,7 +143,12 @@ async fn pass(State(shared): State<Arc<Shared>>, mut request: Request) -> Respon
         query: request.uri().query().unwrap_or_default().to_owned(),
     };
     shared.calls.lock().unwrap().push(call.clone());
-    if let Mode::Refuses(status, code) = mode {
+    let refused = match mode {
+        Mode::Refuses(status, code) => Some((status, code)),
+        Mode::Busy(place) if call.path.contains(place) => Some((503, "SlowDown")),
+        _ => None,
+    };
+    if let Some((status, code)) = refused {
         let body = format!(
             "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>as the test wants it</Message></Error>"
         );
