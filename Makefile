@@ -67,6 +67,9 @@ node-tools: ## install what a real node is made of, too (first time: 5 minutes m
 e2e: ## the chart on a real node, install to uninstall (needs root; PROFILE=release: optimised)
 	@PROFILE=$(PROFILE) tests/run.sh e2e
 
+dashboards: ## the pictures in docs/dashboards, from a real run (first time: 4 minutes more; then 12)
+	@tests/run.sh dashboards
+
 demo: ## one request from upload to release, as its people would do it
 	@tests/run.sh demo
 

@@ -148,6 +148,15 @@ e2e)
     step e2e_image
     e2e
     ;;
+dashboards)
+    # Arguments go to tests/dashboards/run.py, which says what it does.
+    step tools
+    target=${CARGO_TARGET_DIR:-$PWD/target}
+    if [ "${TREVOR_BIN:-$target/debug/trevor}" = "$target/debug/trevor" ]; then
+        step cargo build --locked
+    fi
+    step python3 tests/dashboards/run.py "${@:2}"
+    ;;
 demo)
     step tools
     step cargo build --locked
@@ -175,7 +184,7 @@ bench-scale)
     step python3 benches/scale.py "${@:2}"
     ;;
 *)
-    echo "usage: tests/run.sh test|test-long|forge|forge-oldest|chart|e2e|demo|bench|bench-scale [argument…]"
+    echo "usage: tests/run.sh test|test-long|forge|forge-oldest|chart|e2e|dashboards|demo|bench|bench-scale [argument…]"
     exit 2
     ;;
 esac
