@@ -92,15 +92,15 @@ impl Chain {
     /// should be is read anew.
     pub async fn append(&self, bucket: &Bucket, events: Vec<Event>) -> Result<Head, StorageError> {
         let mut slot = self.known.lock().await;
-        let mut known = match slot.take() {
-            Some(known) => known,
-            None => self.load(bucket).await?,
-        };
-        let result = self.append_to(bucket, &mut known, events).await;
-        // Not read anew after any failure: the gateway may not list its chain, and one
-        // failed write would be its last.
-        if !matches!(result, Err(StorageError::Corrupt { .. })) {
-            *slot = Some(known);
+        if slot.is_none() {
+            *slot = Some(self.load(bucket).await?);
+        }
+        let known = slot.get_or_insert_with(start);
+        let result = self.append_to(bucket, known, events).await;
+        // Not read anew after any failure, nor when whoever waits for it goes away: the
+        // gateway may not list its chain, and one failed write would be its last.
+        if matches!(result, Err(StorageError::Corrupt { .. })) {
+            *slot = None;
         }
         result
     }
