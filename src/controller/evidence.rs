@@ -26,10 +26,48 @@ pub async fn bear_out(
     if reviews.is_empty() {
         return Ok(());
     }
+    prove(ctx, reviews).await?;
+    count_views(ctx, subject, frozen, reviews).await
+}
+
+/// The same by the last verification, if it found the rules in force: enough to see
+/// that nothing can be decided yet, and not enough to decide.
+pub async fn look_over(
+    ctx: &Context,
+    subject: &Subject,
+    frozen: &Frozen,
+    reviews: &mut [ReviewFact],
+) -> Result<(), EffectError> {
+    let report = ctx.rules.report();
+    if !report.live() {
+        return bear_out(ctx, subject, frozen, reviews).await;
+    }
+    for review in &mut *reviews {
+        review.epoch = report.epoch_of(review.time);
+    }
+    if reviews.is_empty() {
+        return Ok(());
+    }
+    count_views(ctx, subject, frozen, reviews).await
+}
+
+/// Adds to each review in which epoch it was made, by a verification of now.
+pub async fn prove(ctx: &Context, reviews: &mut [ReviewFact]) -> Result<(), EffectError> {
     let report = ctx.rules.verify(Some(ctx.claim()?.term)).await?;
-    let views = views(ctx, subject, frozen).await?;
     for review in reviews {
         review.epoch = report.epoch_of(review.time);
+    }
+    Ok(())
+}
+
+async fn count_views(
+    ctx: &Context,
+    subject: &Subject,
+    frozen: &Frozen,
+    reviews: &mut [ReviewFact],
+) -> Result<(), EffectError> {
+    let views = views(ctx, subject, frozen).await?;
+    for review in reviews {
         review.viewed = views.get(&reader(&review.reviewer)).copied().unwrap_or(0);
     }
     Ok(())

@@ -102,7 +102,14 @@ pub async fn settle(ctx: &Context, subject: &Subject, facts: &Facts) -> Result<(
     else {
         return show(ctx, subject, &reviews, None, Some(&decided)).await;
     };
+    // What was decided on was borne out then.
+    let one_of =
+        |some: &[ReviewFact], review: &ReviewFact| some.iter().any(|r| r.uid == review.uid);
+    let mut there = decided.clone();
+    there.retain(|review| one_of(&reviews, review));
+    reviews.retain(|review| !one_of(&decided, review));
     evidence::bear_out(ctx, subject, &frozen, &mut reviews).await?;
+    reviews.extend(there);
     let question = Question::of(&frozen, quorum);
     let judgement = judge(&question, &reviews);
     match facts.revoked.as_ref().map(|revoked| &revoked.through) {

@@ -36,6 +36,9 @@ pub struct Ended {
     pub sequence: i64,
     /// The last moment for which it is proved, by the API server's clock.
     pub until: Timestamp,
+    /// When it was seen that they are others, by the same clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noticed: Option<Timestamp>,
     /// What differed then, for people.
     pub because: String,
 }

@@ -256,6 +256,7 @@ impl Verifier {
             let ended = Ended {
                 sequence: current.sequence,
                 until: proved.map_or(current.time, |(good, _)| good.time),
+                noticed: Some(found.time),
                 because,
             };
             stored.end(&self.records, ended).await?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::TryStreamExt as _;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::source::{Source, SourceError};
 use super::{Findings, Kind};
@@ -11,22 +11,30 @@ use crate::domain::epoch::{Began, Ended, Epoch};
 
 const PREFIX: &str = "audit/epochs/";
 
+/// How long a decision may take from the proof that the rules are in force to the moment
+/// that it bears: a look at a request is broken off after that time.
+const DECIDING: SignedDuration = SignedDuration::from_secs(300);
+
 /// The epochs, by their number.
 #[derive(Debug, Default)]
-pub struct Epochs(BTreeMap<i64, Epoch>);
+pub struct Epochs {
+    epochs: BTreeMap<i64, Epoch>,
+    /// When it was seen that an epoch is over.
+    noticed: BTreeMap<i64, Timestamp>,
+}
 
 impl Epochs {
     /// Reads all of them: there are as many as the rules were changed.
     pub async fn load(source: &Source, findings: &mut Findings<'_>) -> Result<Self, SourceError> {
         let mut epochs: BTreeMap<i64, Epoch> = BTreeMap::new();
         // The end of an epoch sorts before its beginning.
-        let mut ends: BTreeMap<i64, (String, Timestamp)> = BTreeMap::new();
+        let mut ends: BTreeMap<i64, (String, Ended)> = BTreeMap::new();
         let mut objects = source.objects(PREFIX);
         while let Some((key, bytes)) = objects.try_next().await? {
             let bytes = bytes.unwrap_or_default();
             if key.ends_with(".ended.json") {
                 match serde_json::from_slice::<Ended>(&bytes) {
-                    Ok(ended) => drop(ends.insert(ended.sequence, (key, ended.until))),
+                    Ok(ended) => drop(ends.insert(ended.sequence, (key, ended))),
                     Err(_) => findings.add(Kind::Corrupt, &key, "is no end of an epoch"),
                 }
             } else {
@@ -43,18 +51,34 @@ impl Epochs {
                 }
             }
         }
-        for (sequence, (key, until)) in ends {
+        let mut noticed = BTreeMap::new();
+        for (sequence, (key, ended)) in ends {
+            noticed.extend(ended.noticed.map(|time| (sequence, time)));
             match epochs.get_mut(&sequence) {
-                Some(epoch) => epoch.until = Some(until),
+                Some(epoch) => epoch.until = Some(ended.until),
                 None => findings.add(Kind::EntryMissing, &key, "ends an epoch that is not there"),
             }
         }
-        Ok(Self(epochs))
+        Ok(Self { epochs, noticed })
     }
 
-    /// Whether what bears this time was made in that epoch.
-    pub fn cover(&self, epoch: Option<i64>, time: Timestamp) -> bool {
-        let epoch = epoch.and_then(|epoch| self.0.get(&epoch));
-        epoch.is_some_and(|epoch| epoch.covers(time))
+    /// Whether a review that bears this time, and was counted in that epoch by a decision,
+    /// was made in it. The end of an epoch is the last proof that whoever ended it knew of,
+    /// in whole seconds. A decision is made after a proof of its own, which may be a later
+    /// one: of the same second, or by a process that is gone.
+    pub fn cover(&self, epoch: Option<i64>, time: Timestamp, decided: Timestamp) -> bool {
+        let Some(epoch) = epoch.and_then(|sequence| self.epochs.get(&sequence)) else {
+            return false;
+        };
+        let noticed = self.noticed.get(&epoch.sequence);
+        let before = noticed.is_some_and(|at| {
+            at.checked_add(DECIDING)
+                .is_ok_and(|latest| decided <= latest)
+        });
+        let open = Epoch {
+            until: None,
+            ..*epoch
+        };
+        epoch.covers(time) || (before && open.covers(time))
     }
 }

@@ -231,3 +231,18 @@ async fn an_epoch_that_ended_covers_no_later_review() {
         .put("audit/epochs/00000000000000000001.ended.json", &end);
     assert_eq!(case.found(BEFORE).await, [Kind::DecisionUnfounded]);
 }
+
+#[tokio::test]
+async fn a_decision_before_it_was_noticed_that_an_epoch_is_over_had_a_proof_of_its_own() {
+    for (noticed, wanted) in [
+        ("1970-01-01T00:00:01Z", vec![]),
+        ("1969-12-31T00:00:00Z", vec![Kind::DecisionUnfounded]),
+    ] {
+        let case = Case::new();
+        let end = json!({"sequence": 1, "until": "1969-06-01T00:00:00Z", "noticed": noticed,
+            "because": "changed"});
+        case.made
+            .put("audit/epochs/00000000000000000001.ended.json", &end);
+        assert_eq!(case.found(BEFORE).await, wanted, "{noticed}");
+    }
+}

@@ -135,7 +135,7 @@ impl Requests<'_> {
             return;
         }
         for review in &decision.reviews {
-            if !self.epochs.cover(review.epoch, review.time) {
+            if !self.epochs.cover(review.epoch, review.time, decision.time) {
                 let detail = format!(
                     "counts review {}, which was made while the admission rules were not proved",
                     review.name

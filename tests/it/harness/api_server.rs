@@ -213,9 +213,9 @@ fn client(authority: &str) -> Client<HttpsConnector<HttpConnector>, Body> {
 }
 
 async fn pass(State(shared): State<Arc<Shared>>, mut request: Request) -> Response {
-    let asks = |word| request.uri().query().is_some_and(|q| q.contains(word));
-    let writes = *request.method() != Method::GET && !asks("dryRun=");
-    let watches = asks("watch=");
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let writes = *request.method() != Method::GET && !query.contains("dryRun=");
+    let watches = query.contains("watch=");
     let every = |nth, count: &AtomicUsize| count.fetch_add(1, Relaxed) % nth == nth - 1;
     if every(10, &shared.calls) {
         shared.refused.lock().unwrap()[0] += 1;
