@@ -23,6 +23,7 @@ sys.path.insert(1, str(HERE.parent / "env"))
 
 import machine  # noqa: E402
 import outputs  # noqa: E402
+import packaging  # noqa: E402
 import trevor  # noqa: E402
 import volumes  # noqa: E402
 from cluster import OPERATOR_NAMESPACE, ROLES  # noqa: E402
@@ -64,6 +65,11 @@ class Node:
 
     def helm(self, *arguments):
         return self.run("helm", *arguments, "-n", OPERATOR_NAMESPACE, "--kube-context", "admin")
+
+    def upgrade(self, *values):
+        """The chart's defaults again, but for storage, the publisher and these values."""
+        self.helm("upgrade", RELEASE, CHART, "-f", self.folder / "values.yaml", "--wait", "--timeout", "180s",
+                  *(word for value in values for word in ("--set", value)))
 
     def image(self):
         """The operator's own image."""
@@ -168,9 +174,7 @@ def upgrade_under_load(node):
     began = time.monotonic()
     try:
         for number in range(UPGRADES):
-            node.helm("upgrade", RELEASE, CHART, "-f", node.folder / "values.yaml", "--wait", "--timeout", "180s",
-                      "--set", f"workloads.controller.podAnnotations.turn=t{number}",
-                      "--set", f"workloads.gateway.podAnnotations.turn=t{number}")
+            node.upgrade(*(f"workloads.{part}.podAnnotations.turn=t{number}" for part in ("controller", "gateway")))
     finally:
         seconds, during = time.monotonic() - began, len(released)
         stop.set()
@@ -270,7 +274,7 @@ def uninstall(node):
         raise Failed(f"after uninstall: still there: {left.split()}; {len(definitions)} definitions; lost: {lost}, {before} before, {after} after")
 
 
-STEPS = [install, restricted, demo, *volumes.STEPS, upgrade_under_load, leader_stop, leader_kill, helm_test, uninstall]
+STEPS = [install, restricted, demo, *volumes.STEPS, *packaging.STEPS, upgrade_under_load, leader_stop, leader_kill, helm_test, uninstall]
 
 
 def explain(node):

@@ -35,6 +35,8 @@ SECRETS = {  # of the chart, by name: (bucket, identity)
     "trevor-staging": ("staging", "controller-staging"),
     "trevor-gateway-quarantine": ("quarantine", "gateway"),
     "trevor-gateway-staging": ("staging", "gateway-staging"),
+    "trevor-packaging-quarantine": ("quarantine", "packaging"),
+    "trevor-packaging-release": ("release", "packaging"),
 }
 GATEWAY = f"trevor-gateway.{OPERATOR_NAMESPACE}.svc"
 

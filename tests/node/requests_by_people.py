@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import tempfile
 import time
 
 from cluster import PROJECTS
@@ -18,8 +19,8 @@ class People:
     def __init__(self, node):
         self.node = node
 
-    def create(self, person, document):
-        done = subprocess.run([self.node.state["tools"]["kubectl"], "--context", person, "-n", PROJECT, "create", "-f", "-"],
+    def create(self, person, document, namespace=PROJECT):
+        done = subprocess.run([self.node.state["tools"]["kubectl"], "--context", person, "-n", namespace, "create", "-f", "-"],
                               input=json.dumps(document), capture_output=True, text=True)
         if done.returncode != 0:
             raise Failed(f"{person} creates {document['kind']}: {done.stderr.strip()}")
@@ -73,20 +74,24 @@ class People:
             raise Failed(f"{name} does not reach {what} in {time.monotonic() - began:.0f} s: {phase}; {failure}") from failure
 
     def upload(self, name, path, content):
-        variables = self.node.state["variables"]
-        url = f"{variables['TREVOR_GATEWAY_URL']}/v1alpha1/namespaces/{PROJECT}/airlockrequests/{name}/files/{path}"
-        header = f"header = \"Authorization: Bearer {self.node.state['tokens']['alice']}\"\n"
-        done = subprocess.run(["curl", "-sS", "--fail-with-body", "--max-time", "30", "-K", "-", "--cacert", variables["TREVOR_GATEWAY_CA"],
-                               "-X", "PUT", "--data-binary", content.decode(), url], input=header, capture_output=True, text=True)
-        if done.returncode != 0:
-            raise Failed(f"alice uploads {path}: {done.stderr.strip()} {done.stdout[-500:]}")
+        with tempfile.NamedTemporaryFile(dir=self.node.folder) as file:
+            file.write(content)
+            file.flush()
+            process = self.put(name, path, file.name, "--max-time", "60")
+            said, _ = process.communicate()
+        if process.returncode != 0:
+            raise Failed(f"alice uploads {path}: {said.strip()[-1000:]}")
 
     def slow_upload(self, name, path, file, rate):
-        """A PUT by alice of so many bytes a second at most, which is under way when this returns."""
+        """A PUT of so many bytes a second at most, which is under way when this returns."""
+        return self.put(name, path, file, "--limit-rate", str(rate))
+
+    def put(self, name, path, file, *options):
+        """A PUT by alice that begins."""
         variables = self.node.state["variables"]
         url = f"{variables['TREVOR_GATEWAY_URL']}/v1alpha1/namespaces/{PROJECT}/airlockrequests/{name}/files/{path}"
         process = subprocess.Popen(["curl", "-sS", "--fail-with-body", "-K", "-", "--cacert", variables["TREVOR_GATEWAY_CA"],
-                                    "--limit-rate", str(rate), "-T", file, url],
+                                    *options, "-T", file, url],
                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         process.stdin.write(f"header = \"Authorization: Bearer {self.node.state['tokens']['alice']}\"\n")
         process.stdin.close()

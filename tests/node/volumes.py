@@ -6,7 +6,6 @@ import json
 import os
 import stat
 import time
-import urllib.error
 import urllib.request
 import zipfile
 
@@ -78,16 +77,25 @@ def nothing_runs(node, *names, seconds=30):
         time.sleep(0.2)
 
 
-def package(node, name):
-    """The files of a released package, as its recipient gets them."""
+def fetched(node, name):
+    """A released package, as its recipient gets it."""
     # The URL goes to nobody but urllib.
     answer = json.loads(node.people.gateway("alice", name, "release"))
     with urllib.request.urlopen(answer["url"], timeout=30) as response:
         content = response.read()
     must(hashlib.sha256(content).hexdigest() == answer["sha256"], f"{name}: the package is not what the gateway says")
+    return content
+
+
+def tables(content):
+    """The tables in a package."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = [entry for entry in archive.namelist() if entry.endswith(".csv")]
         return {entry[entry.index("tables/"):]: archive.read(entry) for entry in names}
+
+
+def record_of(node, name):
+    return node.get("-n", PROJECT, "releaserecord", request(node, name)["status"]["release"]["recordName"])["spec"]
 
 
 def collect_from_a_volume(node):
@@ -124,8 +132,8 @@ def collect_from_a_volume(node):
     must(sent == 2, f"round 2 sent {sent} files, and 2 of 3 had changed")
     node.people.approve(name, ("bob", "carol"))
     node.people.wait(name, "condition=Released")
-    must(package(node, name) == files, "the package holds other files than the volume")
-    record = node.get("-n", PROJECT, "releaserecord", request(node, name)["status"]["release"]["recordName"])["spec"]
+    must(tables(fetched(node, name)) == files, "the package holds other files than the volume")
+    record = record_of(node, name)
     must(record["type"] == "Package" and record["round"] == 2, f"the record: {record}")
     nothing_runs(node, name)
     must(node.people.objects("quarantine", f"work/jobs/{request(node, name)['metadata']['uid']}/") == 0, "work/jobs is not empty")
@@ -175,7 +183,7 @@ def deliver_into_a_volume(node):
         mode = stat.filemode(entry.st_mode)
         must((mode, entry.st_uid, entry.st_gid) == ("-rw-r--r--", USER, USER), f"{path}: {mode} {entry.st_uid}:{entry.st_gid}")
     state = request(node, name)["status"]
-    record = node.get("-n", PROJECT, "releaserecord", state["release"]["recordName"])["spec"]
+    record = record_of(node, name)
     wanted = {"type": "PersistentVolumeClaim", "contents": {"files": 2, "size": sum(map(len, files.values()))},
               "persistentVolumeClaim": {"claimName": "alice-in", "path": "in"}, "manifestDigest": state["manifest"]["digest"]}
     must({key: record.get(key) for key in wanted} == wanted and "package" not in record, f"the record: {record}")
