@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""A one-layer OCI image archive from files, without Docker: mkimage.py OUT.tar NAME:TAG SOURCE=/path…
+"""A one-layer OCI image archive of a folder's files, without Docker: mkimage.py OUT.tar NAME:TAG FOLDER
 
 Reproducible: the same files give the same bytes. Entries are sorted, times and owners fixed,
-and the compressor says nothing of time or machine. SOURCE is executable if its file is.
+and the compressor says nothing of time or machine. Of a file's mode it counts whether it is executable.
 """
 
 import gzip
@@ -15,15 +15,12 @@ import tarfile
 from pathlib import Path
 
 USER = 65532
-PASSWD = f"root:x:0:0::/:/none\nnonroot:x:{USER}:{USER}::/:/none\n"
 TYPE = "application/vnd.oci.image"
 
 
-def main(out, name, *files):
-    contents = {"etc/passwd": (PASSWD.encode(), 0o644), "etc/group": (f"root:x:0:\nnonroot:x:{USER}:\n".encode(), 0o644)}
-    for pair in files:
-        source, _, path = pair.partition("=")
-        contents[path.lstrip("/")] = (Path(source).read_bytes(), 0o755 if os.access(source, os.X_OK) else 0o644)
+def main(out, name, folder):
+    contents = {str(file.relative_to(folder)): (file.read_bytes(), 0o755 if os.access(file, os.X_OK) else 0o644)
+                for file in Path(folder).rglob("*") if not file.is_dir()}
     layer = archive(contents)
     packed = gzip.compress(layer, 9, mtime=0)
     config = document({
@@ -77,6 +74,6 @@ def descriptor(kind, blob):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 4:
+    if len(sys.argv) != 4:
         sys.exit(__doc__)
     main(*sys.argv[1:])
