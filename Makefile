@@ -61,10 +61,13 @@ chart-audit: ## checkov on the chart (first time: fetches it, 1 minute)
 image: ## an OCI image in target/image/trevor.tar, without Docker (BINARY=… to pack another build)
 	@tests/image/build.sh
 
+image-twice: ## that image from two folders: the same bytes, and at most 25 MiB (two full builds)
+	@tests/run.sh image-twice
+
 node-tools: ## install what a real node is made of, too (first time: 5 minutes more)
 	@python3 tests/node/node.py tools > /dev/null
 
-e2e: ## the chart on a real node, install to uninstall (needs root; PROFILE=release: optimised)
+e2e: ## the chart on a real node, install to uninstall (needs root; PROFILE=release: optimised, static: with the image of `make image`)
 	@PROFILE=$(PROFILE) tests/run.sh e2e
 
 dashboards: ## the pictures in docs/dashboards, from a real run (first time: 4 minutes more; then 12)
@@ -82,4 +85,4 @@ bench: ## the benchmarks
 bench-scale: ## 10,000 idle requests and 1,000 releases: memory, time, writes (half an hour)
 	@tests/run.sh bench-scale
 
-.PHONY: help tools build env-up env-down env-restart generate fmt lint test test-long forge forge-oldest chart-test chart-audit image node-tools e2e demo bench bench-scale mutants
+.PHONY: help tools build env-up env-down env-restart generate fmt lint test test-long forge forge-oldest chart-test chart-audit image image-twice node-tools e2e demo bench bench-scale mutants

@@ -81,12 +81,17 @@ node="python3 tests/node/node.py"
 node_env=target/e2e-env
 
 # trevor's image with the build that is tested elsewhere too, without what only debuggers read. A
-# static one as `make image` makes would be a second build of every dependency.
+# static one as `make image` makes (PROFILE=static) is a second build of every dependency.
 e2e_image() {
     local profile=${PROFILE:-dev} built
+    mkdir -p target/e2e
+    if [ "$profile" = static ]; then
+        env -u BINARY tests/image/build.sh
+        cp target/image/files/trevor target/e2e/trevor
+        return
+    fi
     cargo build --locked --profile "$profile" --bin trevor
     built=${CARGO_TARGET_DIR:-target}/$([ "$profile" = dev ] && echo debug || echo "$profile")/trevor
-    mkdir -p target/e2e
     strip -o target/e2e/trevor "$built"
     BINARY=target/e2e/trevor tests/image/build.sh
 }
@@ -99,6 +104,23 @@ e2e() {
     step $node up --dir $node_env
     step $node image --dir $node_env target/image/trevor.tar
     step $node in --dir $node_env -- python3 "$PWD/tests/node/e2e.py" $node_env
+}
+
+# The image from two folders, which has to have the same bytes: another path, another time, other habits.
+image_twice() {
+    unset BINARY # of its own build
+    step tests/image/build.sh
+    elsewhere=$(mktemp -d)
+    trap 'rm -rf "$elsewhere"' EXIT
+    mkdir -p "$elsewhere/another-folder/target/image"
+    git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$elsewhere/another-folder"
+    [ ! -d target/image/tools ] || cp -r target/image/tools "$elsewhere/another-folder/target/image/"
+    (
+        umask 077
+        export TZ=Asia/Tokyo LC_ALL=C
+        step "$elsewhere/another-folder/tests/image/build.sh"
+    )
+    step python3 tests/image/check.py target/image/trevor.tar "$elsewhere/another-folder/target/image/trevor.tar"
 }
 
 what=${1:-test}
@@ -157,6 +179,9 @@ dashboards)
     fi
     step python3 tests/dashboards/run.py "${@:2}"
     ;;
+image-twice)
+    image_twice
+    ;;
 demo)
     step tools
     step cargo build --locked
@@ -184,7 +209,7 @@ bench-scale)
     step python3 benches/scale.py "${@:2}"
     ;;
 *)
-    echo "usage: tests/run.sh test|test-long|forge|forge-oldest|chart|e2e|dashboards|demo|bench|bench-scale [argument…]"
+    echo "usage: tests/run.sh test|test-long|forge|forge-oldest|chart|e2e|image-twice|dashboards|demo|bench|bench-scale [argument…]"
     exit 2
     ;;
 esac
