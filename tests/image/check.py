@@ -109,7 +109,7 @@ def no_word_of_here(image):
     for name, content in image.files.items():
         for word in words:
             at = content.find(word.encode())
-            must(at < 0, f"{name} says where it was built: {content[at:at + 120]!r}")
+            must(at < 0, f"{name} says where it was built: {content[at:at + 120].partition(bytes(1))[0].decode(errors='replace')}")
 
 
 def run(image, *arguments):
