@@ -2,12 +2,14 @@
 //! that may be lost at any time.
 
 use std::collections::{HashMap, HashSet};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::Client;
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::{ObjectRef, Store};
+use lru::LruCache;
 use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
@@ -103,15 +105,35 @@ pub struct Context {
     pub memory: Memories,
 }
 
+/// Requests whose facts are kept at hand. Ten thousand drafts that nobody touches must not
+/// fill the memory; one that is looked at again reads its facts again.
+const AT_HAND: NonZeroUsize = NonZeroUsize::new(512).unwrap();
+
 /// What is remembered of each request, by uid.
+pub struct Memories {
+    all: std::sync::Mutex<HashMap<String, Memory>>,
+    at_hand: std::sync::Mutex<LruCache<String, AtHand>>,
+}
+
+impl Default for Memories {
+    fn default() -> Self {
+        Self {
+            all: std::sync::Mutex::default(),
+            at_hand: std::sync::Mutex::new(LruCache::new(AT_HAND)),
+        }
+    }
+}
+
+/// What was read of a request.
 #[derive(Default)]
-pub struct Memories(std::sync::Mutex<HashMap<String, Memory>>);
+struct AtHand {
+    chain: Option<Arc<Chain>>,
+    receipts: Option<Arc<Mutex<HashMap<String, Receipt>>>>,
+}
 
 /// What is remembered of a request that is not closed; rebuilt after a restart.
 #[derive(Default)]
 struct Memory {
-    chain: Option<Arc<Chain>>,
-    receipts: Option<Arc<Mutex<HashMap<String, Receipt>>>>,
     failures: u32,
     looks: u32,
     pause: Option<Pause>,
@@ -135,36 +157,52 @@ impl Context {
     fn remember<T>(&self, uid: &str, with: impl FnOnce(&mut Memory) -> T) -> T {
         let mut memory = self
             .memory
-            .0
+            .all
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         with(memory.entry(uid.to_owned()).or_default())
     }
 
+    fn at_hand<T>(&self, uid: &str, with: impl FnOnce(&mut AtHand) -> T) -> T {
+        let mut at_hand = self
+            .memory
+            .at_hand
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        with(at_hand.get_or_insert_mut(uid.to_owned(), AtHand::default))
+    }
+
     /// The request's ledger chain.
     pub fn chain(&self, key: &RequestKey) -> Arc<Chain> {
         let fresh = || Arc::new(Chain::new(key.ledger()).telling(Arc::clone(&self.heads)));
-        self.remember(&key.uid, |m| Arc::clone(m.chain.get_or_insert_with(fresh)))
+        self.at_hand(&key.uid, |m| Arc::clone(m.chain.get_or_insert_with(fresh)))
     }
 
     /// Receipts that were read already; they never change.
     pub fn receipts(&self, uid: &str) -> Arc<Mutex<HashMap<String, Receipt>>> {
-        self.remember(uid, |m| Arc::clone(m.receipts.get_or_insert_default()))
+        self.at_hand(uid, |m| Arc::clone(m.receipts.get_or_insert_default()))
     }
 
     /// The receipts are not needed any more.
     pub fn drop_receipts(&self, uid: &str) {
-        self.remember(uid, |m| m.receipts = None);
+        self.at_hand(uid, |m| m.receipts = None);
     }
 
     /// Nothing of the request is needed any more.
     pub fn forget(&self, uid: &str) {
         let mut memory = self
             .memory
-            .0
+            .all
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         memory.remove(uid);
+        drop(memory);
+        let mut at_hand = self
+            .memory
+            .at_hand
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        at_hand.pop(uid);
     }
 
     /// The next pause after a failure: doubling from a second to a minute, with
