@@ -268,7 +268,10 @@ def measure(options):
     result["restart_seconds"] = time.monotonic() - began
     state = json.loads((ENVIRONMENT / "env.json").read_text())
     say(f"  both processes are ready again {result['restart_seconds']:.1f} s after they were told to stop")
+    # Everything is looked at once, and what is closed is compared with the bucket.
     time.sleep(options.settle_seconds)
+    result["processor_seconds_after_the_start"] = {
+        name: processor_seconds(state["pids"][name]) for name in ("controller", "gateway")}
 
     say(f"nothing, for {options.watch_seconds} s")
     result["idle"] = quiet(state, options.watch_seconds)
@@ -281,7 +284,7 @@ def arguments():
     parser.add_argument("--idle", type=int, default=10_000, help="requests that stay drafts (default 10,000)")
     parser.add_argument("--measured", type=int, default=100, help="releases beside them (default 100)")
     parser.add_argument("--workers", type=int, default=8, help="people at once (default 8)")
-    parser.add_argument("--settle-seconds", type=int, default=60, help="before nothing is watched (default 60)")
+    parser.add_argument("--settle-seconds", type=int, default=300, help="before nothing is watched (default 300)")
     parser.add_argument("--watch-seconds", type=int, default=600, help="how long nothing is watched (default 600)")
     return parser.parse_args()
 
