@@ -371,7 +371,11 @@ async fn a_large_file_is_set_aside_in_parts_whole_whatever_a_kill_left_and_a_buc
                 })
                 .await;
             }
-            assert!(store.open_uploads("").await.is_empty());
+            ready("no upload is open", PATIENCE, || async {
+                let open = store.open_uploads("").await;
+                open.is_empty().then_some(())
+            })
+            .await;
         }
         assert_eq!(store.get(&bystander).await, b"of another");
     }
