@@ -114,8 +114,10 @@ async fn move_what_is_there(
     if copy.size == file.size && copy.sha256 == file.sha256 {
         return Ok(());
     }
-    // The file is not the manifest's: then the copy is to be what the file is.
-    if hashed(quarantine, &file.key).await?.as_ref() == Some(&copy) {
+    // The file is not the manifest's: then the copy is to be what the file is, or was: an
+    // earlier look deleted it only when the copy had been read back.
+    let original = hashed(quarantine, &file.key).await?;
+    if original.is_none_or(|original| original == copy) {
         tracing::error!(
             key = file.key,
             "a quarantined file is not the one of its manifest; it is kept as it is"

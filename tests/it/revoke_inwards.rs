@@ -376,6 +376,9 @@ async fn a_large_file_is_set_aside_in_parts_whole_whatever_a_kill_left_and_a_buc
                 open.is_empty().then_some(())
             })
             .await;
+            // What is listed, and cannot be read: its copy is the only one there is.
+            store.put(&all[2].key, b"late").await;
+            store.delete(&all[2].key).await;
         }
         assert_eq!(store.get(&bystander).await, b"of another");
     }
