@@ -13,7 +13,7 @@ use trevor::api::{Phase, ReleasePhase, ReleaseRecord};
 use crate::actions::in_review;
 use crate::faults::desk;
 use crate::harness::{
-    Controller, Mode, PATIENCE, PROJECT, Person, Proxy, Request, Store, private, ready,
+    Controller, Mode, PATIENCE, PROJECT, Person, Proxy, Request, Store, fresh, private, ready,
 };
 
 /// Events of a reason on an object.
@@ -134,7 +134,7 @@ async fn a_package_under_object_lock_stays_with_its_ticket_and_the_reason_is_sho
 
 #[tokio::test]
 async fn a_deletion_that_is_answered_200_with_errors_inside_is_none() {
-    let env = private().await;
+    let env = fresh().await;
     let proxy = Proxy::before(&env.variable("TREVOR_QUARANTINE_ENDPOINT")).await;
     let controller = Controller {
         quarantine: Some(&proxy.url),
