@@ -11,21 +11,21 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures::StreamExt as _;
 use http::Method;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use kube::config::Kubeconfig;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::Env;
+use super::http::{connector, roots};
 
 /// A process's kubeconfig, read and with its server exchanged.
 struct Account {
@@ -192,24 +192,9 @@ impl Drop for Busy {
 }
 
 fn client(authority: &str) -> Client<HttpsConnector<HttpConnector>, Body> {
-    use base64::Engine as _;
-    let pem = base64::engine::general_purpose::STANDARD.decode(authority);
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem.unwrap()) {
-        roots.add(certificate.unwrap()).unwrap();
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let connector = HttpsConnectorBuilder::new()
-        .with_tls_config(tls)
-        .https_only()
-        .enable_http1()
-        .build();
-    Client::builder(TokioExecutor::new()).build(connector)
+    let pem = STANDARD.decode(authority).unwrap();
+    let roots = roots(std::str::from_utf8(&pem).unwrap());
+    Client::builder(TokioExecutor::new()).build(connector(roots))
 }
 
 async fn pass(State(shared): State<Arc<Shared>>, mut request: Request) -> Response {

@@ -63,6 +63,32 @@ impl Answer {
     }
 }
 
+/// The authorities of a text of PEM.
+pub(super) fn roots(pem: &str) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    for certificate in authorities::of_text(pem.as_bytes()).unwrap() {
+        roots.add(certificate).unwrap();
+    }
+    roots
+}
+
+/// Plain HTTP, and TLS with whom these authorities vouch for.
+pub(super) fn connector(roots: RootCertStore) -> HttpsConnector<HttpConnector> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(tcp)
+}
+
 impl Default for Http {
     fn default() -> Self {
         Self::with(RootCertStore::empty())
@@ -72,29 +98,12 @@ impl Default for Http {
 impl Http {
     /// Trusts the authorities of a text of PEM, and nobody else.
     pub fn trusting(pem: &str) -> Self {
-        let mut roots = RootCertStore::empty();
-        for certificate in authorities::of_text(pem.as_bytes()).unwrap() {
-            roots.add(certificate).unwrap();
-        }
-        Self::with(roots)
+        Self::with(roots(pem))
     }
 
     fn with(roots: RootCertStore) -> Self {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
         Self {
-            client: Client::builder(TokioExecutor::new()).build(connector),
+            client: Client::builder(TokioExecutor::new()).build(connector(roots)),
         }
     }
 
