@@ -130,7 +130,7 @@ async fn after_an_hour_of_500_a_message_is_given_up_and_a_younger_one_still_arri
     let receiver = Receiver::new(Answers::Refuses(500)).await;
     // The hour is nearly over for one of them; a slow start leaves time for two tries.
     let (old, young) = (
-        told_since(&inside, 3_510).await,
+        told_since(&inside, 3_540).await,
         told_since(&inside, 600).await,
     );
     let setup = Controller {
