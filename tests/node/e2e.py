@@ -34,6 +34,7 @@ CHECKOUT = HERE.parents[1]
 CHART = CHECKOUT / "charts/trevor"
 RELEASE = "trevor"
 TAKE_OVER_SECONDS = 15
+SETTLED_SECONDS = 60
 HAND_OVER_SECONDS = 2
 UPGRADES = 2
 UPLOAD_BYTES, UPLOAD_SECONDS = 16 << 20, 8  # less than the 25 s that an upload gets when its pod stops
@@ -70,6 +71,19 @@ class Node:
         """The chart's defaults again, but for storage, the publisher and these values."""
         self.helm("upgrade", RELEASE, CHART, "-f", self.folder / "values.yaml", "--wait", "--timeout", "180s",
                   *(word for value in values for word in ("--set", value)))
+        self.in_force()
+
+    def in_force(self):
+        """Waits until what is made counts: the leader has proved the admission rules, and they have settled."""
+        deadline = time.monotonic() + SETTLED_SECONDS
+        while True:
+            at = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{self.leader()}:8080/proxy"
+            numbers, ready = (self.kubectl("get", "--raw", f"{at}/{what}", check=False) for what in ("metrics", "readyz"))
+            if "\ntrevor_leader 1\n" in numbers and "\ntrevor_rules_live 1\n" in numbers and ready == "ok":
+                return
+            if time.monotonic() > deadline:
+                raise Failed(f"the admission rules are not in force {SETTLED_SECONDS} s after an upgrade: {ready or numbers[:300]}")
+            time.sleep(0.2)
 
     def image(self):
         """The operator's own image."""
@@ -94,7 +108,8 @@ def install(node):
     """The chart's defaults, but for storage and the publisher."""
     began = time.monotonic()
     node.helm("install", RELEASE, CHART, "-f", node.folder / "values.yaml", "--wait", "--timeout", "120s")
-    saw(f"helm install --wait: {time.monotonic() - began:.1f} s")
+    node.in_force()
+    saw(f"helm install --wait, and the rules in force: {time.monotonic() - began:.1f} s")
     authority = node.ours("get", "configmap", "trevor-gateway-ca", "-o", r"jsonpath={.data.ca\.crt}")
     Path(node.state["gateway_ca"]).write_text(authority)
     for kind in ("deployments", "poddisruptionbudgets", "networkpolicies"):
