@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use kube::Client;
@@ -107,7 +107,7 @@ pub struct Context {
 
 /// Requests whose facts are kept at hand. Ten thousand drafts that nobody touches must not
 /// fill the memory; one that is looked at again reads its facts again.
-const AT_HAND: NonZeroUsize = NonZeroUsize::new(512).unwrap();
+const AT_HAND: NonZeroUsize = NonZeroUsize::MIN.saturating_add(511);
 
 /// What is remembered of each request, by uid.
 pub struct Memories {
@@ -155,20 +155,12 @@ impl Context {
     }
 
     fn remember<T>(&self, uid: &str, with: impl FnOnce(&mut Memory) -> T) -> T {
-        let mut memory = self
-            .memory
-            .all
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut memory = held(&self.memory.all);
         with(memory.entry(uid.to_owned()).or_default())
     }
 
     fn at_hand<T>(&self, uid: &str, with: impl FnOnce(&mut AtHand) -> T) -> T {
-        let mut at_hand = self
-            .memory
-            .at_hand
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut at_hand = held(&self.memory.at_hand);
         with(at_hand.get_or_insert_mut(uid.to_owned(), AtHand::default))
     }
 
@@ -190,19 +182,8 @@ impl Context {
 
     /// Nothing of the request is needed any more.
     pub fn forget(&self, uid: &str) {
-        let mut memory = self
-            .memory
-            .all
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        memory.remove(uid);
-        drop(memory);
-        let mut at_hand = self
-            .memory
-            .at_hand
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        at_hand.pop(uid);
+        held(&self.memory.all).remove(uid);
+        held(&self.memory.at_hand).pop(uid);
     }
 
     /// The next pause after a failure: doubling from a second to a minute, with
@@ -257,10 +238,7 @@ impl Context {
 
     /// Starts work on a request that nothing waits for, unless some is under way.
     pub fn in_background(&self, uid: &str, work: impl Future<Output = ()> + Send + 'static) {
-        let mut running = self
-            .background
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut running = held(&self.background);
         running.retain(|_, task| !task.is_finished());
         running
             .entry(uid.to_owned())
@@ -273,10 +251,7 @@ impl Context {
             task.abort();
         }
         self.confirmations.end();
-        let mut running = self
-            .background
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut running = held(&self.background);
         for (_, task) in running.drain() {
             task.abort();
         }
@@ -284,16 +259,12 @@ impl Context {
 
     /// Whether a copy was read back by this process; asked once.
     pub fn is_verified(&self, key: &str) -> bool {
-        let verified = self.verified.lock();
-        verified
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .remove(key)
+        held(&self.verified).remove(key)
     }
 
     /// Its status is older than the bucket, or not any more; gives whether that is news.
     pub fn set_behind(&self, uid: &str, behind: bool) -> bool {
-        let all = self.behind.lock();
-        let mut all = all.unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut all = held(&self.behind);
         if behind {
             all.insert(uid.to_owned())
         } else {
@@ -303,9 +274,7 @@ impl Context {
 
     /// Whether a closed request must be looked at, whatever its status says.
     pub fn must_look(&self, uid: &str) -> bool {
-        let all = self.behind.lock();
-        let all = all.unwrap_or_else(std::sync::PoisonError::into_inner);
-        all.contains(uid) || self.troubles.of(uid).is_some()
+        held(&self.behind).contains(uid) || self.troubles.of(uid).is_some()
     }
 
     /// Whether a release task is known, running or not.
@@ -322,6 +291,11 @@ impl Context {
     pub fn look_often(&self, uid: &str) {
         self.remember(uid, |m| m.looks = 0);
     }
+}
+
+/// What is remembered may be lost, so that a panic of another thread spoils nothing.
+pub fn held<T>(memory: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn jittered(pause: Duration) -> Duration {

@@ -42,22 +42,23 @@ pub async fn look_over(
     if !report.live() {
         return bear_out(ctx, subject, frozen, reviews).await;
     }
-    for review in &mut *reviews {
-        review.epoch = report.epoch_of(review.time);
-    }
     if reviews.is_empty() {
         return Ok(());
     }
+    date(&report, reviews);
     count_views(ctx, subject, frozen, reviews).await
 }
 
 /// Adds to each review in which epoch it was made, by a verification of now.
 pub async fn prove(ctx: &Context, reviews: &mut [ReviewFact]) -> Result<(), EffectError> {
-    let report = ctx.rules.verify(Some(ctx.claim()?.term)).await?;
+    date(&*ctx.rules.verify(Some(ctx.claim()?.term)).await?, reviews);
+    Ok(())
+}
+
+fn date(report: &Report, reviews: &mut [ReviewFact]) {
     for review in reviews {
         review.epoch = report.epoch_of(review.time);
     }
-    Ok(())
 }
 
 async fn count_views(

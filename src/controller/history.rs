@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use kube::api::{DeleteParams, ListParams, Preconditions};
+use kube::api::ListParams;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource, ResourceExt as _};
 
 use super::context::Context;
 use super::error::EffectError;
+use super::removal;
 use crate::api::{AirlockRequest, Direction, ReleaseRecord};
 use crate::domain::commit::Closed;
 use crate::domain::policy;
@@ -65,7 +66,7 @@ async fn requests(ctx: &Context) -> Result<(), EffectError> {
         };
         if is_over(ctx, &key, kept).await? {
             let api: Api<AirlockRequest> = Api::namespaced(ctx.client.clone(), &key.namespace);
-            remove(ctx, &api, request.as_ref(), &key).await?;
+            take_out(ctx, &api, request.as_ref(), &key).await?;
         }
     }
     Ok(())
@@ -103,7 +104,7 @@ async fn records(ctx: &Context) -> Result<(), EffectError> {
             let since = Timestamp::now().duration_since(record.spec.released_time.0);
             if since >= kept && is_over(ctx, &key, kept).await? {
                 let api: Api<ReleaseRecord> = Api::namespaced(ctx.client.clone(), &key.namespace);
-                remove(ctx, &api, record, &key).await?;
+                take_out(ctx, &api, record, &key).await?;
             }
         }
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -133,7 +134,7 @@ async fn is_over(
     Ok(true)
 }
 
-async fn remove<K>(
+async fn take_out<K>(
     ctx: &Context,
     api: &Api<K>,
     object: &K,
@@ -142,24 +143,13 @@ async fn remove<K>(
 where
     K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
 {
-    ctx.claim()?;
-    let params = DeleteParams::default().preconditions(Preconditions {
-        uid: object.meta().uid.clone(),
-        resource_version: object.meta().resource_version.clone(),
-    });
-    let name = object.name_any();
-    match api.delete(&name, &params).await {
-        Ok(_) => {
-            tracing::info!(
-                namespace = key.namespace,
-                uid = key.uid,
-                name,
-                "taken out of the API: its policy's historyDays are over; the bucket keeps what it has"
-            );
-            Ok(())
-        }
-        // It is gone, or another than it was: the next look judges it again.
-        Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => Ok(()),
-        Err(error) => Err(error.into()),
+    if removal::remove(ctx, api, object).await? {
+        tracing::info!(
+            namespace = key.namespace,
+            uid = key.uid,
+            name = object.name_any(),
+            "taken out of the API: its policy's historyDays are over; the bucket keeps what it has"
+        );
     }
+    Ok(())
 }

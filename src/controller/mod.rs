@@ -28,6 +28,7 @@ pub mod packaging;
 mod past;
 mod policies;
 mod reconcile;
+mod removal;
 mod reviews;
 mod run;
 mod sessions;

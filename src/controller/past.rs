@@ -3,11 +3,12 @@
 //! every week is read once, and not each week again.
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use kube::runtime::reflector::{ObjectRef, Store};
 use lru::LruCache;
 
+use super::context::held;
 use crate::api::{AirlockRequest, Phase, PriorDecision};
 use crate::domain::commit::{Owner, Revoked};
 use crate::domain::seen::{Sighting, became};
@@ -16,7 +17,7 @@ use crate::storage::keys::RequestKey;
 use crate::storage::{Bucket, StorageError};
 
 /// Sightings and fates that are remembered; about 500 bytes each.
-const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+const REMEMBERED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
 
 /// What became of a round, and who said so.
 pub type Fate = (PriorDecision, Vec<String>);
@@ -105,7 +106,8 @@ impl Past {
     /// request shows it.
     fn stands(&self, decision: PriorDecision, round: &Sighted) -> bool {
         match decision {
-            PriorDecision::InReview | PriorDecision::Approved => false,
+            // A later round of the request may be released, and revoked.
+            PriorDecision::InReview | PriorDecision::Approved | PriorDecision::Returned => false,
             PriorDecision::Released => {
                 let named = ObjectRef::new(&round.name).within(&round.namespace);
                 self.requests.get(&named).is_some_and(|request| {
@@ -114,15 +116,7 @@ impl Past {
                         && phase == Some(Phase::Released)
                 })
             }
-            PriorDecision::Rejected
-            | PriorDecision::Revoked
-            | PriorDecision::Withdrawn
-            | PriorDecision::Returned => true,
+            PriorDecision::Rejected | PriorDecision::Revoked | PriorDecision::Withdrawn => true,
         }
     }
-}
-
-/// What is remembered may be lost, so that a panic of another thread spoils nothing.
-fn held<T>(memory: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    memory.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -27,14 +27,12 @@ use crate::audit;
 use crate::domain::commit::{
     ClosedAs, Recall, Refusal, Revoked, RevokedThrough, Seal, SealedBecause,
 };
+use crate::domain::epoch::LONGEST_LOOK;
 use crate::domain::phase::{self, Ended, Facts, Next, Wish};
 use crate::domain::policy::{self, Applied, PolicyProblem};
 use crate::domain::quorum::{Judgement, ReviewFact};
 use crate::spans::{self, effect};
 use crate::storage::keys::RequestKey;
-
-/// A reconcile that takes longer is broken off; its effects are safe to repeat.
-const LIMIT: Duration = Duration::from_secs(300);
 
 /// A request as it was read, at the start of the look.
 pub struct Subject {
@@ -131,7 +129,8 @@ pub async fn reconcile(
         &cached.uid().unwrap_or_default(),
     );
     let looked = Box::pin(look(&cached, &ctx)).instrument(span);
-    match tokio::time::timeout(LIMIT, looked).await {
+    // Its effects are safe to repeat.
+    match tokio::time::timeout(LONGEST_LOOK, looked).await {
         Ok(result) => result,
         Err(_) => Err(EffectError::Timeout),
     }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use kube::api::{DeleteParams, ListParams, Preconditions};
+use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 
 use super::context::Context;
 use super::error::EffectError;
+use super::removal;
 use crate::api::AirlockSession;
 
 /// Sessions of a page.
@@ -53,7 +54,10 @@ async fn sweep(ctx: &Context) -> Result<Option<Timestamp>, EffectError> {
             if Timestamp::now() < end {
                 next = Some(next.map_or(end, |next| next.min(end)));
             } else {
-                delete(ctx, session).await?;
+                let namespace = session.namespace().unwrap_or_default();
+                let api = Api::namespaced(ctx.client.clone(), &namespace);
+                // One that is gone was logged out meanwhile.
+                removal::remove(ctx, &api, session).await?;
             }
         }
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -67,20 +71,4 @@ fn end(session: &AirlockSession) -> Option<Timestamp> {
     let created = session.metadata.creation_timestamp.as_ref()?.0;
     let life = SignedDuration::from_secs(session.spec.ttl_seconds);
     created.checked_add(life).ok()
-}
-
-async fn delete(ctx: &Context, session: &AirlockSession) -> Result<(), EffectError> {
-    ctx.claim()?;
-    let namespace = session.namespace().unwrap_or_default();
-    let api: Api<AirlockSession> = Api::namespaced(ctx.client.clone(), &namespace);
-    let params = DeleteParams::default().preconditions(Preconditions {
-        uid: session.metadata.uid.clone(),
-        resource_version: None,
-    });
-    match api.delete(&session.name_any(), &params).await {
-        Ok(_) => Ok(()),
-        // Logged out meanwhile.
-        Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }

@@ -5,6 +5,8 @@
 //! generation of policies, bindings and definitions: as long as these are the same
 //! the rules cannot have been away meanwhile, looked at or not.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +15,10 @@ use super::digest::Sha256Hex;
 /// Enforcement starts up to a second after a policy is stored (ADMISSION.md); what
 /// is made in the first seconds of an epoch does not count.
 const SETTLING: SignedDuration = SignedDuration::from_secs(2);
+
+/// A look at a request that takes longer is broken off, so that a decision bears a time at
+/// most so long after the proof that it was made with.
+pub const LONGEST_LOOK: Duration = Duration::from_secs(300);
 
 /// `audit/epochs/<sequence>.json`: from when on the rules are in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

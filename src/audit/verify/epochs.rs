@@ -3,17 +3,13 @@
 use std::collections::BTreeMap;
 
 use futures::TryStreamExt as _;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::source::{Source, SourceError};
 use super::{Findings, Kind};
-use crate::domain::epoch::{Began, Ended, Epoch};
+use crate::domain::epoch::{Began, Ended, Epoch, LONGEST_LOOK};
 
 const PREFIX: &str = "audit/epochs/";
-
-/// How long a decision may take from the proof that the rules are in force to the moment
-/// that it bears: a look at a request is broken off after that time.
-const DECIDING: SignedDuration = SignedDuration::from_secs(300);
 
 /// The epochs, by their number.
 #[derive(Debug, Default)]
@@ -72,7 +68,7 @@ impl Epochs {
         };
         let noticed = self.noticed.get(&epoch.sequence);
         let before = noticed.is_some_and(|at| {
-            at.checked_add(DECIDING)
+            at.checked_add(LONGEST_LOOK)
                 .is_ok_and(|latest| decided <= latest)
         });
         let open = Epoch {
