@@ -77,7 +77,7 @@ def above_the_threshold(node, name):
     node.kubectl("cordon", "-l", "kubernetes.io/os=linux")
     try:
         node.ours("delete", "job", job_name)
-        stalls(node, name, "JobWaits", job_name, "Unschedulable")
+        stalls(node, name, "JobWaits", job_name, "unschedulable")
         job = job_of(node, job_name)
         (pod,) = node.get("-n", OPERATOR_NAMESPACE, "pods", "-l", f"batch.kubernetes.io/job-name={job_name}")["items"]
         of_its_own_kind(node, job, pod)

@@ -53,14 +53,17 @@ def prefix(node, name, *more):
 
 def told(node, name):
     """What the request's condition Stalled says."""
-    return next(c["message"] for c in request(node, name)["status"]["conditions"] if c["type"] == "Stalled")
+    return next((c["message"] for c in request(node, name)["status"]["conditions"] if c["type"] == "Stalled"), "nothing")
 
 
 def stalls(node, name, reason, *words, seconds=120):
+    """Waits until a request is stalled for a reason, and says why with these words; what it says may grow more exact."""
+    deadline = time.monotonic() + seconds
     node.people.wait(name, STALLED + reason, seconds)
-    message = told(node, name)
+    while not all(word in (message := told(node, name)) for word in words):
+        must(time.monotonic() < deadline, f"{name}: {reason} does not say {' and '.join(words)}: {message}")
+        time.sleep(0.2)
     saw(f"{name}: {reason}: {message}")
-    must(all(word in message for word in words), f"{name}: {reason} does not say {' and '.join(words)}: {message}")
     return message
 
 
