@@ -64,6 +64,20 @@ def test_with_namespaces_it_writes_there_only_what_the_fence_lists():
     assert everywhere == {"airlock.karectl.io/airlockpolicies/status UPDATE"}
 
 
+def test_events_about_policies_go_to_the_namespace_default_also_with_namespaces():
+    def may(*changes):
+        docs = rendered("everything", *changes)
+        policy = find(docs, "ValidatingAdmissionPolicy", "trevor-operator-fence")
+        fenced = fence(docs, "policyEvents") if any(one["name"] == "policyEvents" for one in policy["spec"]["variables"]) else []
+        return fenced, [doc for doc in docs if doc["kind"] == "Role" and doc["metadata"]["name"] == "trevor-controller-policy-events"]
+
+    (fenced,), (role,) = may()
+    assert role["metadata"]["namespace"] == "default"
+    assert writes(role) == fenced == {"events.k8s.io/events CREATE", "events.k8s.io/events UPDATE"}
+    # What it may do there anyway is not said twice.
+    assert may("namespaces=[]") == may('namespaces=["default"]') == ([], [])
+
+
 def test_secrets_are_created_and_deleted_and_never_read_but_for_the_gateways_certificate_by_name():
     for values in ("smallest", "everything"):
         for doc in rendered(values):

@@ -142,6 +142,18 @@ where it may do so in every namespace.
 {{- end }}
 {{- end -}}
 
+{{/*
+The controller, in the namespace `default`, where the projects are listed and it is none of
+them: Kubernetes puts Events about a policy there, which has no namespace.
+*/}}
+{{- define "trevor.rbac.policyEvents" -}}
+{{- if and .Values.namespaces (not (has "default" .Values.namespaces)) -}}
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
+{{- end -}}
+
 {{/* The gateway. It writes none of our kinds. */}}
 {{- define "trevor.rbac.gateway" -}}
 - apiGroups: [{{ include "trevor.group" . }}]
