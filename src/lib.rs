@@ -15,6 +15,7 @@ pub mod gateway;
 pub mod lease;
 pub mod notify;
 pub mod package;
+pub mod pages;
 pub mod retention;
 pub mod rules;
 pub mod shutdown;

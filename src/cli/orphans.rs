@@ -2,23 +2,22 @@
 //! closing, so that nothing ever deletes what they left.
 
 use std::collections::HashSet;
+use std::pin::pin;
 
 use clap::Args;
+use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 
 use super::retention::ConfigArg;
 use crate::api::AirlockRequest;
 use crate::config::Config;
 use crate::domain::commit::Owner;
+use crate::pages;
 use crate::retention::orphans::scan;
 use crate::storage::Zones;
 use crate::storage::keys::RequestKey;
-
-/// Requests of a page.
-const PAGE: u32 = 500;
 
 #[derive(Args)]
 pub struct OrphansArgs {
@@ -60,13 +59,10 @@ async fn ask() -> Result<(String, HashSet<String>), kube::Error> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let cluster = namespaces.get("kube-system").await?.uid();
     let requests: Api<AirlockRequest> = Api::all(client);
-    let (mut there, mut params) = (HashSet::new(), ListParams::default().limit(PAGE));
-    loop {
-        let page = requests.list_metadata(&params).await?;
-        there.extend(page.items.iter().filter_map(|request| request.uid()));
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok((cluster.unwrap_or_default(), there)),
-        }
+    let mut there = HashSet::new();
+    let mut listed = pin!(pages::metadata(&requests));
+    while let Some(page) = listed.try_next().await? {
+        there.extend(page.iter().filter_map(|request| request.uid()));
     }
+    Ok((cluster.unwrap_or_default(), there))
 }

@@ -2,11 +2,12 @@
 //! request, namespace or cluster are gone.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use futures::TryStreamExt as _;
 use jiff::Timestamp;
-use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 
 use super::orphans;
@@ -15,6 +16,7 @@ use crate::api::{AirlockRequest, condition};
 use crate::config::Config;
 use crate::domain::commit::Owner;
 use crate::domain::retention::{Deletion, HoldState, What};
+use crate::pages;
 use crate::retention::adopt::{Adopted, adopt};
 use crate::retention::holds::{self, Asked};
 use crate::retention::{Numbers, Silent, Sweep, Sweeper, let_go};
@@ -314,18 +316,13 @@ async fn release_finalizers(args: &ConfigArg) -> Result<(), Box<dyn std::error::
     let client = Client::try_default().await?;
     let now = Timestamp::now();
     let api: Api<AirlockRequest> = Api::all(client.clone());
-    let mut page = ListParams::default().limit(200);
+    // Where the definitions went before, every request went with them.
+    let mut listed = pin!(pages::objects(&api));
     let (mut done, mut failed) = (0, 0);
-    loop {
-        // A controller that still runs sets no finalizer while this stands.
-        let_go::announce(zones.quarantine.bucket(), Timestamp::now()).await?;
-        let listed = match api.list(&page).await {
-            Ok(listed) => listed,
-            // The definitions went before, and every request with them.
-            Err(kube::Error::Api(answer)) if answer.code == 404 => break,
-            Err(error) => return Err(error.into()),
-        };
-        for found in &listed.items {
+    // A controller that still runs sets no finalizer while this stands.
+    let_go::announce(zones.quarantine.bucket(), Timestamp::now()).await?;
+    while let Some(page) = listed.try_next().await? {
+        for found in &page {
             match let_go::let_go(&client, &zones, &release, &config, found, now).await {
                 Ok(true) => done += 1,
                 Ok(false) => {}
@@ -336,12 +333,8 @@ async fn release_finalizers(args: &ConfigArg) -> Result<(), Box<dyn std::error::
                 }
             }
         }
-        match listed.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => page = page.continue_token(&token),
-            None => break,
-        }
+        let_go::announce(zones.quarantine.bucket(), Timestamp::now()).await?;
     }
-    let_go::announce(zones.quarantine.bucket(), Timestamp::now()).await?;
     println!(
         "{done} requests were let go; what they left is deleted on time once trevor runs again; without it, by trevor retention adopt and trevor retention sweep"
     );

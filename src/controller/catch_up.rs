@@ -5,11 +5,12 @@
 //! when a process begins to lead (a restored etcd ends every leadership) and now and
 //! then besides; and so is every ReleaseRecord whose story goes on.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::ListParams;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt as _};
 
@@ -22,6 +23,7 @@ use super::observe;
 use crate::api::{ReleasePhase, ReleaseRecord, ReleaseRecordSpec, condition};
 use crate::domain::phase::Facts;
 use crate::domain::retention::Deletion;
+use crate::pages;
 use crate::storage::commit::read;
 use crate::storage::keys::RequestKey;
 use crate::storage::{revocation, urls};
@@ -30,8 +32,6 @@ use crate::storage::{revocation, urls};
 const PAUSE: Duration = Duration::from_millis(5);
 /// Looks again this long after something failed.
 const AGAIN: Duration = Duration::from_secs(30);
-/// Records of a page.
-const PAGE: u32 = 500;
 
 /// Compares them all, now and then. It never ends.
 pub async fn serve(ctx: Arc<Context>) {
@@ -78,15 +78,9 @@ async fn requests(ctx: &Context) -> Result<(), EffectError> {
 /// Records that say Available, of what is revoked or deleted.
 async fn records(ctx: &Context) -> Result<(), EffectError> {
     let api: Api<ReleaseRecord> = Api::all(ctx.client.clone());
-    let mut params = ListParams::default().limit(PAGE);
-    loop {
-        let page = match api.list(&params).await {
-            Ok(page) => page,
-            // The definition was deleted.
-            Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        for found in &page.items {
+    let mut listed = pin!(pages::objects(&api));
+    while let Some(page) = listed.try_next().await? {
+        for found in &page {
             let phase = found.status.as_ref().and_then(|status| status.phase);
             if matches!(phase, Some(ReleasePhase::Revoked | ReleasePhase::Deleted)) {
                 continue;
@@ -106,11 +100,8 @@ async fn records(ctx: &Context) -> Result<(), EffectError> {
                 record(ctx, &crossed, &facts).await?;
             }
         }
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(()),
-        }
     }
+    Ok(())
 }
 
 async fn ended(

@@ -5,11 +5,12 @@
 //! Repeated: a deletion names uid and resourceVersion of what was judged, and one that
 //! is gone is no error.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
 use jiff::{SignedDuration, Timestamp};
-use kube::api::ListParams;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource, ResourceExt as _};
 
@@ -20,11 +21,9 @@ use crate::api::{AirlockRequest, Direction, ReleaseRecord};
 use crate::domain::commit::Closed;
 use crate::domain::policy;
 use crate::domain::retention::{What, is_history};
+use crate::pages;
 use crate::storage::commit::read;
 use crate::storage::keys::RequestKey;
-
-/// Records of a page.
-const PAGE: u32 = 500;
 
 /// Looks now and then. It never ends.
 pub async fn serve(ctx: Arc<Context>) {
@@ -84,10 +83,9 @@ async fn records(ctx: &Context) -> Result<(), EffectError> {
         return Ok(());
     }
     let all: Api<ReleaseRecord> = Api::all(ctx.client.clone());
-    let mut params = ListParams::default().limit(PAGE);
-    loop {
-        let page = all.list(&params).await?;
-        for record in &page.items {
+    let mut listed = pin!(pages::objects(&all));
+    while let Some(page) = listed.try_next().await? {
+        for record in &page {
             let key = RequestKey {
                 namespace: record.namespace().unwrap_or_default(),
                 uid: record.spec.request_ref.uid.clone(),
@@ -107,11 +105,8 @@ async fn records(ctx: &Context) -> Result<(), EffectError> {
                 take_out(ctx, &api, record, &key).await?;
             }
         }
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(()),
-        }
     }
+    Ok(())
 }
 
 /// Whether the bucket says that it closed so long ago, and that all of it is deleted.

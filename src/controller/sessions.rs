@@ -1,20 +1,20 @@
 //! Deletes sessions whose time is over; the gateway refuses them already. A person who
 //! logs in every day and never out leaves nothing behind.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
 use jiff::{SignedDuration, Timestamp};
-use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 
 use super::context::Context;
 use super::error::EffectError;
 use super::removal;
 use crate::api::AirlockSession;
+use crate::pages;
 
-/// Sessions of a page.
-const PAGE: u32 = 500;
 /// The longest pause: a session that is made meanwhile may end within it.
 const PAUSE: Duration = Duration::from_secs(3600);
 
@@ -40,16 +40,10 @@ fn until(at: Timestamp) -> Duration {
 /// Gives when the next one ends.
 async fn sweep(ctx: &Context) -> Result<Option<Timestamp>, EffectError> {
     let all: Api<AirlockSession> = Api::all(ctx.client.clone());
-    let mut params = ListParams::default().limit(PAGE);
     let mut next: Option<Timestamp> = None;
-    loop {
-        let page = match all.list(&params).await {
-            Ok(page) => page,
-            // The definition was deleted.
-            Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        for session in &page.items {
+    let mut listed = pin!(pages::objects(&all));
+    while let Some(page) = listed.try_next().await? {
+        for session in &page {
             let Some(end) = end(session) else { continue };
             if Timestamp::now() < end {
                 next = Some(next.map_or(end, |next| next.min(end)));
@@ -60,11 +54,8 @@ async fn sweep(ctx: &Context) -> Result<Option<Timestamp>, EffectError> {
                 removal::remove(ctx, &api, session).await?;
             }
         }
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(next),
-        }
     }
+    Ok(next)
 }
 
 fn end(session: &AirlockSession) -> Option<Timestamp> {
