@@ -91,12 +91,13 @@ pub(super) fn translate<E>(
 where
     E: ProvideErrorMetadata,
 {
-    let translated = in_our_words(operation, bucket, key, error);
+    let translated = uncounted(operation, bucket, key, error);
     failures::count(&translated);
     translated
 }
 
-fn in_our_words<E>(
+/// The same for an answer that is no failure, since a refusal is what is asked for.
+pub(super) fn uncounted<E>(
     operation: &'static str,
     bucket: &str,
     key: &str,

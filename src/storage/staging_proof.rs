@@ -12,7 +12,7 @@ use std::time::Duration;
 use aws_sdk_s3::primitives::ByteStream;
 use uuid::Uuid;
 
-use super::error::{StorageError, translate};
+use super::error::{StorageError, uncounted};
 use super::plain::Plain;
 use super::proof::ProofError;
 use super::staging::{SignedPut, Staging};
@@ -126,18 +126,8 @@ async fn sent(
         .await;
     match answer {
         Ok(_) => Ok(true),
-        Err(error) => match translate("PutObject", bucket.name(), key, &error) {
-            StorageError::Unavailable {
-                operation,
-                bucket,
-                key,
-                message,
-            } => Err(StorageError::Unavailable {
-                operation,
-                bucket,
-                key,
-                message,
-            }),
+        Err(error) => match uncounted("PutObject", bucket.name(), key, &error) {
+            error @ StorageError::Unavailable { .. } => Err(error),
             _ => Ok(false),
         },
     }
