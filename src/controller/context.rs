@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::certificate::Certificates;
 use super::checkpoints::Standing;
+use super::echo::Echoes;
 use super::effects::confirm::Confirmations;
 use super::effects::release::Task;
 use super::error::EffectError;
@@ -101,6 +102,8 @@ pub struct Context {
     pub certificates: Arc<Certificates>,
     /// What became of earlier rounds.
     pub past: Arc<Past>,
+    /// What the watches tell of this process's own writes.
+    pub echoes: Echoes,
     /// What may be lost at any time.
     pub memory: Memories,
 }

@@ -13,6 +13,7 @@ mod certificate;
 mod checkpoints;
 mod context;
 mod definitions;
+mod echo;
 mod effects;
 mod error;
 mod evidence;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource as _, ResourceExt as _};
 use tracing::Instrument as _;
 
@@ -124,6 +125,8 @@ pub async fn reconcile(
         return Err(EffectError::NotLeading);
     };
     drop(waits);
+    ctx.throughput.looks();
+    let _in_hand = InHand::of(&ctx, &cached);
     let span = spans::look(
         &cached.namespace().unwrap_or_default(),
         &cached.uid().unwrap_or_default(),
@@ -133,6 +136,32 @@ pub async fn reconcile(
     match tokio::time::timeout(LONGEST_LOOK, looked).await {
         Ok(result) => result,
         Err(_) => Err(EffectError::Timeout),
+    }
+}
+
+/// A request that is looked at, while this lives; another look follows if there was news
+/// meanwhile.
+struct InHand<'a> {
+    ctx: &'a Context,
+    uid: String,
+    target: ObjectRef<AirlockRequest>,
+}
+
+impl<'a> InHand<'a> {
+    fn of(ctx: &'a Context, request: &AirlockRequest) -> Self {
+        let uid = request.uid().unwrap_or_default();
+        ctx.echoes.begin(&uid);
+        let target = ObjectRef::from_obj(request);
+        Self { ctx, uid, target }
+    }
+}
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        if self.ctx.echoes.end(&self.uid) {
+            // The receiver is gone when the process stops.
+            drop(self.ctx.wake.send(self.target.clone()));
+        }
     }
 }
 

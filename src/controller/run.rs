@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::checkpoints::{self, Standing};
 use super::context::{Context, Memories};
 use super::definitions::{self, DefinitionError};
+use super::echo::Echoes;
 use super::effects::confirm::Confirmations;
 use super::error::EffectError;
 use super::health::{self, Health};
@@ -194,10 +195,11 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         throughput: Arc::default(),
         certificates: Arc::default(),
         past: Arc::new(Past::new(requests.clone())),
+        echoes: Echoes::default(),
         memory: Memories::default(),
     });
     let seen = request_seen.clone();
-    let (known, strays) = (requests.clone(), Arc::clone(&ctx.strays));
+    let (known, told) = (requests.clone(), Arc::clone(&ctx));
     tokio::spawn(
         request_stream
             .default_backoff()
@@ -207,7 +209,12 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
                     let target = ObjectRef::from_obj(&request);
                     if known.get(&target).is_none() {
                         // It is gone, and an action may have named it or its record.
-                        strays.notify_one();
+                        told.strays.notify_one();
+                    } else if !told
+                        .echoes
+                        .is_news(&request.uid().unwrap_or_default(), &request)
+                    {
+                        return std::future::ready(());
                     }
                     drop(seen.send(target));
                 }
@@ -433,8 +440,13 @@ async fn review_seen(
 ) {
     let namespace = review.namespace().unwrap_or_default();
     let target = ObjectRef::<AirlockRequest>::new(&review.spec.request_name).within(&namespace);
-    if requests.get(&target).is_some() {
-        drop(seen.send(target));
+    if let Some(request) = requests.get(&target) {
+        if ctx
+            .echoes
+            .is_news(&request.uid().unwrap_or_default(), review)
+        {
+            drop(seen.send(target));
+        }
         return;
     }
     let untold = review.status.as_ref().and_then(|s| s.state).is_none();

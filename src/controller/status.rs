@@ -68,8 +68,10 @@ pub async fn write(
     let moved = status.phase != before.phase;
     object.status = Some(status);
     let api: Api<AirlockRequest> = Api::namespaced(ctx.client.clone(), &subject.key.namespace);
-    api.replace_status(&subject.name, &PostParams::default(), &object)
+    let written = api
+        .replace_status(&subject.name, &PostParams::default(), &object)
         .await?;
+    ctx.echoes.wrote(&written);
     if moved {
         ctx.throughput.moved(told.phase);
         tracing::info!(

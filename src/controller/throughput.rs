@@ -12,6 +12,7 @@ use crate::api::Phase;
 #[derive(Debug, Default)]
 pub struct Throughput {
     transitions: Mutex<BTreeMap<String, u64>>,
+    looks: AtomicU64,
     packages: AtomicU64,
     bytes: AtomicU64,
     milliseconds: AtomicU64,
@@ -34,6 +35,11 @@ impl Throughput {
         let transitions = self.transitions.lock();
         let mut transitions = transitions.unwrap_or_else(PoisonError::into_inner);
         *transitions.entry(to.to_string()).or_default() += 1;
+    }
+
+    /// A request is looked at, beyond what its cached copy says.
+    pub fn looks(&self) {
+        self.looks.fetch_add(1, Relaxed);
     }
 
     /// A package was made, or one that a Job made was read back.
@@ -68,6 +74,13 @@ impl Throughput {
         }
         let milliseconds = self.milliseconds.load(Relaxed);
         let rows = [
+            (
+                "trevor_looks",
+                "counter",
+                "_total",
+                "Looks at requests: what is stored was read, what was due was done.",
+                self.looks.load(Relaxed).to_string(),
+            ),
             (
                 "trevor_packages",
                 "counter",
@@ -116,12 +129,14 @@ mod tests {
         let numbers = Throughput::default();
         numbers.moved(Phase::Released);
         numbers.moved(Phase::Released);
+        numbers.looks();
         numbers.packaged(1000, Duration::from_millis(2500));
         let waits = numbers.waits();
         let text = numbers.text();
         for line in [
             "trevor_transitions_total{phase=\"Released\"} 2",
             "trevor_transitions_total{phase=\"Revoked\"} 0",
+            "trevor_looks_total 1",
             "trevor_packages_total 1",
             "trevor_package_bytes_total 1000",
             "trevor_package_seconds_total 2.500",

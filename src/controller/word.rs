@@ -104,7 +104,8 @@ where
         .patch_status(name, &PatchParams::default(), &Patch::Merge(&patch))
         .await
     {
-        Ok(_) => {
+        Ok(written) => {
+            ctx.echoes.wrote(&written);
             if status.state == Some(ReviewState::NotCounted) {
                 tell(ctx, &live.object_ref(&()), &status).await;
             }

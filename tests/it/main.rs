@@ -30,6 +30,7 @@ mod ingress;
 mod integrity;
 mod leaders;
 mod look_back;
+mod looks;
 mod main_job;
 mod namespaces;
 mod notify;

@@ -160,13 +160,12 @@ async fn set_finalizer(
         "resourceVersion": live.metadata.resource_version,
         "finalizers": finalizers,
     }});
-    Ok(api
-        .patch(
-            &subject.name,
-            &PatchParams::default(),
-            &Patch::Merge(&patch),
-        )
-        .await?)
+    let params = PatchParams::default();
+    let written = api
+        .patch(&subject.name, &params, &Patch::Merge(&patch))
+        .await?;
+    ctx.echoes.wrote(&written);
+    Ok(written)
 }
 
 #[cfg(test)]
