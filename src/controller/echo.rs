@@ -1,9 +1,8 @@
 //! The watches tell of our own writes, too. They are no news: each is made on the
-//! condition that the object is as the look had read it, and so it holds nothing that the
-//! look has not seen. To look again because of it would cost about as many looks as there
-//! are writes.
+//! condition that the object is as it was read, and so it holds nothing that nobody told
+//! of before. To look again because of each would double the looks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
 
@@ -12,19 +11,21 @@ use lru::LruCache;
 
 use super::context::held;
 
-/// Objects whose last own version is known. What is forgotten costs one look more.
+/// Own writes that are remembered. One that is forgotten costs a look more.
 const KNOWN: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 
 /// What was written, and what was heard while it was.
 pub struct Echoes(Mutex<State>);
 
 struct State {
-    /// The version of each object that this process wrote last, by uid.
-    own: LruCache<String, String>,
-    /// What the watches told of requests under a look, by uid of the request: the newest
-    /// version of each object, by its uid. Their answers may come later than the watch.
-    heard: HashMap<String, HashMap<String, String>>,
+    own: LruCache<Version, ()>,
+    /// What the watches told while a request was looked at, by its uid: the answer to a
+    /// write may come later than the watch.
+    heard: HashMap<String, HashSet<Version>>,
 }
+
+/// uid and resourceVersion.
+type Version = (String, String);
 
 impl Default for Echoes {
     fn default() -> Self {
@@ -39,24 +40,24 @@ impl Echoes {
     /// An object stands as this process wrote it, on the condition that it was as it had
     /// been read.
     pub fn wrote(&self, object: &impl Resource) {
-        if let Some((uid, version)) = version(object) {
-            held(&self.0).own.put(uid, version);
+        if let Some(version) = version(object) {
+            held(&self.0).own.put(version, ());
         }
     }
 
     /// Whether what a watch tells of an object is a reason to look at a request now. While
     /// it is looked at, that is put off until the look ends.
     pub fn is_news(&self, request: &str, object: &impl Resource) -> bool {
-        let Some((uid, version)) = version(object) else {
+        let Some(version) = version(object) else {
             return true;
         };
         let mut state = held(&self.0);
         match state.heard.get_mut(request) {
             Some(heard) => {
-                heard.insert(uid, version);
+                heard.insert(version);
                 false
             }
-            None => state.own.peek(&uid) != Some(&version),
+            None => !state.own.contains(&version),
         }
     }
 
@@ -69,13 +70,11 @@ impl Echoes {
     pub fn end(&self, request: &str) -> bool {
         let mut state = held(&self.0);
         let heard = state.heard.remove(request).unwrap_or_default();
-        heard
-            .iter()
-            .any(|(uid, version)| state.own.peek(uid) != Some(version))
+        heard.iter().any(|version| !state.own.contains(version))
     }
 }
 
-fn version(object: &impl Resource) -> Option<(String, String)> {
+fn version(object: &impl Resource) -> Option<Version> {
     let meta = object.meta();
     Some((meta.uid.clone()?, meta.resource_version.clone()?))
 }
@@ -104,7 +103,7 @@ mod tests {
 
     #[test]
     fn only_what_somebody_else_wrote_is_a_reason_to_look() {
-        let stories: [(&str, &[Step]); 9] = [
+        let stories: [(&str, &[Step]); 10] = [
             ("of somebody", &[Hears("r", "1", true)]),
             ("an echo", &[Wrote("r", "2"), Hears("r", "2", false)]),
             (
@@ -140,6 +139,16 @@ mod tests {
                     Begins,
                     Wrote("r", "2"),
                     Hears("r", "2", false),
+                    Hears("r", "3", false),
+                    Ends(true),
+                ],
+            ),
+            (
+                "somebody before our write",
+                &[
+                    Begins,
+                    Hears("r", "2", false),
+                    Wrote("r", "3"),
                     Hears("r", "3", false),
                     Ends(true),
                 ],
