@@ -179,9 +179,9 @@ pub fn trevor() -> PathBuf {
         .map_or_else(|| env!("CARGO_BIN_EXE_trevor").into(), PathBuf::from)
 }
 
-/// A name that no other test of this run has.
+/// A name that no other test of this run has: one test makes two thousand.
 pub fn unique(stem: &str) -> String {
-    format!("{stem}-{:06x}", rand::random::<u32>() & 0xff_ffff)
+    format!("{stem}-{:08x}", rand::random::<u32>())
 }
 
 /// Bytes that no compressor makes smaller, the same for the same seed.
