@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -88,17 +89,61 @@ pub enum ShippedError {
     },
 }
 
+/// The chart's file, which is read each time and parsed when it is another.
+#[derive(Debug, Default)]
+pub struct File {
+    text: String,
+    shipped: Option<Shipped>,
+}
+
+/// Rules and their digest.
+#[derive(Clone, Debug)]
+pub struct Shipped {
+    /// What the chart says.
+    pub rules: Arc<Rules>,
+    /// SHA-256 of it.
+    pub digest: Sha256Hex,
+}
+
+impl File {
+    /// What it says now.
+    ///
+    /// # Errors
+    /// When it cannot be read, or has no policy.
+    pub fn read(&mut self, path: &Path) -> Result<Shipped, ShippedError> {
+        let text = text_of(path)?;
+        if let Some(shipped) = self.shipped.as_ref().filter(|_| self.text == text) {
+            return Ok(shipped.clone());
+        }
+        let rules = Rules::of(&text, path)?;
+        let shipped = Shipped {
+            digest: rules.digest(),
+            rules: Arc::new(rules),
+        };
+        (self.text, self.shipped) = (text, Some(shipped.clone()));
+        Ok(shipped)
+    }
+}
+
+fn text_of(path: &Path) -> Result<String, ShippedError> {
+    std::fs::read_to_string(path).map_err(|source| ShippedError::Unreadable {
+        path: path.display().to_string(),
+        source,
+    })
+}
+
 impl Rules {
     /// Reads the chart's file.
     ///
     /// # Errors
     /// When it cannot be read, or has no policy.
     pub fn load(path: &Path) -> Result<Self, ShippedError> {
-        let at = || path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ShippedError::Unreadable { path: at(), source })?;
-        Self::parse(&text).map_err(|problem| ShippedError::Malformed {
-            path: at(),
+        Self::of(&text_of(path)?, path)
+    }
+
+    fn of(text: &str, path: &Path) -> Result<Self, ShippedError> {
+        Self::parse(text).map_err(|problem| ShippedError::Malformed {
+            path: path.display().to_string(),
             problem,
         })
     }
@@ -214,6 +259,24 @@ spec: {policyName: p, validationActions: [Deny]}
             ["ValidatingAdmissionPolicyBinding p is missing"]
         );
         assert_ne!(shipped.digest(), live.digest());
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_is_read_anew_and_one_that_is_spoilt_is_no_rule() {
+        let at = tempfile::NamedTempFile::new().unwrap();
+        let mut file = File::default();
+        let mut read = |text: &str| {
+            std::fs::write(at.path(), text).unwrap();
+            file.read(at.path()).map(|shipped| shipped.digest)
+        };
+        let first = read(FILE).unwrap();
+        assert_eq!(read(FILE).unwrap(), first);
+        let other = FILE.replace("Fail", "Ignore");
+        let second = read(&other).unwrap();
+        assert_eq!(second, Rules::parse(&other).unwrap().digest());
+        assert_ne!(second, first);
+        assert!(read("").is_err());
+        assert_eq!(read(FILE).unwrap(), first);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use kube::Client;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
-use super::shipped::{Id, Rules};
+use super::shipped::{File, Id, Shipped};
 use super::store::Stored;
 use super::{RulesError, live, probe};
 use crate::domain::digest::Sha256Hex;
@@ -73,6 +73,7 @@ impl Report {
 /// What is known between verifications; rebuilt after a restart.
 #[derive(Default)]
 struct Known {
+    file: File,
     stored: Option<Stored>,
     term: Option<i64>,
     /// The last good verification: fingerprint and what the objects said.
@@ -162,14 +163,14 @@ impl Verifier {
                 verified: true,
             });
         };
-        let shipped = Rules::load(file)?;
+        let shipped = known.file.read(file)?;
         let Compared {
             mut problems,
             said,
             found,
         } = self.compare(known, &stored, &shipped).await?;
         if problems.is_empty() {
-            problems = probe::probe(&self.client, &self.namespace, &shipped).await?;
+            problems = probe::probe(&self.client, &self.namespace, &shipped.rules).await?;
         }
         if term.is_some() {
             self.keep(known, &mut stored, &found, &said, &problems)
@@ -197,13 +198,13 @@ impl Verifier {
         &self,
         known: &Known,
         stored: &Stored,
-        shipped: &Rules,
+        shipped: &Shipped,
     ) -> Result<Compared, RulesError> {
-        let ids: BTreeSet<Id> = shipped.0.keys().cloned().collect();
+        let ids: BTreeSet<Id> = shipped.rules.0.keys().cloned().collect();
         if let Some((good, said)) = known
             .good
             .as_ref()
-            .filter(|(_, said)| *said == shipped.digest())
+            .filter(|(_, said)| *said == shipped.digest)
         {
             let found = live::fingerprint(&self.client, &ids).await?;
             if good.objects == found.objects {
@@ -222,7 +223,7 @@ impl Verifier {
         let problems = if upgrading {
             Vec::new()
         } else {
-            shipped.differences(&live)
+            shipped.rules.differences(&live)
         };
         Ok(Compared {
             problems,
