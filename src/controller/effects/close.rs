@@ -3,6 +3,8 @@
 //! Repeated: both are create-only with names and contents that follow from
 //! decision and outcome. Everything before this is done when it is there.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::context::Context;
@@ -68,8 +70,12 @@ pub async fn ticket(
 ) -> Result<(), EffectError> {
     let work = ctx.zones.quarantine.bucket();
     tickets::write(work, &subject.key, what, due).await?;
-    // The sweeper sleeps until the next one that it knows of.
-    ctx.sweeps.notify_one();
+    // It looks now and then by itself, and knows by then of what is due later.
+    let every = Duration::from_secs(ctx.config.controller.retention.look_seconds);
+    let by_itself = Timestamp::now().checked_add(every);
+    if by_itself.map_or(true, |at| due <= at) {
+        ctx.sweeps.notify_one();
+    }
     Ok(())
 }
 
