@@ -73,7 +73,9 @@ pub async fn write(
         .await?;
     ctx.echoes.wrote(&written);
     if moved {
-        ctx.throughput.moved(told.phase);
+        for phase in passed(before.phase, told.phase).iter().chain([&told.phase]) {
+            ctx.throughput.moved(*phase);
+        }
         tracing::info!(
             namespace = subject.key.namespace,
             uid = subject.key.uid,

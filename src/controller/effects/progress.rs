@@ -1,8 +1,10 @@
 //! How far a package under way is, so that one that hangs can say on whom it waits.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
 
 /// Silence that is worth telling.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -12,7 +14,8 @@ const SILENCE: Duration = Duration::from_secs(10);
 pub struct Progress {
     doing: &'static str,
     waits: Mutex<(Server, Instant)>,
-    over: AtomicBool,
+    over: CancellationToken,
+    awaited: AtomicBool,
 }
 
 /// A server that a task waits for.
@@ -30,18 +33,29 @@ impl Progress {
         Self {
             doing,
             waits: Mutex::new((Server::Release, Instant::now())),
-            over: AtomicBool::new(false),
+            over: CancellationToken::new(),
+            awaited: AtomicBool::new(false),
         }
     }
 
-    /// The task has its result; said before its end wakes anybody.
-    pub fn ends(&self) {
-        self.over.store(true, Ordering::Release);
+    /// The task has its result; gives whether a look waits for it, and need not be woken.
+    pub fn ends(&self) -> bool {
+        self.over.cancel();
+        self.awaited.load(SeqCst)
     }
 
     /// Whether it has.
     pub fn is_over(&self) -> bool {
-        self.over.load(Ordering::Acquire)
+        self.over.is_cancelled()
+    }
+
+    /// Waits for its end, so long at most; gives whether it came.
+    pub async fn ends_within(&self, patience: Duration) -> bool {
+        self.awaited.store(true, SeqCst);
+        let _in_time = tokio::time::timeout(patience, self.over.cancelled()).await;
+        // In this order: a task that ends now is seen here, or sees that nobody waits.
+        self.awaited.store(false, SeqCst);
+        self.is_over()
     }
 
     /// Something moved; from here on it waits for a server.
@@ -74,5 +88,33 @@ impl Progress {
 
     fn slot(&self) -> std::sync::MutexGuard<'_, (Server, Instant)> {
         self.waits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_waits_sees_the_end_and_need_not_be_woken() {
+        let progress = Arc::new(Progress::of("p"));
+        let task = Arc::clone(&progress);
+        // It runs when the test waits, and not before.
+        let task = tokio::spawn(async move { task.ends() });
+        let patience = Duration::from_secs(3600);
+        assert!(progress.ends_within(patience).await);
+        assert!(task.await.unwrap(), "nobody is to be woken");
+        assert!(progress.ends_within(patience).await, "also later");
+    }
+
+    #[tokio::test]
+    async fn whoever_waited_in_vain_is_woken() {
+        let progress = Progress::of("p");
+        assert!(!progress.ends_within(Duration::ZERO).await);
+        assert!(!progress.is_over());
+        assert!(!progress.ends(), "somebody is to be woken");
+        assert!(progress.is_over());
     }
 }

@@ -36,6 +36,11 @@ use crate::domain::quorum::{Question, ReviewFact, approve, judge};
 use crate::domain::retention::What;
 use crate::storage::commit::{commit, read};
 
+/// A release that a look waits for.
+const FEW_BYTES: u64 = 1 << 20;
+/// How long.
+const A_MOMENT: Duration = Duration::from_millis(500);
+
 /// What a task verified.
 pub enum Crossed {
     /// A package in the release bucket.
@@ -91,12 +96,34 @@ pub async fn release(
         }
         None => match ctx.hashed(&subject.key.uid, round) {
             Some(files) => return carry(ctx, subject, facts, round, files).await,
-            None => return go_on(ctx, subject, facts, round).await.map(Some),
+            None => {
+                let rest = go_on(ctx, subject, facts, round).await?;
+                return Ok((!ends_soon(ctx, subject, facts).await).then_some(rest));
+            }
         },
     };
     let outcome = outcome(round, OutcomeKind::Released, Some(crossed), Vec::new());
     conclude(ctx, subject, facts, outcome).await?;
     Ok(None)
+}
+
+/// Waits a moment for a release of few bytes: to show that it is under way and look
+/// again would take longer.
+async fn ends_soon(ctx: &Context, subject: &Subject, facts: &Facts) -> bool {
+    let frozen = facts.last.as_ref().and_then(Round::frozen);
+    if frozen.is_none_or(|frozen| frozen.manifest.total_bytes() > FEW_BYTES) {
+        return false;
+    }
+    let progress = {
+        let tasks = ctx.releases.lock().await;
+        tasks
+            .get(&subject.key.uid)
+            .map(|task| Arc::clone(&task.progress))
+    };
+    match progress {
+        Some(progress) => progress.ends_within(A_MOMENT).await,
+        None => false,
+    }
 }
 
 /// By a Job, or by a task of this process.
@@ -372,9 +399,10 @@ pub async fn run_task(
             throughput.packaged(fact.size, began.elapsed());
         }
         // A look that comes at once must not take the task for one that runs.
-        ended.ends();
-        // The receiver is gone when the process stops: the next one starts anew.
-        drop(wake.send(target));
+        if !ended.ends() {
+            // The receiver is gone when the process stops: the next one starts anew.
+            drop(wake.send(target));
+        }
         result
     });
     let task = Task {
