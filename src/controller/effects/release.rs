@@ -108,10 +108,12 @@ pub async fn release(
 }
 
 /// Waits a moment for a release of few bytes: to show that it is under way and look
-/// again would take longer.
+/// again would take longer. A Job that writes into a volume gets its files only after it
+/// was shown.
 async fn ends_soon(ctx: &Context, subject: &Subject, facts: &Facts) -> bool {
     let frozen = facts.last.as_ref().and_then(Round::frozen);
-    if frozen.is_none_or(|frozen| frozen.manifest.total_bytes() > FEW_BYTES) {
+    let few = frozen.is_some_and(|frozen| frozen.manifest.total_bytes() <= FEW_BYTES);
+    if !few || volume_of(facts).is_some() {
         return false;
     }
     let progress = {
