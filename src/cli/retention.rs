@@ -309,6 +309,9 @@ async fn sweep(args: &SweepArgs) -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
+/// Requests that are let go well within the time for which an announcement stands.
+const FEW: usize = 50;
+
 async fn release_finalizers(args: &ConfigArg) -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::load(&args.config)?;
     let zones = Zones::connect(&config.storage).await;
@@ -319,22 +322,26 @@ async fn release_finalizers(args: &ConfigArg) -> Result<(), Box<dyn std::error::
     // Where the definitions went before, every request went with them.
     let mut listed = pin!(pages::objects(&api));
     let (mut done, mut failed) = (0, 0);
-    // A controller that still runs sets no finalizer while this stands.
+    // A controller that still runs sets no finalizer while this stands: also on what is
+    // listed without one.
     let_go::announce(zones.quarantine.bucket(), Timestamp::now()).await?;
     while let Some(page) = listed.try_next().await? {
-        for found in &page {
-            match let_go::let_go(&client, &zones, &release, &config, found, now).await {
-                Ok(true) => done += 1,
-                Ok(false) => {}
-                Err(error) => {
-                    let namespace = found.namespace().unwrap_or_default();
-                    eprintln!("trevor: {namespace}/{}: {error}", found.name_any());
-                    failed += 1;
+        for few in page.chunks(FEW) {
+            let_go::announce(zones.quarantine.bucket(), Timestamp::now()).await?;
+            for found in few {
+                match let_go::let_go(&client, &zones, &release, &config, found, now).await {
+                    Ok(true) => done += 1,
+                    Ok(false) => {}
+                    Err(error) => {
+                        let namespace = found.namespace().unwrap_or_default();
+                        eprintln!("trevor: {namespace}/{}: {error}", found.name_any());
+                        failed += 1;
+                    }
                 }
             }
         }
-        let_go::announce(zones.quarantine.bucket(), Timestamp::now()).await?;
     }
+    let_go::announce(zones.quarantine.bucket(), Timestamp::now()).await?;
     println!(
         "{done} requests were let go; what they left is deleted on time once trevor runs again; without it, by trevor retention adopt and trevor retention sweep"
     );
