@@ -20,6 +20,7 @@ pub mod manifest;
 pub mod media_type;
 pub mod names;
 pub mod notice;
+pub mod origin;
 pub mod packaging;
 pub mod phase;
 pub mod policy;

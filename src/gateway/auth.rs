@@ -53,6 +53,13 @@ pub struct Caller {
     pub pod: Option<BoundPod>,
 }
 
+impl Caller {
+    /// Whether the token is good for a namespace: a session is for one.
+    fn is_for(&self, namespace: &str) -> bool {
+        self.namespace.as_deref().is_none_or(|of| of == namespace)
+    }
+}
+
 /// Finds out who calls.
 pub struct Authenticator {
     client: Client,
@@ -73,32 +80,42 @@ impl Authenticator {
         }
     }
 
-    /// The caller of a request about `namespace`.
+    /// The caller of a request about `namespace`, and the token that was shown.
     ///
     /// # Errors
     /// 401 when nobody is known by that token there.
-    pub async fn caller(&self, headers: &HeaderMap, namespace: &str) -> Result<Caller, Problem> {
+    pub async fn caller(
+        &self,
+        headers: &HeaderMap,
+        namespace: &str,
+    ) -> Result<(Caller, Token), Problem> {
         let field = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok());
         let token = field.and_then(Token::bearer).ok_or_else(|| {
             Problem::unauthenticated("send Authorization: Bearer with the token of `trevor login`, or of a service account for this gateway's audience")
         })?;
+        let caller = match self.known.get(&token.digest()) {
+            Some(caller) if caller.is_for(namespace) => caller,
+            _ => self.again(&token, namespace).await?,
+        };
+        match caller.until {
+            Some(until) if until <= Timestamp::now() => Err(unknown()),
+            _ => Ok((caller, token)),
+        }
+    }
+
+    /// Who shows a token, asked for now: a session may have ended since the last answer.
+    ///
+    /// # Errors
+    /// 401 when nobody is known by that token there.
+    pub async fn again(&self, token: &Token, namespace: &str) -> Result<Caller, Problem> {
         let claim = token.claim(&self.audience).ok_or_else(unknown)?;
         if matches!(&claim, Claim::Session { namespace: stated, .. } if stated != namespace) {
             return Err(unknown());
         }
         let digest = token.digest();
-        let caller = match self.known.get(&digest) {
-            Some(caller) => caller,
-            None => {
-                let caller = self.look_up(&token, &digest, claim).await?;
-                self.known.put(digest, caller.clone(), BELIEVED);
-                caller
-            }
-        };
-        match caller.until {
-            Some(until) if until <= Timestamp::now() => Err(unknown()),
-            _ => Ok(caller),
-        }
+        let caller = self.look_up(token, &digest, claim).await?;
+        self.known.put(digest, caller.clone(), BELIEVED);
+        Ok(caller)
     }
 
     async fn look_up(

@@ -14,6 +14,7 @@ use super::gate;
 use super::job_token::{self, Collecting};
 use super::ledger::Act;
 use super::problem::Problem;
+use super::request;
 use super::state::{Call, Gateway};
 use super::upload::check_declared;
 use crate::domain::names;
@@ -32,10 +33,7 @@ pub async fn put(
     call: &Call,
     body: &mut Body,
 ) -> Result<Response, Problem> {
-    let Some(job) = job_token::collector(gateway, call).await? else {
-        let detail = "the list of a request's sources is put by the Job that reads them";
-        return Err(gateway.refuse(call, "", "collect", detail.to_owned()));
-    };
+    let job = collects(gateway, call).await?;
     let _turn = gateway.jobs.lists.acquire().await;
     let (list, _share) = super::body::json::<Collection>(gateway, call, body).await?;
     if list.round != job.round {
@@ -49,6 +47,18 @@ pub async fn put(
     if let Some(standing) = read::<Collection>(work, &at).await? {
         return settled(standing == list);
     }
+    // Its turn and the list itself may have taken long: the request as it is now.
+    let job = match gateway.anew(call).await? {
+        None => job,
+        Some(call) => {
+            let now = collects(gateway, &call).await?;
+            request::same(&now.request, &job.key.uid)?;
+            if now.round != job.round {
+                return Err(request::sealed());
+            }
+            now
+        }
+    };
     job.is_open(gateway).await?;
     check(gateway, &job, &list).await?;
     let entry = gateway.index.fresh(&job.key, job.round).await?;
@@ -68,6 +78,13 @@ pub async fn put(
     let stored = commit(work, &at, &list).await?;
     gateway.hints.send(&call.namespace, &call.name);
     settled(matches!(stored, Committed::Ours(_)))
+}
+
+async fn collects(gateway: &Gateway, call: &Call) -> Result<Collecting, Problem> {
+    job_token::collector(gateway, call).await?.ok_or_else(|| {
+        let detail = "the list of a request's sources is put by the Job that reads them";
+        gateway.refuse(call, "", "collect", detail.to_owned())
+    })
 }
 
 fn settled(same: bool) -> Result<Response, Problem> {

@@ -22,7 +22,7 @@ use super::permission::{CANARY, LIST, may_read_content};
 use super::problem::Problem;
 use super::range::{Wanted, wanted};
 use super::request::{self, submitted_by, unknown};
-use super::sending::{Source, body};
+use super::sending::{Reading, Source, body};
 use super::state::{Call, Gateway};
 use super::views::{View, record_opened};
 use crate::api::{AirlockRequest, Phase};
@@ -68,13 +68,7 @@ pub async fn content(
     call: &Call,
     asked: Asked<'_>,
 ) -> Result<Response, Problem> {
-    let request = match deliverer(gateway, call).await? {
-        Some(request) => {
-            releasing(gateway, &request).await?;
-            request
-        }
-        None => readable(gateway, call).await?,
-    };
+    let request = reader(gateway, call).await?;
     let key = request::key(&request);
     let round = request::round(&request);
     let frozen = gateway
@@ -131,16 +125,33 @@ pub async fn content(
         whole: length == file.size,
     };
     let opened = open(gateway, &source).await?;
+    let asked_again = gateway.anew(call).await?;
+    let call = asked_again.as_ref().unwrap_or(call);
+    if asked_again.is_some() {
+        request::same(&reader(gateway, call).await?, &key.uid)?;
+    }
     record_opened(gateway, &view).await?;
     *response.body_mut() = body(
         Arc::clone(gateway),
         opened,
         source,
         view,
-        share,
+        Reading::new(call, &key, share),
         asked.flushes,
     );
     Ok(response)
+}
+
+/// The request, for one who may have its content now: the Job that delivers it, or
+/// somebody who may read it.
+pub(super) async fn reader(gateway: &Gateway, call: &Call) -> Result<AirlockRequest, Problem> {
+    match deliverer(gateway, call).await? {
+        Some(request) => {
+            releasing(gateway, &request).await?;
+            Ok(request)
+        }
+        None => readable(gateway, call).await,
+    }
 }
 
 async fn open(gateway: &Gateway, source: &Source) -> Result<crate::storage::ObjectBody, Problem> {

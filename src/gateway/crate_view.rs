@@ -67,6 +67,9 @@ pub async fn crate_view(
     let frozen = frozen
         .and_then(|f| f.freeze.frozen())
         .ok_or_else(|| not_frozen(round))?;
+    if let Some(call) = gateway.anew(call).await? {
+        request::same(&readable(gateway, &call).await?, &key.uid)?;
+    }
     let act = Act {
         kind: "CrateOpened",
         actor: &call.caller.user,

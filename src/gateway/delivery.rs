@@ -41,6 +41,15 @@ pub async fn put(gateway: &Gateway, call: &Call, body: &mut Body) -> Result<Resp
     if let Some(standing) = read::<Delivered>(work, &at).await? {
         return settled(standing == receipt);
     }
+    // Its turn and the receipt itself may have taken long: the request as it is now.
+    let request = match gateway.anew(call).await? {
+        None => request,
+        Some(call) => {
+            let now = job(gateway, &call).await?;
+            request::same(&now, &key.uid)?;
+            now
+        }
+    };
     let (_, round, frozen) = releasing(gateway, &request).await?;
     if receipt != wanted(&frozen) {
         return Err(Problem::unprocessable(

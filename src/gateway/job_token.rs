@@ -283,8 +283,8 @@ mod tests {
     }
 
     fn call(user: &str, pod: Option<&str>) -> Call {
-        Call {
-            caller: Caller {
+        let token = super::super::token::Token::of_session("a", "b", &[0; 32]);
+        let caller = Caller {
                 user: user.to_owned(),
                 groups: Vec::new(),
                 namespace: None,
@@ -293,10 +293,8 @@ mod tests {
                     name: name.to_owned(),
                     uid: "1a2b".to_owned(),
                 }),
-            },
-            namespace: "project-a".to_owned(),
-            name: "tables".to_owned(),
-        }
+        };
+        Call::new(caller, token, "project-a", "tables")
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::api::AirlockRequest;
 use crate::domain::digest::Sha256Hex;
 use crate::domain::receipt::Receipt;
 use crate::domain::rounds::changes;
+use crate::storage::keys::RequestKey;
 
 const PAGE: usize = 1000;
 /// Bytes of a receipt in memory, about.
@@ -73,6 +74,7 @@ pub async fn files(gateway: &Gateway, call: &Call, page: Page) -> Result<Respons
         .shares
         .reserve_at_most(&call.caller.user, size)
         .await?;
+    still_readable(gateway, call, "list", &key).await?;
     let (sealed, standing) = match gateway.freezes.get(&key, round).await? {
         Some(frozen) => (true, listed(&entry, &frozen)),
         None => {
@@ -117,6 +119,19 @@ async fn readable(
         .find(&call.namespace, &call.name)
         .await?
         .ok_or_else(unknown)
+}
+
+/// Asks again, where a call has waited for its share.
+async fn still_readable(
+    gateway: &Gateway,
+    call: &Call,
+    action: &'static str,
+    key: &RequestKey,
+) -> Result<(), Problem> {
+    match gateway.anew(call).await? {
+        Some(call) => request::same(&readable(gateway, &call, action).await?, &key.uid),
+        None => Ok(()),
+    }
 }
 
 fn cursor(token: &str) -> Result<String, Problem> {
@@ -182,6 +197,7 @@ pub async fn manifest(gateway: &Gateway, call: &Call, since: Since) -> Result<Re
             .reserve_at_most(&call.caller.user, 2 * now.bytes.len() as u64)
             .await?;
         let before = gateway.freezes.get(&key, since).await?;
+        still_readable(gateway, call, "manifest", &key).await?;
         let before = before
             .and_then(|f| f.freeze.frozen())
             .ok_or_else(|| not_frozen(since))?;

@@ -55,6 +55,8 @@ pub struct On<'a> {
     pub namespace: &'a str,
     /// The request.
     pub name: &'a str,
+    /// Whether it is asked for now, whatever is remembered.
+    pub anew: bool,
 }
 
 /// Asks the API server, and believes it for some seconds.
@@ -79,7 +81,7 @@ impl Permissions {
     /// When the API server does not answer.
     pub async fn has(&self, on: On<'_>, right: Right) -> Result<bool, Problem> {
         let key = key(on, right);
-        if let Some(known) = self.known.get(&key) {
+        if let Some(known) = self.known.get(&key).filter(|_| !on.anew) {
             return Ok(known);
         }
         let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
@@ -191,6 +193,7 @@ mod tests {
             caller: &caller,
             namespace: "project-a",
             name: "r",
+            anew: false,
         };
         let asked = serde_json::to_value(question(on, CONTENT).spec).unwrap();
         assert_eq!(asked["user"], "bob");

@@ -66,27 +66,7 @@ struct PartPlan {
 /// # Errors
 /// CONTRACT "Gateway, on the wire".
 pub async fn plan(gateway: &Gateway, call: &Call) -> Result<Response, Problem> {
-    gateway.require(call, UPLOAD, "plan").await?;
-    let found = gateway
-        .requests
-        .find(&call.namespace, &call.name)
-        .await?
-        .ok_or_else(unknown)?;
-    if !submitted_by(&found, &call.caller.user) {
-        let uid = found.metadata.uid.as_deref().unwrap_or_default();
-        return Err(gateway.refuse(
-            call,
-            uid,
-            "plan",
-            "only the submitter gets the plan of a request".to_owned(),
-        ));
-    }
-    if found.spec.direction == Direction::Egress {
-        return Err(Problem::conflict(
-            "EgressUsesFiles",
-            "files of an egress request are uploaded here (PUT files/{path})",
-        ));
-    }
+    let found = planned_by(gateway, call).await?;
     let staging = gateway.zones.staging.as_ref().ok_or_else(not_configured)?;
     let request = gateway
         .requests
@@ -117,6 +97,13 @@ pub async fn plan(gateway: &Gateway, call: &Call) -> Result<Response, Problem> {
     };
     let files = planner.plan(&request, &call.caller.user).await?;
     let parts: usize = files.iter().map(|f| f.parts.len()).sum();
+    if let Some(call) = gateway.anew(call).await? {
+        let request = planned_by(gateway, &call).await?;
+        request::same(&request, &key.uid)?;
+        if open_for_plans(&request)? != round {
+            return Err(sealed());
+        }
+    }
     let act = Act {
         kind: "PlanRead",
         actor: &call.caller.user,
@@ -130,6 +117,32 @@ pub async fn plan(gateway: &Gateway, call: &Call) -> Result<Response, Problem> {
         gateway.hints.send(&call.namespace, &call.name);
     }
     Ok(axum::Json(Plan { files }).into_response())
+}
+
+/// The request, for the one who gets its plan.
+async fn planned_by(gateway: &Gateway, call: &Call) -> Result<AirlockRequest, Problem> {
+    gateway.require(call, UPLOAD, "plan").await?;
+    let found = gateway
+        .requests
+        .find(&call.namespace, &call.name)
+        .await?
+        .ok_or_else(unknown)?;
+    if !submitted_by(&found, &call.caller.user) {
+        let uid = found.metadata.uid.as_deref().unwrap_or_default();
+        return Err(gateway.refuse(
+            call,
+            uid,
+            "plan",
+            "only the submitter gets the plan of a request".to_owned(),
+        ));
+    }
+    if found.spec.direction == Direction::Egress {
+        return Err(Problem::conflict(
+            "EgressUsesFiles",
+            "files of an egress request are uploaded here (PUT files/{path})",
+        ));
+    }
+    Ok(found)
 }
 
 fn not_configured() -> Problem {

@@ -36,21 +36,8 @@ struct Released<'a> {
 /// # Errors
 /// CONTRACT "Gateway, on the wire".
 pub async fn release(gateway: &Gateway, call: &Call) -> Result<Response, Problem> {
-    gateway.require(call, RELEASE, "release").await?;
-    let request = gateway
-        .requests
-        .find(&call.namespace, &call.name)
-        .await?
-        .ok_or_else(unknown)?;
+    let request = released_to(gateway, call).await?;
     let key = request::key(&request);
-    if !submitted_by(&request, &call.caller.user) {
-        return Err(gateway.refuse(
-            call,
-            &key.uid,
-            "release",
-            "only the submitter gets the URL of a release".to_owned(),
-        ));
-    }
     if request.spec.direction == Direction::Ingress {
         return release_urls(gateway, call, &request).await;
     }
@@ -61,6 +48,7 @@ pub async fn release(gateway: &Gateway, call: &Call) -> Result<Response, Problem
     if stored.expires <= Timestamp::now() {
         return Err(expired());
     }
+    still_released_to(gateway, call, &key.uid).await?;
     let detail = json!({"issue": stored.issue, "expires": stored.expires});
     let act = Act {
         kind: "UrlRead",
@@ -93,6 +81,41 @@ pub async fn release(gateway: &Gateway, call: &Call) -> Result<Response, Problem
             .and_then(|text| serde_json::from_str(text).ok()),
     };
     Ok(axum::Json(released).into_response())
+}
+
+/// The request, for the one who gets the URLs of its release.
+async fn released_to(gateway: &Gateway, call: &Call) -> Result<AirlockRequest, Problem> {
+    gateway.require(call, RELEASE, "release").await?;
+    let request = gateway
+        .requests
+        .find(&call.namespace, &call.name)
+        .await?
+        .ok_or_else(unknown)?;
+    if !submitted_by(&request, &call.caller.user) {
+        let uid = request.metadata.uid.as_deref().unwrap_or_default();
+        return Err(gateway.refuse(
+            call,
+            uid,
+            "release",
+            "only the submitter gets the URL of a release".to_owned(),
+        ));
+    }
+    Ok(request)
+}
+
+/// Asks again just before a URL is handed out, where the first answers are old by now.
+///
+/// # Errors
+/// As the first time; 409 when another request has the name.
+pub(super) async fn still_released_to(
+    gateway: &Gateway,
+    call: &Call,
+    uid: &str,
+) -> Result<(), Problem> {
+    match gateway.anew(call).await? {
+        Some(call) => request::same(&released_to(gateway, &call).await?, uid),
+        None => Ok(()),
+    }
 }
 
 async fn issue_in_force(

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::kubernetes::in_time;
 use super::ledger::Act;
 use super::problem::Problem;
-use super::release::{expired, not_released, revoked};
+use super::release::{expired, not_released, revoked, still_released_to};
 use super::request;
 use super::state::{Call, Gateway};
 use crate::api::condition::second;
@@ -87,6 +87,7 @@ pub async fn release_urls(
     let quarantine = &gateway.zones.quarantine;
     let signer = quarantine.hold(Duration::from_secs(life)).await?;
     let expires = ends(now, signer.life());
+    still_released_to(gateway, call, &key.uid).await?;
     let detail = json!({"round": round, "files": frozen.manifest.files.len(), "expires": expires});
     let act = Act {
         kind: "UrlRead",

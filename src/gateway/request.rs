@@ -42,7 +42,8 @@ impl Requests {
     /// says so.
     ///
     /// # Errors
-    /// 404 when it is gone, 503 when the controller does not take it up.
+    /// 404 when it is gone, 409 when another has its name by now, 503 when the
+    /// controller does not take it up.
     pub async fn taken_up(
         &self,
         (namespace, name): (&str, &str),
@@ -53,7 +54,9 @@ impl Requests {
                 return Ok(request);
             }
             tokio::time::sleep(Duration::from_millis(pause)).await;
+            let uid = request.metadata.uid.unwrap_or_default();
             request = self.find(namespace, name).await?.ok_or_else(unknown)?;
+            same(&request, &uid)?;
         }
         Err(Problem::unavailable(
             "NotTakenUp",
@@ -67,6 +70,21 @@ impl Requests {
 #[must_use]
 pub fn unknown() -> Problem {
     Problem::not_found("there is no such request in this namespace")
+}
+
+/// Refuses to go on with another request that has the name of the one that a call began
+/// with: what was sent, asked and permitted was about that uid.
+///
+/// # Errors
+/// 409 when it is another.
+pub fn same(request: &AirlockRequest, uid: &str) -> Result<(), Problem> {
+    match request.metadata.uid.as_deref() {
+        Some(is) if is == uid => Ok(()),
+        _ => Err(Problem::conflict(
+            "Replaced",
+            "the request was deleted meanwhile, and another has its name; nothing of this call is stored in that one or shown of it",
+        )),
+    }
 }
 
 fn is_taken_up(request: &AirlockRequest) -> bool {

@@ -189,19 +189,15 @@ async fn about(
     what: What<'_>,
 ) -> Response {
     let (parts, mut body) = request.into_parts();
-    let caller = match gateway.auth.caller(&parts.headers, namespace).await {
-        Ok(caller) => caller,
+    let (caller, token) = match gateway.auth.caller(&parts.headers, namespace).await {
+        Ok(known) => known,
         Err(problem) => {
             tokio::spawn(upload::drain(body, DRAINED_OF_ANYONE));
             return problem.into_response();
         }
     };
     let user = User(caller.user.clone());
-    let call = Call {
-        caller,
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-    };
+    let call = Call::new(caller, token, namespace, name);
     let answer = if is_namespace(namespace) && is_name(name) {
         let head = parts.method == Method::HEAD;
         handle(&gateway, call, what, &parts, head, flushes, &mut body).await

@@ -1,22 +1,35 @@
 //! The bytes of a file on their way to a reader: hashed again, so that a reader
-//! never gets a whole file that is not the manifest's.
+//! never gets a whole file that is not the manifest's. A reader may take hours; whether
+//! they still may have it is asked for again every few seconds, and what they may not have
+//! any more breaks off.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use aws_sdk_s3::primitives::ByteStream;
 use axum::body::Body;
 use bytes::Bytes;
 use futures::stream;
 use sha2::{Digest as _, Sha256};
-use tracing::error;
+use http::StatusCode;
+use tracing::{error, info};
 
+use super::content::reader;
 use super::flush::Flushes;
+use super::problem::Problem;
+use super::request;
 use super::shares::Reserved;
-use super::state::Gateway;
+use super::state::{Call, Gateway};
 use super::views::{View, record_viewed};
 use crate::domain::digest::Sha256Hex;
 use crate::domain::manifest::ManifestFile;
 use crate::storage::ObjectBody;
+use crate::storage::keys::RequestKey;
+
+/// How often it is asked whether the reader still may have the file.
+const ASK_EVERY: Duration = Duration::from_secs(10);
+/// How long an answer is believed while the API server gives no other.
+const BELIEVED: Duration = Duration::from_secs(60);
 
 /// Which bytes.
 #[derive(Clone, Debug)]
@@ -40,6 +53,53 @@ impl Source {
     }
 }
 
+/// Who reads, and until when they were found to be allowed to.
+pub struct Reading {
+    call: Call,
+    uid: String,
+    asked: Instant,
+    allowed: Instant,
+    _share: Reserved,
+}
+
+impl Reading {
+    /// By one who was let in just now, with a share of the memory.
+    #[must_use]
+    pub fn new(call: &Call, key: &RequestKey, share: Reserved) -> Self {
+        Self {
+            call: call.clone(),
+            uid: key.uid.clone(),
+            asked: Instant::now(),
+            allowed: Instant::now(),
+            _share: share,
+        }
+    }
+
+    /// Asks again, if the last answer is old: the session, the permissions, and whether
+    /// it is still this request.
+    async fn goes_on(&mut self, gateway: &Gateway) -> Result<(), Problem> {
+        if self.asked.elapsed() < ASK_EVERY {
+            return Ok(());
+        }
+        self.asked = Instant::now();
+        let again = async {
+            let call = gateway.anew(&self.call).await?;
+            let call = call.as_ref().unwrap_or(&self.call);
+            request::same(&reader(gateway, call).await?, &self.uid)
+        };
+        match again.await {
+            Ok(()) => self.allowed = Instant::now(),
+            Err(problem) => {
+                let silent = problem.status == StatusCode::SERVICE_UNAVAILABLE;
+                if !silent || self.allowed.elapsed() >= BELIEVED {
+                    return Err(problem);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 struct Sending {
     gateway: Arc<Gateway>,
     bytes: ByteStream,
@@ -48,7 +108,7 @@ struct Sending {
     sha256: Sha256,
     view: View,
     flushes: Option<Flushes>,
-    _share: Reserved,
+    reading: Reading,
 }
 
 /// A body that sends a file, and records when all of it was sent.
@@ -57,7 +117,7 @@ pub fn body(
     opened: ObjectBody,
     source: Source,
     view: View,
-    share: Reserved,
+    reading: Reading,
     flushes: Option<Flushes>,
 ) -> Body {
     let left = source.length;
@@ -69,7 +129,7 @@ pub fn body(
         sha256: Sha256::new(),
         view,
         flushes,
-        _share: share,
+        reading,
     };
     Body::from_stream(stream::unfold(Some(sending), |sending| async {
         let mut sending = sending?;
@@ -83,6 +143,14 @@ pub fn body(
 
 impl Sending {
     async fn next(&mut self) -> Result<Option<Bytes>, std::io::Error> {
+        if let Err(problem) = self.reading.goes_on(&self.gateway).await {
+            info!(
+                uid = self.reading.uid,
+                reason = problem.reason,
+                "a reading is broken off: its reader may not have it any more"
+            );
+            return Err(std::io::Error::other(problem.detail));
+        }
         let bytes = match self.bytes.next().await {
             Some(Ok(bytes)) => bytes,
             Some(Err(_)) => return Err(std::io::Error::other("the storage broke off")),

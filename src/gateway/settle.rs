@@ -5,7 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::warn;
+use http::StatusCode;
+use tracing::{error, warn};
 
 use super::freezes::FrozenRound;
 use super::index::Entry;
@@ -97,6 +98,17 @@ pub async fn write_receipt(
 ) -> Result<Receipt, Problem> {
     let path = receipt.path.clone();
     let bucket = gateway.zones.records.bucket();
+    if let Some(content) = &receipt.content
+        && !content.key.starts_with(&open.key.files())
+    {
+        // No caller can bring this about: a receipt names a file of its own request.
+        error!(key = content.key, uid = open.key.uid, "a file of another request was not receipted");
+        return Err(Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "Internal",
+            "the file is not stored among those of the request; nothing was recorded",
+        ));
+    }
     for _ in 0..TRIES {
         receipt.version = open.entry.known().next_version(&path);
         let at = open.key.receipt(&path, &receipt.version);

@@ -1,6 +1,7 @@
 //! What all calls share.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use kube::Client;
 use tokio_util::task::TaskTracker;
@@ -19,6 +20,7 @@ use super::problem::Problem;
 use super::request::Requests;
 use super::shares::Shares;
 use super::stored::Stored;
+use super::token::Token;
 use crate::config::Config;
 use crate::storage::Zones;
 
@@ -60,7 +62,12 @@ pub struct Gateway {
     pub tasks: TaskTracker,
 }
 
+/// What a call was let in with is asked for again before it has an effect, once this
+/// much time has gone by.
+const YOUNG: Duration = Duration::from_secs(1);
+
 /// A call about a request, by somebody known.
+#[derive(Clone)]
 pub struct Call {
     /// Who.
     pub caller: Caller,
@@ -68,9 +75,28 @@ pub struct Call {
     pub namespace: String,
     /// The request.
     pub name: String,
+    /// What the caller showed, so that it can be looked up again.
+    pub token: Token,
+    /// When the caller was last looked up.
+    pub asked: Instant,
+    /// Whether permissions are asked for now, whatever is remembered.
+    pub anew: bool,
 }
 
 impl Call {
+    /// A call that begins now.
+    #[must_use]
+    pub fn new(caller: Caller, token: Token, namespace: &str, name: &str) -> Self {
+        Self {
+            caller,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            token,
+            asked: Instant::now(),
+            anew: false,
+        }
+    }
+
     /// For questions about rights.
     #[must_use]
     pub fn on(&self) -> On<'_> {
@@ -78,6 +104,7 @@ impl Call {
             caller: &self.caller,
             namespace: &self.namespace,
             name: &self.name,
+            anew: self.anew,
         }
     }
 }
@@ -108,6 +135,26 @@ impl Gateway {
             zones,
             client,
         })
+    }
+
+    /// Who calls, asked for again: a call that waited or was slow may have outlived its
+    /// session, its permissions and the request that it found by name. None while the
+    /// answers are young. The handler asks its first questions again with this call, and
+    /// compares the uid of the request ([`super::request::same`]).
+    ///
+    /// # Errors
+    /// 401 when the session has ended, or the token is good no more.
+    pub async fn anew(&self, call: &Call) -> Result<Option<Call>, Problem> {
+        if call.asked.elapsed() < YOUNG {
+            return Ok(None);
+        }
+        let caller = self.auth.again(&call.token, &call.namespace).await?;
+        Ok(Some(Call {
+            caller,
+            asked: Instant::now(),
+            anew: true,
+            ..call.clone()
+        }))
     }
 
     /// Lets a call pass that needs a right, and records one that has it not.

@@ -34,8 +34,6 @@ use crate::domain::receipt::{Content, Receipt};
 
 /// Buffers that an upload may have at the same time.
 const BUFFERS: u32 = 4;
-/// An upload that took longer looks at its request again before its receipt.
-const LONG: Duration = Duration::from_secs(5);
 
 /// What arrived must be this.
 struct Announced {
@@ -67,15 +65,7 @@ pub async fn put(
 ) -> Result<Response, Problem> {
     let announced = announced(headers, body)?;
     gateway.shares.has_place(&call.caller.user)?;
-    let job = job_token::collector(&gateway, &call).await?;
-    let collects = job.is_some();
-    let request = match job {
-        Some(job) => {
-            job.takes_files(&gateway).await?;
-            job.request
-        }
-        None => open_request(&gateway, &call, "upload").await?,
-    };
+    let request = admitted(&gateway, &call).await?;
     check_declared(&request, &path, announced.length, announced.sha256.as_ref())?;
     let open = Open::of(&gateway, &request).await?;
     let rules = rules(&gateway, &request).await?;
@@ -87,7 +77,6 @@ pub async fn put(
         return Err(sealed());
     }
 
-    let started = std::time::Instant::now();
     let upload = Upload {
         path: &path,
         announced: &announced,
@@ -117,29 +106,36 @@ pub async fn put(
     // From here on a client that goes away changes nothing.
     let tasks = gateway.tasks.clone();
     let finish = async move {
-        let (request, open, rules) = if started.elapsed() < LONG {
-            (request, open, rules)
-        } else {
-            let request = gateway
-                .requests
-                .find(&call.namespace, &call.name)
-                .await?
-                .ok_or_else(request::unknown)?;
-            check_declared(&request, &path, Some(arrived.size), Some(&arrived.sha256))?;
-            let open = Open::of(&gateway, &request).await?;
-            if collects {
-                job_token::has_no_list(&gateway, &open.key, open.round).await?;
+        let (call, request, open, rules) = match gateway.anew(&call).await? {
+            None => (call, request, open, rules),
+            Some(call) => {
+                let request = admitted(&gateway, &call).await?;
+                request::same(&request, &open.key.uid)?;
+                check_declared(&request, &path, Some(arrived.size), Some(&arrived.sha256))?;
+                let open = Open::of(&gateway, &request).await?;
+                let rules = self::rules(&gateway, &request).await?;
+                gate::check(&path, Some(arrived.size), &rules)?;
+                if let Some(breach) = rules.content_breach(&path, &arrived.sniffed) {
+                    return Err(gate::refused(breach));
+                }
+                (call, request, open, rules)
             }
-            let rules = self::rules(&gateway, &request).await?;
-            gate::check(&path, Some(arrived.size), &rules)?;
-            if let Some(breach) = rules.content_breach(&path, &arrived.sniffed) {
-                return Err(gate::refused(breach));
-            }
-            (request, open, rules)
         };
         store(&gateway, &call, &open, (&request, &rules), path, arrived).await
     };
     finish_detached(&tasks, finish).await
+}
+
+/// The request, if this caller may send it files now: the Job that collects for it, or
+/// its submitter.
+async fn admitted(gateway: &Gateway, call: &Call) -> Result<AirlockRequest, Problem> {
+    match job_token::collector(gateway, call).await? {
+        Some(job) => {
+            job.takes_files(gateway).await?;
+            Ok(job.request)
+        }
+        None => open_request(gateway, call, "upload").await,
+    }
 }
 
 async fn finish_detached(
@@ -294,6 +290,11 @@ async fn store(
     // Before the object is there: what has no place in the round leaves nothing.
     let claim = Claim::new(open, &path, content.size, rules)?;
     arrived.store().await?;
+    // Completing a large file may take the server minutes. What is refused here leaves an
+    // object that no receipt names: the controller's scan deletes it.
+    if let Some(call) = gateway.anew(call).await? {
+        request::same(&admitted(gateway, &call).await?, &open.key.uid)?;
+    }
     let receipt = receipt(call, open, path.clone(), Some(content));
     let receipt = write_receipt(gateway, open, receipt).await?;
     drop(claim);
@@ -343,6 +344,10 @@ pub async fn delete(gateway: Arc<Gateway>, call: Call, path: String) -> Result<R
     };
     if !open.entry.known().stands(&path) {
         return Err(Problem::not_found("there is no such file in this round"));
+    }
+    if let Some(call) = gateway.anew(&call).await? {
+        let request = open_request(&gateway, &call, "remove").await?;
+        request::same(&request, &open.key.uid)?;
     }
     let tasks = gateway.tasks.clone();
     let finish = async move {

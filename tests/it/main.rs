@@ -17,6 +17,7 @@ mod api_server;
 mod audit;
 mod audit_keys;
 mod audit_life;
+mod bound;
 mod check;
 mod closed;
 mod confirmation;

@@ -31,7 +31,7 @@ pub async fn freeze(
     }
     let list = collect::list(ctx, subject, round).await?;
     collect::end(ctx, subject, round).await?;
-    let mut standing = gather::standing(ctx, subject, facts, round).await?;
+    let (mut standing, others) = gather::own_standing(ctx, subject, facts, round).await?;
     let wanted = subject.request.spec.files.as_deref().unwrap_or_default();
     // What an earlier round listed and the request no longer declares stays behind.
     standing.retain(|receipt| {
@@ -41,7 +41,8 @@ pub async fn freeze(
         Some(ended) => taken_back(subject, facts, round, ended, standing),
         None => {
             let counting = collection::counting(&standing, list.as_ref());
-            let mut problems = problems(subject, facts, &counting);
+            let mut problems: Vec<String> = others.into_iter().take(5).collect();
+            problems.extend(self::problems(subject, facts, &counting));
             problems.extend(replaced(list.as_ref(), &counting));
             if problems.is_empty() {
                 manifest(subject, facts, round, counting)

@@ -2,6 +2,7 @@
 //!
 //! Repeated: the seal is create-only; reading changes nothing.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -16,9 +17,11 @@ use crate::api::Direction;
 use crate::domain::commit::{Freeze, Seal, SealedBecause, Submitted};
 use crate::domain::digest::Sha256Hex;
 use crate::domain::manifest::PolicyRef;
+use crate::domain::origin::{self, Origin};
 use crate::domain::phase::{Facts, Round};
 use crate::domain::policy::{Applied, Rules};
 use crate::domain::receipt::{self, Receipt};
+use crate::domain::volume::{Errand, JobIntent};
 use crate::domain::{collection, declared};
 use crate::storage::commit::{commit, read};
 use crate::storage::{StorageError, observe_previous};
@@ -195,6 +198,52 @@ pub async fn standing(
     let carried = carried(ctx, subject, facts, round).await?;
     let receipts = all_receipts(ctx, subject).await?;
     Ok(receipt::standing(&carried, &receipts, round))
+}
+
+/// The uploads of the request's own people that stand for a round now, and for people
+/// where others' receipts would change that.
+pub async fn own_standing(
+    ctx: &Context,
+    subject: &Subject,
+    facts: &Facts,
+    round: i64,
+) -> Result<(Vec<Receipt>, Vec<String>), EffectError> {
+    let carried = carried(ctx, subject, facts, round).await?;
+    let receipts = all_receipts(ctx, subject).await?;
+    let collected = carried.iter().chain(&receipts);
+    let collected = collected.filter(|r| collection::is_collected(r));
+    let rounds: BTreeSet<i64> = collected.map(|r| r.round).collect();
+    let origin = origin(ctx, subject, facts, &rounds).await?;
+    Ok(origin::own_standing(&origin, &carried, &receipts, round))
+}
+
+/// Who may have sent files: the submitter, the delegate, and the accounts of the Jobs that
+/// collected in `rounds`.
+async fn origin(
+    ctx: &Context,
+    subject: &Subject,
+    facts: &Facts,
+    rounds: &BTreeSet<i64>,
+) -> Result<Origin, EffectError> {
+    let (key, spec) = (&subject.key, &subject.request.spec);
+    let owner = facts.owner.as_ref().map(|owner| owner.submitter.clone());
+    let people = [
+        owner.or_else(|| spec.submitter.clone()),
+        spec.created_by.clone(),
+    ];
+    let mut senders: BTreeSet<String> = people.into_iter().flatten().collect();
+    for round in rounds {
+        let at = key.job(Errand::Collect { round: *round });
+        let intent: Option<JobIntent> = read(ctx.zones.quarantine.bucket(), &at).await?;
+        senders.extend(intent.map(|intent| {
+            let account = intent.service_account;
+            format!("system:serviceaccount:{}:{account}", key.namespace)
+        }));
+    }
+    Ok(Origin {
+        files: key.files(),
+        senders,
+    })
 }
 
 /// What the freeze before this round listed.
