@@ -13,6 +13,7 @@ pub mod controller;
 pub mod domain;
 pub mod gateway;
 pub mod lease;
+pub mod listen;
 pub mod notify;
 pub mod package;
 pub mod pages;

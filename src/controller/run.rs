@@ -33,6 +33,7 @@ use crate::audit::key::VARIABLE;
 use crate::audit::{Heads, KeyError, SigningKey};
 use crate::config::{Config, ConfigError};
 use crate::lease::Leadership;
+use crate::listen::{self, Listener};
 use crate::notify::dispatch::{self, Dispatcher};
 use crate::notify::{ChannelError, Channels, Outbox};
 use crate::retention::Troubles;
@@ -301,11 +302,15 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
     let (zones, release) = (ctx.zones.clone(), ctx.release.clone());
     tokio::spawn(health::watch(Arc::clone(&health), zones, release));
     let hints = Hints::new(Arc::clone(&ctx), health);
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, hints.router()).await {
-            tracing::error!(%error, "the controller's listener stopped");
-        }
-    });
+    let answer = move |request| Arc::clone(&hints).answer(request);
+    // It answers probes until the process is gone.
+    let never = CancellationToken::new();
+    tokio::spawn(listen::serve_short(
+        listener,
+        Listener::short(),
+        never,
+        answer,
+    ));
     tracing::info!(listen = config.controller.listen, "the controller is ready");
     let stop = CancellationToken::new();
     let told_to_stop = stop.clone();

@@ -15,6 +15,7 @@ pub mod digest;
 pub mod epoch;
 #[cfg(test)]
 pub(crate) mod examples;
+pub mod hint;
 pub mod ingress;
 pub mod manifest;
 pub mod media_type;

@@ -102,6 +102,47 @@ pub fn standing(carried: &[Receipt], receipts: &[Receipt], round: i64) -> Vec<Re
     standing
 }
 
+/// Uploads of one path that a round takes.
+pub const VERSIONS: usize = 200;
+/// Receipts that a round takes besides two for each of its paths.
+pub const SPARE: usize = 1000;
+
+/// Why a round takes no further receipt of a path. Receipts are never deleted, so that their
+/// number is bounded by what somebody who corrects and removes files now and then needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    /// Too many of the path.
+    #[error(
+        "this path was sent {VERSIONS} times in this round, and no more are taken; submit what is there, or send it under another name"
+    )]
+    Path,
+    /// Too many in all.
+    #[error(
+        "this round has {receipts} uploads and removals of {paths} paths, and no more are taken; submit what is there, or make another request"
+    )]
+    Round {
+        /// How many there are.
+        receipts: usize,
+        /// Of how many paths.
+        paths: usize,
+    },
+}
+
+/// Whether a round takes a further upload of a path that has `versions` in it already,
+/// besides `receipts` of `paths` in all.
+///
+/// # Errors
+/// When it takes none.
+pub fn takes(versions: usize, receipts: usize, paths: usize) -> Result<(), Full> {
+    if versions >= VERSIONS {
+        return Err(Full::Path);
+    }
+    if receipts >= SPARE + 2 * paths {
+        return Err(Full::Round { receipts, paths });
+    }
+    Ok(())
+}
+
 /// Version text of the `n`-th upload of a path, from 1.
 #[must_use]
 pub fn version(n: u64) -> String {
@@ -182,6 +223,34 @@ mod tests {
         let text = serde_json::to_string(&old).unwrap();
         assert!(!text.contains("sniffed"));
         assert_eq!(serde_json::from_str::<Receipt>(&text).unwrap(), old);
+    }
+
+    #[test]
+    fn a_round_takes_corrections_and_not_uploads_without_end() {
+        for (versions, receipts, paths, taken) in [
+            (0, 0, 0, Ok(())),
+            (0, 999, 0, Ok(())),
+            (VERSIONS - 1, 500, 5, Ok(())),
+            (VERSIONS, 500, 5, Err(Full::Path)),
+            // A round of many files, each sent twice.
+            (1, 19_999, 10_000, Ok(())),
+            (80, 1_099, 50, Ok(())),
+            (
+                80,
+                1_100,
+                50,
+                Err(Full::Round {
+                    receipts: 1_100,
+                    paths: 50,
+                }),
+            ),
+        ] {
+            assert_eq!(
+                takes(versions, receipts, paths),
+                taken,
+                "{versions} {receipts} {paths}"
+            );
+        }
     }
 
     #[test]

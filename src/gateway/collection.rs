@@ -35,7 +35,7 @@ pub async fn put(
 ) -> Result<Response, Problem> {
     let job = collects(gateway, call).await?;
     let _turn = gateway.jobs.lists.acquire().await;
-    let (list, _share) = super::body::json::<Collection>(gateway, call, body).await?;
+    let (list, share) = super::body::json::<Collection>(gateway, call, body).await?;
     if list.round != job.round {
         return Err(Problem::conflict(
             "AnotherRound",
@@ -64,7 +64,7 @@ pub async fn put(
     let entry = gateway.index.fresh(&job.key, job.round).await?;
     let missing = missing(&list, &entry.known().standing());
     if !missing.is_empty() {
-        return Ok(axum::Json(Missing { missing }).into_response());
+        return super::body::json_held(&Missing { missing }, share);
     }
     let bytes: u64 = list.files.iter().map(|f| f.size).sum();
     let act = Act {

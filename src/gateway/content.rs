@@ -14,7 +14,6 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use super::flush::Flushes;
 use super::freezes::FrozenRound;
 use super::job_token::{deliverer, releasing};
 use super::lists::not_frozen;
@@ -27,6 +26,7 @@ use super::state::{Call, Gateway};
 use super::views::{View, record_opened};
 use crate::api::{AirlockRequest, Phase};
 use crate::domain::manifest::ManifestFile;
+use crate::listen::Flushes;
 use crate::storage::StorageError;
 use crate::storage::keys::set_aside_key;
 

@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -13,6 +12,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tracing::error;
 
+use super::body::held;
 use super::content::readable;
 use super::ledger::Act;
 use super::lists::not_frozen;
@@ -60,7 +60,7 @@ pub async fn crate_view(
     let round = request::round(&request);
     let frozen = gateway.freezes.get(&key, round).await?;
     let size = frozen.as_ref().map_or(0, |f| 4 * f.bytes.len() as u64);
-    let _share = gateway
+    let share = gateway
         .shares
         .reserve_at_most(&call.caller.user, size)
         .await?;
@@ -99,7 +99,7 @@ pub async fn crate_view(
         (CONTENT_TYPE, HeaderValue::from_static(content_type)),
         (BASIS, HeaderValue::from_static(basis)),
     ];
-    Ok((headers, Body::from(body)).into_response())
+    Ok((headers, held(body, share)).into_response())
 }
 
 async fn inputs<'a>(

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use serde_json::json;
 
+use super::body::json_held;
 use super::freezes::FrozenRound;
 use super::job_token::{deliverer, releasing};
 use super::ledger::Act;
@@ -23,7 +24,10 @@ use crate::storage::commit::{Committed, commit, read};
 pub async fn get(gateway: &Gateway, call: &Call) -> Result<Response, Problem> {
     let request = job(gateway, call).await?;
     let (_, _, frozen) = releasing(gateway, &request).await?;
-    Ok(axum::Json(wanted(&frozen)).into_response())
+    let size = 2 * frozen.bytes.len() as u64;
+    let user = &call.caller.user;
+    let share = gateway.shares.reserve_at_most(user, size).await?;
+    json_held(&wanted(&frozen), share)
 }
 
 /// Takes the receipt.

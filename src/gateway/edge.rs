@@ -14,10 +14,10 @@ use http::{HeaderName, HeaderValue, Request, StatusCode};
 use tracing::{debug, info};
 use uuid::Uuid;
 
-use super::flush::Flushes;
 use super::problem::{Instance, finish};
 use super::routes::{Route, User, answer};
 use super::state::Gateway;
+use crate::listen::Flushes;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");

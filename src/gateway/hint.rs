@@ -1,10 +1,12 @@
 //! Hints to the controller: the last declared file is there, a file was read whole.
-//! Best effort: nothing depends on them (DESIGN §4 "Gateway").
+//! Best effort: nothing depends on them. Each is signed ([`crate::domain::hint`]).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::Request;
 use http::header::CONTENT_TYPE;
@@ -12,11 +14,21 @@ use http_body_util::Full;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use jiff::Timestamp;
 use tracing::debug;
+use uuid::Uuid;
+
+use crate::audit::SigningKey;
+use crate::domain::hint::{Hint, HintKey};
+use crate::storage::Bucket;
+use crate::storage::commit::commit;
+use crate::storage::keys::hint_key;
 
 /// Hints for one request are so far apart.
 const APART: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(1);
+/// A key is replaced after this time; the controller deletes those that are much older.
+const KEY_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A request, by namespace and name.
 type Target = (String, String);
@@ -27,6 +39,49 @@ pub struct Hints {
     client: Client<HttpConnector, Full<Bytes>>,
     url: Option<http::Uri>,
     last: Arc<Mutex<Last>>,
+    bucket: Bucket,
+    signer: Arc<tokio::sync::Mutex<Option<Signer>>>,
+}
+
+/// Signs for this process.
+struct Signer {
+    gateway: String,
+    key: SigningKey,
+    drawn: Instant,
+}
+
+impl Signer {
+    /// Draws a key, and stores its public half before anything is signed with it.
+    async fn establish(bucket: &Bucket) -> Option<Self> {
+        let gateway = Uuid::new_v4().simple().to_string();
+        let key = SigningKey::generate().ok()?;
+        let fact = HintKey {
+            key: key.public().vkey(),
+            time: Timestamp::now(),
+        };
+        let stored = commit(bucket, &hint_key(&gateway), &fact).await;
+        if let Err(error) = stored {
+            debug!(%error, "the key for hints could not be stored");
+            return None;
+        }
+        Some(Self {
+            gateway,
+            key,
+            drawn: Instant::now(),
+        })
+    }
+
+    fn sign(&self, (namespace, name): &Target) -> Hint {
+        let mut hint = Hint {
+            namespace: namespace.clone(),
+            name: name.clone(),
+            time: Timestamp::now(),
+            gateway: self.gateway.clone(),
+            signature: String::new(),
+        };
+        hint.signature = STANDARD.encode(self.key.sign(hint.text().as_bytes()));
+        hint
+    }
 }
 
 /// When the last hint for a request goes, or went.
@@ -49,9 +104,9 @@ impl Last {
 
 impl Hints {
     /// To the controller at `url`; over plain HTTP only, for there is no secret
-    /// in a hint.
+    /// in a hint. The key is stored in the quarantine bucket.
     #[must_use]
-    pub fn new(url: &str) -> Self {
+    pub fn new(url: &str, bucket: Bucket) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(PATIENCE));
         let client = Client::builder(TokioExecutor::new())
@@ -64,7 +119,17 @@ impl Hints {
             client,
             url: url.filter(|u| u.scheme_str() == Some("http")),
             last: Arc::default(),
+            bucket,
+            signer: Arc::default(),
         }
+    }
+
+    async fn signed(&self, target: &Target) -> Option<Hint> {
+        let mut signer = self.signer.lock().await;
+        if signer.as_ref().is_none_or(|s| s.drawn.elapsed() > KEY_LIFE) {
+            *signer = Signer::establish(&self.bucket).await;
+        }
+        signer.as_ref().map(|signer| signer.sign(target))
     }
 
     /// Sends one, without waiting for it. What happens soon after another hint is
@@ -77,15 +142,20 @@ impl Hints {
             last.wait(&target, Instant::now())
         };
         let Some(wait) = wait else { return };
-        let body = serde_json::json!({"namespace": namespace, "name": name}).to_string();
-        let request = Request::post(url)
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::from(body));
-        let Ok(request) = request else { return };
-        let client = self.client.clone();
+        let hints = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
-            let answered = tokio::time::timeout(PATIENCE, client.request(request)).await;
+            let Some(hint) = hints.signed(&target).await else {
+                return;
+            };
+            let Ok(body) = serde_json::to_vec(&hint) else {
+                return;
+            };
+            let request = Request::post(url)
+                .header(CONTENT_TYPE, "application/json")
+                .body(Full::from(body));
+            let Ok(request) = request else { return };
+            let answered = tokio::time::timeout(PATIENCE, hints.client.request(request)).await;
             debug!(
                 reached = matches!(answered, Ok(Ok(_))),
                 "hinted to the controller"

@@ -285,14 +285,14 @@ mod tests {
     fn call(user: &str, pod: Option<&str>) -> Call {
         let token = super::super::token::Token::of_session("a", "b", &[0; 32]);
         let caller = Caller {
-                user: user.to_owned(),
-                groups: Vec::new(),
-                namespace: None,
-                until: None,
-                pod: pod.map(|name| BoundPod {
-                    name: name.to_owned(),
-                    uid: "1a2b".to_owned(),
-                }),
+            user: user.to_owned(),
+            groups: Vec::new(),
+            namespace: None,
+            until: None,
+            pod: pod.map(|name| BoundPod {
+                name: name.to_owned(),
+                uid: "1a2b".to_owned(),
+            }),
         };
         Call::new(caller, token, "project-a", "tables")
     }

@@ -10,7 +10,7 @@ use super::problem::Problem;
 use crate::api::DeclaredFile;
 use crate::domain::names;
 use crate::domain::policy::Rules;
-use crate::domain::receipt::{Receipt, version};
+use crate::domain::receipt::{Receipt, takes, version};
 
 /// Receipts by folded path, and the round that they are looked at for.
 #[derive(Debug, Default)]
@@ -18,6 +18,7 @@ pub struct Known {
     receipts: HashMap<String, Vec<Arc<Receipt>>>,
     keys: HashSet<(u128, u64)>,
     count: usize,
+    in_view: usize,
     view: Option<Overlay>,
     claims: HashMap<String, Vec<Claimed>>,
 }
@@ -62,6 +63,7 @@ impl Known {
         let receipt = Arc::new(receipt);
         if let Some(view) = self.view.as_mut().filter(|v| v.round() == receipt.round) {
             view.absorb(&folded, &receipt);
+            self.in_view += 1;
         }
         self.receipts.entry(folded).or_default().push(receipt);
         self.count += 1;
@@ -76,9 +78,11 @@ impl Known {
     /// Looks at another round, which starts from `carried`.
     pub fn look_at(&mut self, round: i64, carried: Arc<Vec<Receipt>>) {
         let mut view = Overlay::new(round, carried);
+        self.in_view = 0;
         for (folded, versions) in &self.receipts {
             for receipt in versions.iter().filter(|r| r.round == round) {
                 view.absorb(folded, receipt);
+                self.in_view += 1;
             }
         }
         self.view = Some(view);
@@ -226,6 +230,27 @@ impl Known {
         Ok(())
     }
 
+    /// Refuses an upload of a path that was sent too often in the round that is looked at,
+    /// or where the round has too many receipts in all.
+    ///
+    /// # Errors
+    /// 422 with the bound.
+    pub fn check_versions(&self, path: &str) -> Result<(), Problem> {
+        let Some(view) = &self.view else {
+            return Ok(());
+        };
+        let folded = names::folded(path);
+        let (round, claims) = (view.round(), |folded: &str| {
+            self.claims.get(folded).map_or(0, Vec::len)
+        });
+        let of_path = self.receipts.get(&folded).into_iter().flatten();
+        let versions = of_path.filter(|r| r.round == round).count() + claims(&folded);
+        let coming: usize = self.claims.values().map(Vec::len).sum();
+        let paths = view.count() + usize::from(view.stands(&folded).is_none());
+        takes(versions, self.in_view + coming, paths)
+            .map_err(|full| Problem::unprocessable("TooManyVersions", full.to_string()))
+    }
+
     /// Checks a path, and keeps its spelling and its room for an upload that is
     /// about to be receipted.
     ///
@@ -233,6 +258,7 @@ impl Known {
     /// As [`Self::check`] and [`Self::check_room`].
     pub fn claim(&mut self, path: &str, size: u64, rules: &Rules) -> Result<(), Problem> {
         self.check(path)?;
+        self.check_versions(path)?;
         self.check_room(path, size, rules)?;
         let path = path.to_owned();
         self.claims
@@ -400,6 +426,36 @@ mod tests {
             )
             .covers(&declared)
         );
+    }
+
+    #[test]
+    fn a_path_and_a_round_have_so_many_receipts_and_the_next_round_begins_anew() {
+        use crate::domain::receipt::{SPARE, VERSIONS};
+        let count = |n: usize| n as u64;
+        let one: Vec<Receipt> = (1..=count(VERSIONS))
+            .map(|n| receipt("a", n, 1, true))
+            .collect();
+        let reason = |known: &Known, path: &str| known.check_versions(path).map_err(|p| p.reason);
+        let known = self::known(1, vec![], &one);
+        assert_eq!(reason(&known, "A"), Err("TooManyVersions"));
+        assert_eq!(reason(&known, "b"), Ok(()));
+        let next = self::known(2, vec![receipt("a", 200, 1, true)], &one);
+        assert_eq!(reason(&next, "a"), Ok(()));
+        // Fifty paths, again and again.
+        let mut many = self::known(1, vec![], &[]);
+        let key = RequestKey {
+            namespace: "a".into(),
+            uid: "u".into(),
+        };
+        let taken = (0..4000).take_while(|n| {
+            let path = format!("p{}", n % 50);
+            let sent = receipt(&path, count(n / 50 + 1), 1, true);
+            let taken = many.claim(&path, 1, &rules()).is_ok();
+            many.unclaim(&path, 1);
+            many.add(&key.receipt(&path, &sent.version), sent);
+            taken
+        });
+        assert_eq!(taken.count(), SPARE + 100);
     }
 
     #[test]

@@ -1,6 +1,11 @@
 //! The gateway's own chain of the ledger: reads, before their first byte, and
-//! refusals, each once a minute (DESIGN §7). Events that come together go as one
-//! entry.
+//! refusals, each once a minute. Events that come together go as one entry.
+//!
+//! The ledger is never deleted, and whoever has any token at all can be refused. So
+//! refusals are bounded: a user's are told apart up to a number a minute, service accounts of
+//! other namespaces by their namespace alone, and each kind of caller has a number a minute
+//! in all, so that accounts do not hide what people try. Beyond it one event says that
+//! there were more; a metric counts them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +18,7 @@ use uuid::Uuid;
 
 use super::metrics::Metrics;
 use super::problem::Problem;
+use super::token::SERVICE_ACCOUNT;
 use crate::audit::{Chain, Event};
 use crate::domain::digest::Sha256Hex;
 use crate::storage::Bucket;
@@ -22,6 +28,115 @@ const BATCH: usize = 200;
 const TRIES: u64 = 3;
 /// Refusals of one user a minute that are told apart.
 const TOLD_APART: usize = 30;
+/// What stands for one of many.
+const MANY: &str = "*";
+
+/// Kinds of callers, each with so many refusals a minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Person,
+    Account,
+    /// A service account of another namespace than the one it asks about.
+    Foreign,
+}
+
+impl Kind {
+    /// The kind of a caller, and the name under which it is recorded.
+    fn of(actor: &str, namespace: &str) -> (Self, String) {
+        let account = actor.strip_prefix(SERVICE_ACCOUNT);
+        match account.and_then(|account| account.split_once(':')) {
+            None => (Self::Person, actor.to_owned()),
+            Some((of, _)) if of == namespace => (Self::Account, actor.to_owned()),
+            Some((of, _)) => (Self::Foreign, format!("{SERVICE_ACCOUNT}{of}:{MANY}")),
+        }
+    }
+
+    /// How many are recorded in a minute.
+    fn most(self) -> usize {
+        match self {
+            Self::Person => 120,
+            Self::Account => 60,
+            Self::Foreign => 20,
+        }
+    }
+}
+
+/// The refusals of one minute.
+#[derive(Debug, Default)]
+struct Minute {
+    minute: i64,
+    seen: HashMap<String, usize>,
+    by_kind: HashMap<&'static str, usize>,
+}
+
+/// A refusal as it is recorded.
+#[derive(Debug, PartialEq, Eq)]
+struct Told {
+    actor: String,
+    namespace: String,
+    name: String,
+    action: String,
+}
+
+impl Minute {
+    /// How a refusal is recorded; none when it is recorded already. `name` is the request's,
+    /// and `*` stands for those of a user who tries many.
+    fn tell(
+        &mut self,
+        (actor, action): (&str, &str),
+        (namespace, name): (&str, &str),
+        minute: i64,
+    ) -> Option<Told> {
+        if self.minute != minute {
+            *self = Self {
+                minute,
+                ..Self::default()
+            };
+        }
+        let (kind, actor) = Kind::of(actor, namespace);
+        let word = match kind {
+            Kind::Person => "person",
+            Kind::Account => "account",
+            Kind::Foreign => "foreign",
+        };
+        let of_kind = *self.by_kind.entry(word).or_default();
+        if of_kind > kind.most() {
+            return None;
+        }
+        let of_user = self
+            .seen
+            .get(&format!("user\n{actor}"))
+            .copied()
+            .unwrap_or(0);
+        let name = if kind == Kind::Foreign || of_user >= TOLD_APART {
+            MANY
+        } else {
+            name
+        };
+        let key = format!("{actor} {action} {namespace} {name}");
+        if self.seen.contains_key(&key) {
+            return None;
+        }
+        self.by_kind.insert(word, of_kind + 1);
+        if of_kind == kind.most() {
+            // The last of its kind in this minute: there were more.
+            return Some(Told {
+                actor: MANY.to_owned(),
+                namespace: String::new(),
+                name: MANY.to_owned(),
+                action: word.to_owned(),
+            });
+        }
+        self.seen.insert(key, 1);
+        *self.seen.entry(format!("user\n{actor}")).or_default() += 1;
+        Some(Told {
+            actor,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            action: action.to_owned(),
+        })
+    }
+}
 
 /// What somebody did.
 #[derive(Clone, Debug)]
@@ -46,7 +161,7 @@ struct Item {
 /// Takes events for the chain.
 pub struct Ledger {
     events: mpsc::Sender<Item>,
-    refusals: Mutex<(i64, HashMap<String, usize>)>,
+    refusals: Mutex<Minute>,
     metrics: Arc<Metrics>,
 }
 
@@ -86,18 +201,23 @@ impl Ledger {
     }
 
     /// Records a refusal without waiting, once a minute for each user, action
-    /// and request.
+    /// and request, and not more of them than the ledger is to hold.
     pub fn refused(&self, actor: &str, namespace: &str, name: &str, uid: &str, action: &str) {
         let now = Timestamp::now();
-        let Some(name) = self.told_apart(actor, action, namespace, name, now) else {
-            return;
+        self.metrics.refused();
+        let told = {
+            let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+            let minute = now.as_second() / 60;
+            refusals.tell((actor, action), (namespace, name), minute)
         };
-        let detail = json!({"action": action, "request": name});
+        let Some(told) = told else { return };
+        let detail = json!({"action": told.action, "request": told.name});
         let act = Act {
             kind: "Refused",
-            actor,
-            namespace,
-            uid,
+            actor: &told.actor,
+            namespace: &told.namespace,
+            // Of one request alone.
+            uid: if told.name == MANY { "" } else { uid },
             detail,
         };
         if self
@@ -110,33 +230,6 @@ impl Ledger {
         {
             self.metrics.ledger_failed();
         }
-    }
-
-    /// The request's name as it is recorded, `*` for a user who tries many;
-    /// none when this refusal is recorded already.
-    fn told_apart(
-        &self,
-        actor: &str,
-        action: &str,
-        namespace: &str,
-        name: &str,
-        now: Timestamp,
-    ) -> Option<String> {
-        let minute = now.as_second() / 60;
-        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        if refusals.0 != minute || refusals.1.len() > QUEUE {
-            *refusals = (minute, HashMap::new());
-        }
-        let seen = &mut refusals.1;
-        let of_user = seen.entry(format!("user {actor}")).or_default();
-        let name = if *of_user < TOLD_APART { name } else { "*" };
-        let key = format!("{actor} {action} {namespace} {name}");
-        if seen.contains_key(&key) {
-            return None;
-        }
-        seen.insert(key, 1);
-        *seen.entry(format!("user {actor}")).or_default() += 1;
-        Some(name.to_owned())
     }
 }
 
@@ -254,6 +347,60 @@ mod tests {
             count += 1;
         }
         assert!(count <= 2 * (TOLD_APART + 1), "{count}");
+    }
+
+    /// Refusals that are recorded of many callers in one minute, by their kind.
+    #[test]
+    fn refusals_are_bounded_in_all_and_foreign_accounts_count_by_namespace() {
+        let told = |actors: &mut dyn Iterator<Item = String>| {
+            let mut minute = Minute::default();
+            let mut told = Vec::new();
+            for (n, actor) in actors.enumerate() {
+                let (name, action) = (format!("r{n}"), ["upload", "content"][n % 2]);
+                told.extend(minute.tell((&actor, action), ("project-a", &name), 7));
+            }
+            told
+        };
+        let account = |ns: &str, n: usize| format!("system:serviceaccount:{ns}:a{n}");
+        // 160 accounts of eight foreign namespaces, each 30 times.
+        let many = |n: usize| account(&format!("other-{}", n % 8), n % 160);
+        let foreign = told(&mut (0..4800).map(many));
+        assert_eq!(
+            foreign.len(),
+            8,
+            "each namespace's tries, and no name: {foreign:?}"
+        );
+        assert!(
+            foreign
+                .iter()
+                .all(|t| t.actor.ends_with(":*") && t.name == "*")
+        );
+        for (most, actor) in [
+            (
+                20,
+                &(|n| account(&format!("other-{n}"), n)) as &dyn Fn(usize) -> String,
+            ),
+            (60, &|n| account("project-a", n)),
+            (120, &|n| format!("person-{n}")),
+        ] {
+            let told = told(&mut (0..5000).map(actor));
+            assert_eq!(told.len(), most + 1);
+            let last = told.last().unwrap();
+            assert_eq!((last.actor.as_str(), last.namespace.as_str()), ("*", ""));
+        }
+    }
+
+    #[test]
+    fn accounts_do_not_hide_a_person_and_a_new_minute_begins_anew() {
+        let mut minute = Minute::default();
+        for n in 0..1000 {
+            let actor = format!("system:serviceaccount:project-a:a{n}");
+            minute.tell((&actor, "upload"), ("project-a", "r"), 7);
+        }
+        let mallory = ("mallory", "content");
+        assert!(minute.tell(mallory, ("project-a", "r"), 7).is_some());
+        assert_eq!(minute.tell(mallory, ("project-a", "r"), 7), None);
+        assert!(minute.tell(mallory, ("project-a", "r"), 8).is_some());
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! `GET files` and `GET manifest`: lists, digests and differences; no content.
 
-use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,6 +7,7 @@ use http::header::{CONTENT_TYPE, ETAG};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::body::{held, json_held};
 use super::freezes::FrozenRound;
 use super::index::Entry;
 use super::permission::LIST;
@@ -70,7 +70,7 @@ pub async fn files(gateway: &Gateway, call: &Call, page: Page) -> Result<Respons
     let round = open.unwrap_or_else(|| request::round(&request).max(1));
     let entry = gateway.index.fresh(&key, round).await?;
     let size = entry.known().len() as u64 * RECEIPT;
-    let _share = gateway
+    let share = gateway
         .shares
         .reserve_at_most(&call.caller.user, size)
         .await?;
@@ -98,13 +98,13 @@ pub async fn files(gateway: &Gateway, call: &Call, page: Page) -> Result<Respons
         .last()
         .filter(|_| more)
         .map(|last| URL_SAFE_NO_PAD.encode(&last.path));
-    Ok(axum::Json(Files {
+    let answer = Files {
         round,
         sealed,
         files,
         after,
-    })
-    .into_response())
+    };
+    json_held(&answer, share)
 }
 
 /// The request, for one who may read lists.
@@ -192,7 +192,7 @@ pub async fn manifest(gateway: &Gateway, call: &Call, since: Since) -> Result<Re
         if !(1..=round).contains(&since) {
             return Err(not_frozen(since));
         }
-        let _share = gateway
+        let share = gateway
             .shares
             .reserve_at_most(&call.caller.user, 2 * now.bytes.len() as u64)
             .await?;
@@ -202,11 +202,17 @@ pub async fn manifest(gateway: &Gateway, call: &Call, since: Since) -> Result<Re
             .and_then(|f| f.freeze.frozen())
             .ok_or_else(|| not_frozen(since))?;
         let now = now.freeze.frozen().ok_or_else(|| not_frozen(round))?;
-        return Ok(axum::Json(changes(&before, &now.manifest)).into_response());
+        return json_held(&changes(&before, &now.manifest), share);
     }
+    let size = now.bytes.len() as u64;
+    let share = gateway
+        .shares
+        .reserve_at_most(&call.caller.user, size)
+        .await?;
+    still_readable(gateway, call, "manifest", &key).await?;
     let etag = format!("\"{}\"", now.digest);
     let headers = [(CONTENT_TYPE, "application/json".to_owned()), (ETAG, etag)];
-    Ok((headers, Body::from(now.bytes.clone())).into_response())
+    Ok((headers, held(now.bytes.clone(), share)).into_response())
 }
 
 /// There is no manifest of a round.

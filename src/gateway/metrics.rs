@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::listen::Places;
+
 /// Counters and gauges.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -10,8 +12,8 @@ pub struct Metrics {
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     uploads: AtomicU64,
-    connections: AtomicU64,
     ledger_failures: AtomicU64,
+    refusals: AtomicU64,
 }
 
 /// Something that is under way while this lives.
@@ -48,10 +50,9 @@ impl Metrics {
         InFlight(&self.uploads)
     }
 
-    /// A connection begins.
-    pub fn connection(&self) -> InFlight<'_> {
-        self.connections.fetch_add(1, Relaxed);
-        InFlight(&self.connections)
+    /// Somebody was refused, whether or not that is recorded.
+    pub fn refused(&self) {
+        self.refusals.fetch_add(1, Relaxed);
     }
 
     /// Something was to be recorded in the ledger, and could not be.
@@ -61,7 +62,7 @@ impl Metrics {
 
     /// The text; `reserved` is the memory held by bodies.
     #[must_use]
-    pub fn render(&self, reserved: u64) -> String {
+    pub fn render(&self, reserved: u64, places: &Places) -> String {
         let mut text = String::from(
             "# HELP trevor_gateway_requests_total Answers by class of status.\n# TYPE trevor_gateway_requests_total counter\n",
         );
@@ -92,6 +93,12 @@ impl Metrics {
                 self.ledger_failures.load(Relaxed),
             ),
             (
+                "refusals_total",
+                "counter",
+                "Calls of known callers that were refused; the ledger has some of each minute.",
+                self.refusals.load(Relaxed),
+            ),
+            (
                 "uploads_in_flight",
                 "gauge",
                 "Uploads under way.",
@@ -101,7 +108,19 @@ impl Metrics {
                 "connections",
                 "gauge",
                 "Open connections.",
-                self.connections.load(Relaxed),
+                places.open() as u64,
+            ),
+            (
+                "connections_displaced_total",
+                "counter",
+                "Idle connections that were ended to make room for others.",
+                places.displaced(),
+            ),
+            (
+                "connections_refused_total",
+                "counter",
+                "Connections that were closed at once, because all places were at work.",
+                places.refused(),
             ),
             (
                 "reserved_bytes",
@@ -130,13 +149,16 @@ mod tests {
         metrics.answered(http::StatusCode::FORBIDDEN);
         metrics.bytes_in(7);
         let _upload = metrics.upload();
-        let text = metrics.render(42);
+        metrics.refused();
+        let text = metrics.render(42, &crate::gateway::server::places());
         for line in [
             "trevor_gateway_requests_total{status=\"2xx\"} 1",
             "trevor_gateway_requests_total{status=\"4xx\"} 1",
             "trevor_gateway_received_bytes_total 7",
             "trevor_gateway_uploads_in_flight 1",
             "trevor_gateway_reserved_bytes 42",
+            "trevor_gateway_refusals_total 1",
+            "trevor_gateway_connections 0",
         ] {
             assert_eq!(text.lines().filter(|l| *l == line).count(), 1, "{line}");
         }

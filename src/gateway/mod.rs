@@ -13,14 +13,13 @@
 mod auth;
 mod body;
 mod buffers;
-mod cache;
+pub(crate) mod cache;
 mod collection;
 mod content;
 mod crate_view;
 mod delivery;
 mod digest_field;
 mod edge;
-mod flush;
 mod freezes;
 mod gate;
 mod hashing;

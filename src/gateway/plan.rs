@@ -7,19 +7,21 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::body::json_held;
 use super::gate;
 use super::ledger::Act;
 use super::permission::UPLOAD;
 use super::problem::Problem;
 use super::release_urls::ends;
 use super::request::{self, open_for_plans, sealed, submitted_by, unknown};
+use super::shares::Reserved;
 use super::state::{Call, Gateway};
 use crate::api::{AirlockRequest, DeclaredFile, Direction};
 use crate::domain::digest::Sha256Hex;
@@ -95,7 +97,7 @@ pub async fn plan(gateway: &Gateway, call: &Call) -> Result<Response, Problem> {
         expires: ends(now, signer.life()),
         signer,
     };
-    let files = planner.plan(&request, &call.caller.user).await?;
+    let (files, share) = planner.plan(&request, &call.caller.user).await?;
     let parts: usize = files.iter().map(|f| f.parts.len()).sum();
     if let Some(call) = gateway.anew(call).await? {
         let request = planned_by(gateway, &call).await?;
@@ -116,7 +118,7 @@ pub async fn plan(gateway: &Gateway, call: &Call) -> Result<Response, Problem> {
         // Perhaps all has arrived: the controller may look now.
         gateway.hints.send(&call.namespace, &call.name);
     }
-    Ok(axum::Json(Plan { files }).into_response())
+    json_held(&Plan { files }, share)
 }
 
 /// The request, for the one who gets its plan.
@@ -162,7 +164,12 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    async fn plan(&self, request: &AirlockRequest, user: &str) -> Result<Vec<FilePlan>, Problem> {
+    /// What is still to come, and the share of memory that it takes.
+    async fn plan(
+        &self,
+        request: &AirlockRequest,
+        user: &str,
+    ) -> Result<(Vec<FilePlan>, Reserved), Problem> {
         let wanted = request.spec.files.as_deref().unwrap_or_default();
         check_names(wanted)?;
         let total = wanted.iter().map(ingress::size).sum();
@@ -184,7 +191,7 @@ impl Planner<'_> {
                 "the declared files are too large for one request; make several",
             ));
         }
-        let _share = self
+        let share = self
             .gateway
             .shares
             .reserve_at_most(user, parts * ENTRY)
@@ -193,7 +200,8 @@ impl Planner<'_> {
             .into_iter()
             .map(|file| self.file(file, part_size))
             .collect();
-        stream::iter(plans).buffered(AT_ONCE).try_collect().await
+        let files = stream::iter(plans).buffered(AT_ONCE).try_collect();
+        Ok((files.await?, share))
     }
 
     /// What the freeze would refuse is refused before anybody sends a byte.

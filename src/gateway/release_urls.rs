@@ -6,12 +6,13 @@
 
 use std::time::Duration;
 
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use jiff::{SignedDuration, Timestamp};
 use kube::api::Api;
 use serde::Serialize;
 use serde_json::json;
 
+use super::body::json_held;
 use super::kubernetes::in_time;
 use super::ledger::Act;
 use super::problem::Problem;
@@ -29,6 +30,9 @@ use crate::storage::keys::set_aside_key;
 
 /// The life of a URL where the policy of the round says nothing (CONTRACT).
 pub(super) const TTL: i64 = 3600;
+
+/// Bytes of a signed URL in memory, with what belongs to it, about.
+const ENTRY: u64 = 2048;
 
 #[derive(Serialize)]
 struct Released<'a> {
@@ -87,6 +91,9 @@ pub async fn release_urls(
     let quarantine = &gateway.zones.quarantine;
     let signer = quarantine.hold(Duration::from_secs(life)).await?;
     let expires = ends(now, signer.life());
+    let size = frozen.manifest.files.len() as u64 * ENTRY;
+    let user = &call.caller.user;
+    let share = gateway.shares.reserve_at_most(user, size).await?;
     still_released_to(gateway, call, &key.uid).await?;
     let detail = json!({"round": round, "files": frozen.manifest.files.len(), "expires": expires});
     let act = Act {
@@ -113,7 +120,7 @@ pub async fn release_urls(
         r#type: "Url",
         files: urls,
     };
-    Ok(axum::Json(released).into_response())
+    json_held(&released, share)
 }
 
 /// When what is signed from `now` on ends, to the second and never later.

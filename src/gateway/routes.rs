@@ -13,7 +13,6 @@ use super::collection;
 use super::content::{Asked, content};
 use super::crate_view::crate_view;
 use super::delivery;
-use super::flush::Flushes;
 use super::kubernetes::{is_name, is_namespace};
 use super::lists::{files, manifest};
 use super::path::decode;
@@ -22,6 +21,7 @@ use super::problem::Problem;
 use super::release::release;
 use super::state::{Call, Gateway};
 use super::upload;
+use crate::listen::{Connection, Flushes};
 
 /// What of an early refused body is read on, so that its sender sees the answer.
 const DRAINED: u64 = 64 << 20;
@@ -168,16 +168,24 @@ pub async fn answer(
         return response;
     }
     match route {
-        Route::Live => "ok\n".into_response(),
-        Route::Ready => match gateway.health.missing() {
-            None => "ok\n".into_response(),
-            Some(missing) => Problem::unavailable("NotReady", missing, 2).into_response(),
+        Route::Live | Route::Ready => match probe(&gateway, route) {
+            Some(Err(missing)) => Problem::unavailable("NotReady", missing, 2).into_response(),
+            _ => "ok\n".into_response(),
         },
         Route::Of {
             namespace,
             name,
             what,
         } => about(gateway, flushes, request, (namespace, name), what).await,
+    }
+}
+
+/// What a probe is told; none where it is no probe.
+pub fn probe(gateway: &Gateway, route: Route<'_>) -> Option<Result<(), &'static str>> {
+    match route {
+        Route::Live => Some(Ok(())),
+        Route::Ready => Some(gateway.health.missing().map_or(Ok(()), Err)),
+        Route::Of { .. } => None,
     }
 }
 
@@ -196,6 +204,7 @@ async fn about(
             return problem.into_response();
         }
     };
+    let busy = parts.extensions.get().map(Connection::busy);
     let user = User(caller.user.clone());
     let call = Call::new(caller, token, namespace, name);
     let answer = if is_namespace(namespace) && is_name(name) {
@@ -211,6 +220,9 @@ async fn about(
         problem.into_response()
     });
     response.extensions_mut().insert(user);
+    if let Some(busy) = busy {
+        response.extensions_mut().insert(busy);
+    }
     response
 }
 

@@ -10,12 +10,11 @@ use aws_sdk_s3::primitives::ByteStream;
 use axum::body::Body;
 use bytes::Bytes;
 use futures::stream;
-use sha2::{Digest as _, Sha256};
 use http::StatusCode;
+use sha2::{Digest as _, Sha256};
 use tracing::{error, info};
 
 use super::content::reader;
-use super::flush::Flushes;
 use super::problem::Problem;
 use super::request;
 use super::shares::Reserved;
@@ -23,6 +22,7 @@ use super::state::{Call, Gateway};
 use super::views::{View, record_viewed};
 use crate::domain::digest::Sha256Hex;
 use crate::domain::manifest::ManifestFile;
+use crate::listen::Flushes;
 use crate::storage::ObjectBody;
 use crate::storage::keys::RequestKey;
 

@@ -1,35 +1,29 @@
-//! Sockets: accepting, TLS, HTTP/1.1 with bounds, and an end that lets calls
-//! under way finish.
+//! The gateway's sockets: how many connections they take, what numbers say of them, and an
+//! end that lets calls under way finish.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use axum::response::IntoResponse as _;
+use http::header::CONTENT_TYPE;
+use http::{Request, Response, StatusCode};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::edge;
-use super::flush::Watched;
+use super::routes::{Route, probe};
 use super::state::Gateway;
 use super::tls::{Tls, TlsError};
+use crate::listen::{self, Listener, Most, Places};
 use crate::storage::{ShortLived, StorageError};
 
-/// Open connections.
-const CONNECTIONS: usize = 4096;
-/// How long the head of a request may take, and a connection be idle.
-const HEAD: Duration = Duration::from_secs(15);
-/// Bytes of a head, and of what is read at once.
-const READ_BUFFER: usize = 128 * 1024;
+/// Open connections. Each takes at most some 60 KiB before anybody is known.
+const MOST: Most = Most {
+    connections: 2048,
+    per_peer: 1024,
+};
 /// How long calls under way may take to end.
 const ENDING: Duration = Duration::from_secs(25);
 /// And so long the process stays, so that a call which was cut off is refused and not lost.
@@ -77,51 +71,41 @@ pub async fn listen(key: &'static str, address: &str) -> Result<TcpListener, Gat
     })
 }
 
+/// The places of the socket that serves.
+#[must_use]
+pub fn places() -> Arc<Places> {
+    Places::new(MOST)
+}
+
+fn acceptor(tls: Option<&Tls>) -> Option<Arc<dyn Fn() -> tokio_rustls::TlsAcceptor + Send + Sync>> {
+    let tls = tls?.clone();
+    Some(Arc::new(move || tls.acceptor()))
+}
+
 /// Serves until the end is asked for, and a little longer.
 pub async fn run(
     gateway: Arc<Gateway>,
-    listener: TcpListener,
+    socket: TcpListener,
     tls: Option<Tls>,
     end: CancellationToken,
 ) {
-    let connections = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
     let cut = CancellationToken::new();
-    loop {
-        let place = tokio::select! {
-            () = end.cancelled() => break,
-            place = Arc::clone(&places).acquire_owned() => place,
-        };
-        let stream = tokio::select! {
-            () = end.cancelled() => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            },
-        };
-        let (gateway, tls, end) = (Arc::clone(&gateway), tls.clone(), end.clone());
-        let cut = cut.clone();
-        connections.spawn(async move {
-            let _place = place;
-            let served = connection(gateway, stream, tls, end);
-            cut.run_until_cancelled(served).await;
-        });
-    }
-    drop(listener);
-    info!(
-        open = connections.len(),
-        "ending: calls under way may finish"
-    );
-    connections.close();
-    if tokio::time::timeout(ENDING, connections.wait())
-        .await
-        .is_err()
-    {
-        warn!(open = connections.len(), "ending: some calls are cut off");
+    let listener = Listener {
+        places: Arc::clone(&gateway.places),
+        tls: acceptor(tls.as_ref()),
+        total: None,
+    };
+    let serving = Arc::clone(&gateway);
+    let open = listen::accept(
+        socket,
+        listener,
+        (end, cut.clone()),
+        move |request, flushes| edge::serve(Arc::clone(&serving), flushes, request),
+    )
+    .await;
+    info!(open = open.len(), "ending: calls under way may finish");
+    if tokio::time::timeout(ENDING, open.wait()).await.is_err() {
+        warn!(open = open.len(), "ending: some calls are cut off");
         cut.cancel();
         // Whoever sends on hears that nobody listens, as long as there is a network to say so.
         tokio::time::sleep(HEARD).await;
@@ -130,97 +114,36 @@ pub async fn run(
     let _ = tokio::time::timeout(Duration::from_secs(4), gateway.tasks.wait()).await;
 }
 
-async fn connection(
-    gateway: Arc<Gateway>,
-    stream: TcpStream,
-    tls: Option<Tls>,
-    end: CancellationToken,
-) {
-    let metrics = Arc::clone(&gateway.metrics);
-    let _open = metrics.connection();
-    let _ = stream.set_nodelay(true);
-    match tls {
-        None => http(gateway, stream, end).await,
-        Some(tls) => match tokio::time::timeout(HEAD, tls.acceptor().accept(stream)).await {
-            Ok(Ok(stream)) => http(gateway, stream, end).await,
-            Ok(Err(error)) => debug!(%error, "no TLS connection came to be"),
-            Err(_) => debug!("a TLS handshake took too long"),
-        },
-    }
-}
-
-async fn http<S>(gateway: Arc<Gateway>, stream: S, end: CancellationToken)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (stream, flushes) = Watched::new(stream);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (gateway, flushes) = (Arc::clone(&gateway), flushes.clone());
-        async move { Ok::<_, Infallible>(edge::serve(gateway, flushes, request.map(Body::new)).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
-        .max_buf_size(READ_BUFFER)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = end.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        debug!(%error, "a connection broke off");
-    }
-}
-
-/// Serves the numbers, to anyone who reaches the port.
+/// Serves the numbers, and probes besides, to anyone who reaches the port.
 pub async fn run_metrics(
     gateway: Arc<Gateway>,
     tls: Option<Tls>,
-    listener: TcpListener,
+    socket: TcpListener,
     end: CancellationToken,
 ) {
-    loop {
-        let stream = tokio::select! {
-            () = end.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((stream, _)) = stream else { continue };
-        let (gateway, tls) = (Arc::clone(&gateway), tls.clone());
-        tokio::spawn(async move {
-            let service = service_fn(move |request: Request<Incoming>| {
-                let known = request.uri().path() == "/metrics";
-                let text = if known {
-                    [
-                        gateway.metrics.render(gateway.shares.used()),
-                        crate::storage::failures("trevor_storage_errors_total"),
-                    ]
-                    .concat()
-                        + &tls.as_ref().map(Tls::metrics).unwrap_or_default()
-                } else {
-                    String::new()
-                };
-                let status = if known {
-                    http::StatusCode::OK
-                } else {
-                    http::StatusCode::NOT_FOUND
-                };
-                async move {
-                    http::Response::builder()
-                        .status(status)
-                        .header("content-type", "text/plain; version=0.0.4")
-                        .body(Body::from(text))
-                }
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD)
-                .keep_alive(false)
-                .serve_connection(TokioIo::new(stream), service);
-            let _ = tokio::time::timeout(HEAD, connection).await;
-        });
+    listen::serve_short(socket, Listener::short(), end, move |request| {
+        let answer = beside(&gateway, tls.as_ref(), &request);
+        std::future::ready(answer)
+    })
+    .await;
+}
+
+fn beside(gateway: &Gateway, tls: Option<&Tls>, request: &Request<Body>) -> Response<Body> {
+    let path = request.uri().path();
+    if path == "/metrics" {
+        let text = [
+            gateway
+                .metrics
+                .render(gateway.shares.used(), &gateway.places),
+            crate::storage::failures("trevor_storage_errors_total"),
+            tls.map(Tls::metrics).unwrap_or_default(),
+        ]
+        .concat();
+        return ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response();
+    }
+    match Route::of(path).and_then(|route| probe(gateway, route)) {
+        Some(Ok(())) => "ok\n".into_response(),
+        Some(Err(missing)) => (StatusCode::SERVICE_UNAVAILABLE, missing).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
     }
 }

@@ -102,7 +102,11 @@ pub async fn write_receipt(
         && !content.key.starts_with(&open.key.files())
     {
         // No caller can bring this about: a receipt names a file of its own request.
-        error!(key = content.key, uid = open.key.uid, "a file of another request was not receipted");
+        error!(
+            key = content.key,
+            uid = open.key.uid,
+            "a file of another request was not receipted"
+        );
         return Err(Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "Internal",

@@ -257,6 +257,14 @@ impl Reserved {
         self.shares.try_extra(&self.user, self.bytes)
     }
 
+    /// Gives back what is more than `bytes`, once that much is known to do.
+    pub fn shrink(&mut self, bytes: u64) {
+        let keep = bytes.max(LEAST).min(self.bytes);
+        let more = self.bytes - keep;
+        self.bytes = keep;
+        self.shares.give_back(&self.user, more);
+    }
+
     /// Gives as much back.
     pub(super) fn give_back_extra(&self) {
         self.shares.give_back(&self.user, self.bytes);
@@ -309,6 +317,18 @@ mod tests {
         assert_eq!(held.len(), 8);
         assert!(now(&shares, "late", 8 * MIB).await.is_none());
         assert_eq!(shares.lock().queue.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_share_shrinks_to_what_is_needed_and_not_below_the_least() {
+        let shares = Shares::new(64 * MIB);
+        let mut share = now(&shares, "alice", 16 * MIB).await.unwrap();
+        for (bytes, kept) in [(20 * MIB, 16 * MIB), (MIB, MIB), (2 * MIB, MIB), (0, LEAST)] {
+            share.shrink(bytes);
+            assert_eq!(shares.used(), kept, "{bytes}");
+        }
+        drop(share);
+        assert_eq!(shares.used(), 0);
     }
 
     #[tokio::test]

@@ -22,6 +22,7 @@ use super::shares::Shares;
 use super::stored::Stored;
 use super::token::Token;
 use crate::config::Config;
+use crate::listen::Places;
 use crate::storage::Zones;
 
 /// The gateway.
@@ -54,6 +55,8 @@ pub struct Gateway {
     pub ledger: Ledger,
     /// Hints to the controller.
     pub hints: Hints,
+    /// Places of connections.
+    pub places: Arc<Places>,
     /// Numbers.
     pub metrics: Arc<Metrics>,
     /// Whether we are ready.
@@ -127,7 +130,8 @@ impl Gateway {
             jobs: Jobs::default(),
             freezes,
             ledger: Ledger::start(records, Arc::clone(&metrics)),
-            hints: Hints::new(&config.controller.url),
+            hints: Hints::new(&config.controller.url, zones.quarantine.bucket().clone()),
+            places: super::server::places(),
             metrics,
             health: Health::default(),
             tasks: TaskTracker::new(),

@@ -71,6 +71,7 @@ pub async fn put(
     let rules = rules(&gateway, &request).await?;
     gate::check(&path, announced.length, &rules)?;
     open.entry.known().check(&path)?;
+    open.entry.known().check_versions(&path)?;
     let least = announced.length.unwrap_or(0);
     open.entry.known().check_room(&path, least, &rules)?;
     if request::phase(&request) == Phase::Submitted && open.is_sealed(&gateway).await? {

@@ -36,6 +36,15 @@ pub fn set_aside_key(file: &str) -> String {
     }
 }
 
+/// Prefix of the keys that gateways sign their hints with: public ones.
+pub const HINT_KEYS: &str = "work/plans/gateways/";
+
+/// The key of one gateway process.
+#[must_use]
+pub fn hint_key(gateway: &str) -> String {
+    format!("{HINT_KEYS}{gateway}.json")
+}
+
 impl RequestKey {
     /// `requests/<ns>/<uid>/`
     #[must_use]

@@ -94,11 +94,26 @@ def test_probes_go_to_a_port_that_is_there_by_the_scheme_that_is_served():
             for probe, path in (("livenessProbe", "/livez"), ("readinessProbe", "/readyz")):
                 get = container[probe]["httpGet"]
                 assert get["path"] == path and get["port"] in ports, name
-                assert get.get("scheme", "HTTP") == (scheme if name == "gateway" else "HTTP")
+                assert get.get("scheme", "HTTP") == (scheme if get["port"] == "serve" else "HTTP")
+                apart = probe == "livenessProbe" and values != "plain"
+                assert get["port"] == ("http" if name == "controller" else "metrics" if apart else "serve")
             target = find(docs, "Service", f"trevor-{name}")["spec"]["ports"][0]["targetPort"]
             assert target in ports
     ports = find(rendered("smallest", 'gateway.listen="0.0.0.0:9443"'), "Deployment", "trevor-gateway")
     assert {"name": "serve", "containerPort": 9443} in ports["spec"]["template"]["spec"]["containers"][0]["ports"]
+
+
+def test_nobody_reads_metrics_until_somebody_is_named():
+    peers = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    for named in ([], peers):
+        docs = rendered("smallest", f"network_policy.monitoring={json.dumps(named)}")
+        for name, port in (("controller", "http"), ("gateway", "metrics")):
+            rules = find(docs, "NetworkPolicy", f"trevor-{name}")["spec"]["ingress"]
+            at = [rule.get("from") for rule in rules if rule["ports"][0]["port"] == port]
+            gateways = [peer for peer in at if peer != named]
+            assert [peer for peer in at if peer == named] == ([named] if named else []), (name, rules)
+            # Hints come from the gateway alone.
+            assert all("podSelector" in peer[0] for peer in gateways) and len(gateways) == (name == "controller"), (name, rules)
 
 
 def test_services_and_policies_select_the_pods():

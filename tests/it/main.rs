@@ -18,6 +18,7 @@ mod audit;
 mod audit_keys;
 mod audit_life;
 mod bound;
+mod bounds;
 mod check;
 mod closed;
 mod confirmation;
