@@ -302,6 +302,11 @@ pub struct Retention {
     pub look_seconds: u64,
     /// Seconds between two scans for requests that nobody closes.
     pub orphans_seconds: u64,
+    /// Seconds after the last part of an upload that never ended, or after a file that no
+    /// receipt names was stored, until that is deleted.
+    pub leftovers_seconds: u64,
+    /// Seconds until a review of a request that is not there is deleted.
+    pub unknown_reviews_seconds: u64,
 }
 
 impl Default for Retention {
@@ -311,6 +316,8 @@ impl Default for Retention {
             deletes_per_sweep: 50_000,
             look_seconds: 600,
             orphans_seconds: 86_400,
+            leftovers_seconds: 86_400,
+            unknown_reviews_seconds: 86_400,
         }
     }
 }

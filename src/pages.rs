@@ -7,8 +7,8 @@ use kube::api::{ListParams, ObjectList, PartialObjectMeta};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
-/// Objects of a page.
-const PAGE: u32 = 500;
+/// Objects of a page: so few that a page of the largest is some tens of megabytes.
+pub const PAGE: u32 = 25;
 
 /// All objects of a kind, page by page; none where its definition was deleted.
 ///

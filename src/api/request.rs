@@ -88,6 +88,7 @@ impl fmt::Display for OutputType {
     validation = Rule::new("self.direction == 'Egress' || !has(self.files) || self.files.all(f, has(f.size) && !f.path.endsWith('/'))").message("an ingress request declares each file by its exact path and size"),
     validation = Rule::new("!has(self.files) || self.files.transformMapEntry(i, f, {f.path.lowerAscii(): i}).size() == self.files.size()").message("two files have the same path (upper and lower case count as the same)").field_path(".files"),
     validation = Rule::new(r"!has(self.files) || self.files.all(f, !f.path.matches('(?i)(^|/)(con|prn|aux|nul|com[0-9]|lpt[0-9])([.][^/]*)?(/|$)') && !f.path.matches('(?i)(^|/)ro-crate-'))").message("a file's name is reserved (con, prn, aux, nul, com0-9, lpt0-9, ro-crate-*)").field_path(".files"),
+    validation = Rule::new(ROOM_FOR_STATUS).message("the texts, paths and patterns of a request have more than 150,000 characters in all; shorten them, or make several requests"),
 )]
 pub struct AirlockRequestSpec {
     /// Which way the files go. Cannot change.
@@ -139,6 +140,21 @@ pub struct AirlockRequestSpec {
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub recipients: Option<Vec<String>>,
 }
+
+/// Spec rule: what people write leaves etcd room for the status. A character takes up to
+/// six bytes there, and an object has a megabyte and a half.
+const ROOM_FOR_STATUS: &str = "\
+self.title.size() + (has(self.description) ? self.description.size() : 0) \
++ (has(self.files) ? self.files.map(f, f.path.size() \
+ + (has(f.description) ? f.description.size() : 0) \
+ + (has(f.justification) ? f.justification.size() : 0) \
+ + (has(f.suppressionNotes) ? f.suppressionNotes.size() : 0) \
+ + (has(f.statbarn) ? f.statbarn.size() : 0)).sum() : 0) \
++ (has(self.authors) ? self.authors.map(a, a.name.size() + (has(a.affiliation) ? a.affiliation.name.size() : 0)).sum() : 0) \
++ (has(self.sources) ? self.sources.map(s, \
+ (has(s.include) ? s.include.map(g, g.size()).sum() : 0) \
+ + (has(s.exclude) ? s.exclude.map(g, g.size()).sum() : 0)).sum() : 0) \
+<= 150000";
 
 /// Root rule: the content is as it was, unless it is open.
 const OPEN_FOR_EDITS: &str = "\

@@ -45,6 +45,7 @@ pub enum ReviewDecision {
 #[x_kube(
     validation = Rule::new("self == oldSelf").message("a review cannot change; make another, of one reviewer the last counts"),
     validation = Rule::new("self.decision != 'Approve' || !has(self.findings) || self.findings.all(f, f.decision == 'Approve')").message("an Approve carries no adverse finding").field_path(".findings"),
+    validation = Rule::new("(has(self.comment) ? self.comment.size() : 0) + (has(self.findings) ? self.findings.map(f, f.path.size() + (has(f.comment) ? f.comment.size() : 0)).sum() : 0) <= 24000").message("comments and paths of a review have more than 24,000 characters in all; say less, or in several reviews"),
 )]
 pub struct AirlockReviewSpec {
     /// Name of the AirlockRequest, in the same namespace.

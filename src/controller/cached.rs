@@ -6,7 +6,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
 
-use crate::api::{AirlockRequest, AirlockRequestSpec, AirlockRequestStatus, ReleaseSummary};
+use crate::api::{
+    AirlockAction, AirlockRequest, AirlockRequestSpec, AirlockRequestStatus, AirlockReview,
+    ReleaseSummary,
+};
+
+/// Objects of a page of a list: the largest that the schemas allow are near a megabyte,
+/// and a page is held as text and as objects until each was taken out of it what is kept.
+const PAGE: u32 = 25;
 
 /// A watch whose objects carry no managedFields: they are large, and not needed.
 pub fn watched<K>(
@@ -20,7 +27,8 @@ where
         + Send
         + 'static,
 {
-    watcher(Api::<K>::all(client.clone()), watcher::Config::default()).modify(|object| {
+    let config = watcher::Config::default().page_size(PAGE);
+    watcher(Api::<K>::all(client.clone()), config).modify(|object| {
         object.managed_fields_mut().clear();
         object
             .annotations_mut()
@@ -35,11 +43,42 @@ pub fn requests(
     watched::<AirlockRequest>(client).modify(trim)
 }
 
-/// Takes out what neither counting, nor waking, nor the test whether a request is at
-/// rest reads.
-fn trim(request: &mut AirlockRequest) {
-    let metadata = std::mem::take(&mut request.metadata);
-    request.metadata = ObjectMeta {
+/// Reviews without words: what is judged is read again.
+pub fn reviews(
+    client: &Client,
+) -> impl Stream<Item = Result<watcher::Event<AirlockReview>, watcher::Error>> + Send + use<> {
+    watched::<AirlockReview>(client).modify(trim_review)
+}
+
+fn trim_review(review: &mut AirlockReview) {
+    review.metadata = kept(std::mem::take(&mut review.metadata));
+    review.spec.comment = None;
+    review.spec.findings = None;
+    if let Some(status) = &mut review.status {
+        status.message = None;
+    }
+}
+
+/// Actions without the words of those that have their answer.
+pub fn actions(
+    client: &Client,
+) -> impl Stream<Item = Result<watcher::Event<AirlockAction>, watcher::Error>> + Send + use<> {
+    watched::<AirlockAction>(client).modify(trim_action)
+}
+
+fn trim_action(action: &mut AirlockAction) {
+    action.metadata = kept(std::mem::take(&mut action.metadata));
+    if let Some(status) = &mut action.status {
+        status.message = None;
+        if status.state.is_some() {
+            action.spec.reason = None;
+        }
+    }
+}
+
+/// Names and times: nothing that its author may make long.
+fn kept(metadata: ObjectMeta) -> ObjectMeta {
+    ObjectMeta {
         name: metadata.name,
         namespace: metadata.namespace,
         uid: metadata.uid,
@@ -48,7 +87,13 @@ fn trim(request: &mut AirlockRequest) {
         creation_timestamp: metadata.creation_timestamp,
         deletion_timestamp: metadata.deletion_timestamp,
         ..ObjectMeta::default()
-    };
+    }
+}
+
+/// Takes out what neither counting, nor waking, nor the test whether a request is at
+/// rest reads.
+fn trim(request: &mut AirlockRequest) {
+    request.metadata = kept(std::mem::take(&mut request.metadata));
     let spec = &request.spec;
     request.spec = AirlockRequestSpec {
         direction: spec.direction,
@@ -88,4 +133,47 @@ fn trim(request: &mut AirlockRequest) {
         audit: status.audit,
         ..AirlockRequestStatus::default()
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_a_review_and_an_action_has_no_words_of_any_length() {
+        let words = "\u{1f600}".repeat(1000);
+        let metadata = json!({"name": "x", "namespace": "a", "uid": "u", "resourceVersion": "7",
+            "labels": {"l": words}, "annotations": {"n": words}, "ownerReferences": []});
+        let review = json!({
+            "apiVersion": "airlock.karectl.io/v1alpha1", "kind": "AirlockReview", "metadata": metadata,
+            "spec": {"requestName": "r", "manifestDigest": "d", "reviewer": "bob", "decision": "Reject",
+                "comment": words, "findings": [{"path": words, "decision": "Reject", "comment": words}]},
+            "status": {"state": "NotCounted", "reason": "OtherDigest", "message": words},
+        });
+        let mut review: AirlockReview = serde_json::from_value(review).unwrap();
+        trim_review(&mut review);
+        let text = serde_json::to_string(&review).unwrap();
+        assert!(!text.contains('\u{1f600}'), "{text}");
+        assert_eq!(review.spec.request_name, "r");
+        assert_eq!(review.metadata.resource_version.as_deref(), Some("7"));
+
+        let action = |state: Option<&str>| -> AirlockAction {
+            serde_json::from_value(json!({
+                "apiVersion": "airlock.karectl.io/v1alpha1", "kind": "AirlockAction", "metadata": metadata,
+                "spec": {"target": {"kind": "AirlockRequest", "name": "r", "uid": "1"}, "actor": "olga",
+                    "as": "HoldOfficer", "action": "Hold", "reason": words},
+                "status": {"state": state, "message": words},
+            }))
+            .unwrap()
+        };
+        for (state, keeps) in [(None, true), (Some("Counted"), false)] {
+            let mut action = action(state);
+            trim_action(&mut action);
+            assert_eq!(action.spec.reason.is_some(), keeps);
+            let text = serde_json::to_string(&(&action.metadata, &action.status)).unwrap();
+            assert!(!text.contains('\u{1f600}'), "{text}");
+        }
+    }
 }

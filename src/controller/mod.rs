@@ -37,6 +37,7 @@ mod status;
 mod strays;
 mod sweeper;
 mod throughput;
+mod unknown;
 mod word;
 
 pub use run::{Options, run};

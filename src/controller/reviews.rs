@@ -17,6 +17,7 @@ use crate::api::{AirlockRequest, AirlockReview, AirlockReviewStatus, Phase, Revi
 use crate::domain::commit::{Revoked, RevokedThrough};
 use crate::domain::phase::{Facts, Round};
 use crate::domain::quorum::{Judgement, Question, ReviewFact, judge};
+use crate::pages::PAGE;
 use crate::storage::keys::RequestKey;
 
 /// A review that came after the request closed.
@@ -56,9 +57,18 @@ fn fact(review: &AirlockReview) -> ReviewFact {
 /// The quorum read: all reviews of a request, from the API server itself.
 pub async fn list(ctx: &Context, subject: &Subject) -> Result<Vec<ReviewFact>, EffectError> {
     let api: Api<AirlockReview> = Api::namespaced(ctx.client.clone(), &subject.key.namespace);
-    let params = ListParams::default().fields(&format!("spec.requestName={}", subject.name));
-    let found = api.list(&params).await?;
-    Ok(found.items.iter().map(fact).collect())
+    let of_it = ListParams::default().fields(&format!("spec.requestName={}", subject.name));
+    let mut params = of_it.limit(PAGE);
+    let mut found = Vec::new();
+    // Of each only the fact is kept: all together they may be any number of long ones.
+    loop {
+        let page = api.list(&params).await?;
+        found.extend(page.items.iter().map(fact));
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(found),
+        }
+    }
 }
 
 /// Shows each review's author what became of it; unchanged statuses are not

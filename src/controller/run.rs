@@ -26,7 +26,7 @@ use super::past::Past;
 use super::reconcile::{error_policy, reconcile};
 use super::{
     actions, cached, catch_up, certificate, history, jobs, policies, reviews, sessions, strays,
-    sweeper,
+    sweeper, unknown,
 };
 use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
 use crate::audit::key::VARIABLE;
@@ -141,9 +141,9 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
     let (policies, writer) = reflector::store();
     let policy_stream = cached::watched::<AirlockPolicy>(&client).reflect(writer);
     let (review_store, writer) = reflector::store();
-    let review_stream = cached::watched::<AirlockReview>(&client).reflect(writer);
+    let review_stream = cached::reviews(&client).reflect(writer);
     let (actions, writer) = reflector::store();
-    let action_stream = cached::watched::<AirlockAction>(&client).reflect(writer);
+    let action_stream = cached::actions(&client).reflect(writer);
     let rules = Arc::new(Verifier::new(
         client.clone(),
         &options.namespace,
@@ -381,6 +381,7 @@ async fn lead(
     let caught_up = catch_up::serve(Arc::clone(&ctx));
     let history = history::serve(Arc::clone(&ctx));
     let sessions = sessions::serve(Arc::clone(&ctx));
+    let unknown = unknown::serve(Arc::clone(&ctx));
     let work = Controller::for_stream(futures::stream::pending(), requests)
         .with_config(controller::Config::default().concurrency(WAITING))
         .reconcile_on(all.chain(follow))
@@ -406,6 +407,7 @@ async fn lead(
         () = caught_up => {}
         () = history => {}
         () = sessions => {}
+        () = unknown => {}
         () = checkpoints => {}
         () = certificate => {}
     }

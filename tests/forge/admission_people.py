@@ -216,6 +216,14 @@ def reviews(t, f):
         )
         t.deny(f"{label} deletes a review", "airlockreviews|operator-fence", who, "DELETE", path(REVIEWS, f.review))
         t.deny(f"{label} deletes all reviews", "airlockreviews|operator-fence", who, "DELETE", path(REVIEWS))
+    # One of a request that is not there goes, by the operator alone, once it has said so.
+    nothing = f.name("vn")
+    t.passes("a review of nothing", bob, "POST", path(REVIEWS), rev(nothing, reviewer="bob", requestName="no-such-request"))
+    t.deny("the controller deletes it before it has said so", "airlockreviews", t.controller, "DELETE", path(REVIEWS, nothing))
+    t.passes("the controller says so", t.controller, "PATCH", path(REVIEWS, nothing) + "/status", {"status": {"state": "NotCounted", "reason": "UnknownRequest"}})
+    for who, label in ((bob, "its author"), (carol, "another checker"), (star, "a holder of *"), (masters, "system:masters")):
+        t.deny(f"{label} deletes a review of nothing", "airlockreviews|operator-fence", who, "DELETE", path(REVIEWS, nothing))
+    t.passes("the controller deletes a review of nothing", t.controller, "DELETE", path(REVIEWS, nothing))
     o = t.get(path(REVIEWS, f.review))
     t.passes("a byte-equal PUT of a review", mallory, "PUT", path(REVIEWS, f.review), o)
     t.deny(

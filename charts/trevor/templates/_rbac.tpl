@@ -35,6 +35,11 @@ test does must then be denied.
 - apiGroups: [{{ include "trevor.group" . }}]
   resources: [airlockrequests, releaserecords]
   verbs: [delete]
+# Reviews of requests that are not there are deleted after a day; admission lets no other
+# review be deleted.
+- apiGroups: [{{ include "trevor.group" . }}]
+  resources: [airlockreviews]
+  verbs: [delete]
 # Sessions whose time is over are deleted.
 - apiGroups: [{{ include "trevor.group" . }}]
   resources: [airlocksessions]

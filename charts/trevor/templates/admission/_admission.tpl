@@ -105,7 +105,11 @@ request.userInfo.username == '{{ include "trevor.controllerUser" . }}'
     || (variables.collector && variables.untouched)
   message: {{ . }} are never changed; create another one instead
   reason: Forbidden
-- expression: request.operation != 'DELETE' || variables.collector || variables.going
+- expression: >-
+    request.operation != 'DELETE' || variables.collector || variables.going
+    {{- if eq . "reviews" }}
+    || (variables.operator && oldObject.?status.?reason.orValue('') == 'UnknownRequest')
+    {{- end }}
   message: {{ . }} are never deleted; they go with their namespace
   reason: Forbidden
 - expression: request.operation != 'CREATE' || variables.bare
