@@ -24,6 +24,7 @@ mod history;
 mod jobs;
 mod kept;
 pub(crate) mod ledger;
+mod leftovers;
 pub(crate) mod observe;
 pub mod packaging;
 mod past;

@@ -19,7 +19,7 @@ use super::effects::record::{self, Crossed, record_name};
 use super::effects::{outbox, url};
 use super::error::EffectError;
 use super::find::find;
-use super::observe;
+use super::{leftovers, observe};
 use crate::api::{AirlockRequest, ReleaseRecord, ReleaseRecordSpec};
 use crate::audit::Heads;
 use crate::domain::commit::Owner;
@@ -72,7 +72,8 @@ pub async fn serve(ctx: Arc<Context>) {
     }
 }
 
-/// Tells of requests that nobody closes, slowly. It never ends, and deletes nothing.
+/// Tells of requests that nobody closes, slowly, and deletes nothing of them; then
+/// collects what uploads left that never ended. It never ends.
 pub async fn look_for_orphans(ctx: Arc<Context>) {
     let every = Duration::from_secs(ctx.config.controller.retention.orphans_seconds);
     loop {
@@ -111,6 +112,7 @@ pub async fn look_for_orphans(ctx: Arc<Context>) {
             }
             Err(error) => tracing::warn!(%error, "the scan for orphans broke off"),
         }
+        leftovers::collect(&ctx).await;
         tokio::time::sleep(every).await;
     }
 }

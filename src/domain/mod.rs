@@ -17,6 +17,7 @@ pub mod epoch;
 pub(crate) mod examples;
 pub mod hint;
 pub mod ingress;
+pub mod leftovers;
 pub mod manifest;
 pub mod media_type;
 pub mod names;

@@ -51,6 +51,18 @@ impl RequestKey {
     pub fn prefix(&self) -> String {
         format!("requests/{}/{}/", self.namespace, self.uid)
     }
+    /// The request of a quarantined file, by its key.
+    #[must_use]
+    pub fn of_file(file: &str) -> Option<Self> {
+        let mut parts = file.split('/');
+        let (first, namespace, uid) = (parts.next()?, parts.next()?, parts.next()?);
+        let name = (parts.next()?, parts.next()?);
+        let whole = first == "requests" && name.0 == "files" && !name.1.is_empty();
+        (whole && parts.next().is_none()).then(|| Self {
+            namespace: namespace.to_owned(),
+            uid: uid.to_owned(),
+        })
+    }
     /// Prefix of the quarantined files.
     #[must_use]
     pub fn files(&self) -> String {
@@ -403,6 +415,15 @@ mod tests {
         let aside = set_aside_key(&file);
         assert_eq!(aside, "requests/project-a/0b1c/files/aside-5f3e");
         assert!(is_quarantined(&file) && is_quarantined(&aside));
+        assert_eq!(RequestKey::of_file(&aside).as_ref(), Some(&key));
+        for other in [
+            key.files(),
+            key.owner(),
+            format!("{file}/x"),
+            "work/a/u/files/1".into(),
+        ] {
+            assert_eq!(RequestKey::of_file(&other), None, "{other}");
+        }
         assert!(!aside.starts_with(&file) && aside.starts_with(&key.files()));
         for other in [
             key.owner(),

@@ -14,6 +14,7 @@ mod error;
 mod failures;
 mod hashed;
 pub mod keys;
+mod leftovers;
 mod listing;
 mod plain;
 pub mod preflight;

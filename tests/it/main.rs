@@ -31,6 +31,7 @@ mod idle;
 mod ingress;
 mod integrity;
 mod leaders;
+mod leftovers;
 mod look_back;
 mod looks;
 mod main_job;

@@ -89,6 +89,14 @@ impl Confirmations {
         });
     }
 
+    /// Whether files of a request are being taken over.
+    pub fn is_busy(&self, uid: &str) -> bool {
+        let tasks = self.lock();
+        tasks
+            .get(uid)
+            .is_some_and(|task| !task.handle.is_finished())
+    }
+
     /// Bytes that a project's other requests are taking over now.
     pub fn coming(&self, namespace: &str, but: &str) -> u64 {
         let tasks = self.lock();
