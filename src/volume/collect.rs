@@ -229,7 +229,10 @@ fn find(
     room: &mut Room,
 ) -> Result<Vec<Listed>, CollectError> {
     let wanted = Wanted::new(&source.include, &source.exclude);
-    let wanted = wanted.map_err(|problem| CollectError::Globs { number, problem })?;
+    let mut wanted = wanted.map_err(|problem| CollectError::Globs { number, problem })?;
+    if source.path.trim_matches('/').is_empty() {
+        wanted = wanted.of_a_whole_volume();
+    }
     walk(folder, &wanted, room).map_err(|problem| CollectError::Walk { number, problem })
 }
 

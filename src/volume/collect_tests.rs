@@ -163,3 +163,19 @@ fn a_source_is_read_as_the_job_has_it() {
     assert!(serde_json::from_str::<Source>(r#"{"path":"x"}"#).is_err());
     assert!(serde_json::from_str::<Source>(r#"{"root":"/","other":1}"#).is_err());
 }
+
+/// Only root may open it on ext4; here whatever lies in it would be collected.
+#[tokio::test]
+async fn a_whole_volume_is_collected_without_its_lost_and_found() {
+    let (root, served) = (tempfile::tempdir().unwrap(), Served::start().await);
+    write(
+        root.path(),
+        &[("lost+found/x.csv", "1"), ("out/lost+found/a.csv", "2")],
+    );
+    let mut errand = errand(&[(root.path(), "")]);
+    errand.sources[0].include = vec!["**/*.csv".to_owned()];
+    collect(errand, &served.client()).await.unwrap();
+    let list = served.held().collection.clone().unwrap();
+    let paths: Vec<_> = list.files.iter().map(|f| f.path.as_str()).collect();
+    assert_eq!(paths, ["out/lost+found/a.csv"]);
+}

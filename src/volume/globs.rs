@@ -1,12 +1,16 @@
 //! Which files of a source are collected: include and exclude, in globset's
 //! syntax, against the path relative to the source's folder. `*` stays within a
-//! segment and `**` does not. What is excluded by its folder's name, or by
-//! `folder/**`, is not even walked.
+//! segment and `**` does not. A folder is not opened, and may be one that nobody can
+//! read, if it is excluded by its name or by `folder/**`, or if no include can match
+//! anything beneath it.
 
 use std::ffi::OsStr;
 use std::path::Path;
 
-use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
+
+/// What ext4 has at the root of each volume, for root alone.
+const LOST_AND_FOUND: &str = "lost+found";
 
 /// A glob that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -24,8 +28,21 @@ pub(super) struct Wanted {
     exclude: GlobSet,
     /// Folders of which nothing is wanted.
     pruned: GlobSet,
+    /// Folders that lie on the way to what the includes match.
+    ways: Vec<Way>,
     /// Folders that the includes name, before their first wildcard.
     prefixes: Vec<Vec<String>>,
+    /// The source is a whole volume.
+    whole_volume: bool,
+}
+
+/// The folders on the way to what one include matches.
+#[derive(Debug)]
+struct Way {
+    /// What each folder must match, from the top.
+    segments: Vec<GlobMatcher>,
+    /// Whether any folder beneath these is on the way, too.
+    on: bool,
 }
 
 impl Wanted {
@@ -37,8 +54,10 @@ impl Wanted {
             pruned.push(glob.trim_end_matches('/'));
             pruned.extend(glob.strip_suffix("/**"));
         }
-        let all = [Vec::new()];
-        let prefixes = include.iter().map(|glob| literal(glob));
+        let all = Way {
+            segments: Vec::new(),
+            on: true,
+        };
         Ok(Self {
             include: match include {
                 [] => None,
@@ -46,11 +65,23 @@ impl Wanted {
             },
             exclude: set(exclude.iter().map(String::as_str))?,
             pruned: set(pruned.into_iter())?,
-            prefixes: match include {
-                [] => all.to_vec(),
-                _ => prefixes.collect(),
+            ways: match include {
+                [] => vec![all],
+                some => some.iter().map(|glob| way(glob)).collect(),
             },
+            prefixes: match include {
+                [] => vec![Vec::new()],
+                some => some.iter().map(|glob| literal(glob)).collect(),
+            },
+            whole_volume: false,
         })
+    }
+
+    /// The source is a whole volume: its `lost+found` is left out, unless an include
+    /// names it.
+    pub(super) fn of_a_whole_volume(mut self) -> Self {
+        self.whole_volume = true;
+        self
     }
 
     /// Whether a file is wanted.
@@ -60,27 +91,60 @@ impl Wanted {
 
     /// Whether something beneath a folder may be wanted.
     pub(super) fn enters(&self, folder: &Path) -> bool {
-        let on_the_way = |prefix: &Vec<String>| {
-            let segments = folder.iter().zip(prefix);
-            segments
-                .into_iter()
-                .all(|(is, wanted)| is == OsStr::new(wanted))
+        if self.whole_volume && folder == Path::new(LOST_AND_FOUND) && !self.begins(folder) {
+            return false;
+        }
+        let depth = folder.iter().count();
+        let on_the_way = |way: &Way| {
+            let mut segments = folder.iter().zip(&way.segments);
+            (way.on || depth <= way.segments.len())
+                && segments.all(|(is, wanted)| wanted.is_match(Path::new(is)))
         };
-        !self.pruned.is_match(folder) && self.prefixes.iter().any(on_the_way)
+        !self.pruned.is_match(folder) && self.ways.iter().any(on_the_way)
     }
 
     /// Whether an include says in so many words that this is a folder.
     pub(super) fn names(&self, path: &Path) -> bool {
-        let segments = path.iter().count();
-        self.enters(path)
-            && self.prefixes.iter().any(|prefix| {
-                let begins = path
-                    .iter()
-                    .zip(prefix)
-                    .all(|(is, wanted)| is == OsStr::new(wanted));
-                begins && segments <= prefix.len()
-            })
+        self.enters(path) && self.begins(path)
     }
+
+    /// Whether an include begins with these folders, before its first wildcard.
+    fn begins(&self, path: &Path) -> bool {
+        let segments = path.iter().count();
+        self.prefixes.iter().any(|prefix| {
+            let mut both = path.iter().zip(prefix);
+            segments <= prefix.len() && both.all(|(is, wanted)| is == OsStr::new(wanted))
+        })
+    }
+}
+
+/// What the folders on the way to a glob's matches look like. Where a part of it is not
+/// the matter of one segment, any folder from there on may be.
+fn way(glob: &str) -> Way {
+    let mut segments: Vec<&str> = glob.split('/').collect();
+    // The last one is the file's, or stands for all that lies beneath.
+    let beneath = matches!(segments.pop(), Some("" | "**"));
+    let mut way = Way {
+        segments: Vec::new(),
+        on: beneath,
+    };
+    for segment in segments {
+        let spans = |open: char, close: char| {
+            segment.matches(open).count() != segment.matches(close).count()
+        };
+        let of_one = !segment.contains("**")
+            && !segment.contains('\\')
+            && !spans('{', '}')
+            && !spans('[', ']');
+        match read(segment) {
+            Ok(read) if of_one => way.segments.push(read.compile_matcher()),
+            _ => {
+                way.on = true;
+                break;
+            }
+        }
+    }
+    way
 }
 
 /// The folders that a glob names before its first wildcard.
@@ -163,13 +227,53 @@ mod tests {
             (&["a/b/*.csv"], &[], "a", true),
             (&["a/b/*.csv"], &[], "a/c", false),
             (&["**/*.csv"], &[], "any", true),
-            (&["a.csv"], &[], "b", true),
+            (&["a.csv"], &[], "b", false),
+            (&["*.csv"], &[], "lost+found", false),
+            (&["*/a.csv"], &[], "any", true),
+            (&["*/a.csv"], &[], "any/where", false),
+            (&["run-*/out/**"], &[], "run-1", true),
+            (&["run-*/out/**"], &[], "run-1/out/x", true),
+            (&["run-*/out/**"], &[], "run-1/in", false),
+            (&["run-*/out/**"], &[], "lost+found", false),
+            (&["run-[0-9]/"], &[], "run-1/x", true),
+            (&["run-[0-9]/"], &[], "run-x", false),
+            (&["{a,b}/*.csv"], &[], "b", true),
+            (&["{a,b}/*.csv"], &[], "c", false),
+            (&["{a/b,c}/*.csv"], &[], "a/b", true),
+            (&["{a/b,c}/*.csv"], &[], "c", true),
+            (&["a[/]b/c.csv"], &[], "a", true),
+            (&["x/**/y/*.csv"], &[], "x/any/where/y", true),
+            (&["x/**/y/*.csv"], &[], "z", false),
+            (&["a\\*b/c.csv"], &[], "a*b", true),
         ] {
             let wanted = wanted(include, exclude);
             assert_eq!(
                 wanted.enters(Path::new(folder)),
                 walked,
                 "{include:?} {exclude:?} {folder}"
+            );
+        }
+    }
+
+    /// Whoever is not root cannot open it, and every collection of a whole ext4 volume
+    /// would fail.
+    #[test]
+    fn lost_and_found_is_left_out_at_the_root_of_a_volume_unless_an_include_names_it() {
+        for (include, folder, at_root, beneath) in [
+            (&[][..], "lost+found", false, true),
+            (&["**/*.csv"], "lost+found", false, true),
+            (&["**/*.csv"], "a/lost+found", true, true),
+            (&["lost+found/**"], "lost+found", true, true),
+            (&["lost+found/*.csv", "**/*.txt"], "lost+found", true, true),
+            (&["*/a.csv"], "lost+found", false, true),
+        ] {
+            let enters = |wanted: Wanted| wanted.enters(Path::new(folder));
+            let of_volume = wanted(include, &[]).of_a_whole_volume();
+            assert_eq!(enters(of_volume), at_root, "{include:?} {folder}");
+            assert_eq!(
+                enters(wanted(include, &[])),
+                beneath,
+                "{include:?} {folder}"
             );
         }
     }
