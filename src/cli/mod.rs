@@ -13,6 +13,7 @@ mod orphans;
 mod otlp;
 mod package;
 mod release;
+mod release_finalizers;
 mod retention;
 mod send;
 

@@ -2,24 +2,21 @@
 //! request, namespace or cluster are gone.
 
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use kube::{Api, Client, ResourceExt as _};
 
-use super::orphans;
 use super::release::request;
+use super::{orphans, release_finalizers};
 use crate::api::{AirlockRequest, condition};
 use crate::config::Config;
 use crate::domain::commit::Owner;
 use crate::domain::retention::{Deletion, HoldState, What};
-use crate::pages;
 use crate::retention::adopt::{Adopted, adopt};
 use crate::retention::holds::{self, Asked};
-use crate::retention::{Numbers, Silent, Sweep, Sweeper, let_go};
+use crate::retention::{Numbers, Silent, Sweep, Sweeper};
 use crate::storage::commit::read;
 use crate::storage::keys::RequestKey;
 use crate::storage::{Release, Zones};
@@ -113,7 +110,7 @@ struct SweepArgs {
 
 /// Why it was not done.
 #[derive(Debug, thiserror::Error)]
-enum CliError {
+pub(super) enum CliError {
     #[error(
         "{0}/{1}: the records bucket has no such request; list requests/{0}/ there for its uids"
     )]
@@ -145,7 +142,7 @@ pub async fn retention(args: &RetentionArgs) -> Result<(), Box<dyn std::error::E
         RetentionCommand::Orphans(args) => orphans::list(args).await,
         RetentionCommand::Status(args) => status(args).await,
         RetentionCommand::Sweep(args) => sweep(args).await,
-        RetentionCommand::ReleaseFinalizers(args) => release_finalizers(args).await,
+        RetentionCommand::ReleaseFinalizers(args) => release_finalizers::run(args).await,
     }
 }
 
@@ -306,47 +303,5 @@ async fn sweep(args: &SweepArgs) -> Result<(), Box<dyn std::error::Error>> {
                 failed => Err(CliError::Failed(failed).into()),
             };
         }
-    }
-}
-
-/// Requests that are let go well within the time for which an announcement stands.
-const FEW: usize = 50;
-
-async fn release_finalizers(args: &ConfigArg) -> Result<(), Box<dyn std::error::Error>> {
-    let config = Config::load(&args.config)?;
-    let zones = Zones::connect(&config.storage).await;
-    let release = Release::connect(&config.storage).await;
-    let client = Client::try_default().await?;
-    let now = Timestamp::now();
-    let api: Api<AirlockRequest> = Api::all(client.clone());
-    // Where the definitions went before, every request went with them.
-    let mut listed = pin!(pages::objects(&api));
-    let (mut done, mut failed) = (0, 0);
-    // A controller that still runs sets no finalizer while this stands: also on what is
-    // listed without one.
-    let_go::announce(zones.quarantine.bucket(), Timestamp::now()).await?;
-    while let Some(page) = listed.try_next().await? {
-        for few in page.chunks(FEW) {
-            let_go::announce(zones.quarantine.bucket(), Timestamp::now()).await?;
-            for found in few {
-                match let_go::let_go(&client, &zones, &release, &config, found, now).await {
-                    Ok(true) => done += 1,
-                    Ok(false) => {}
-                    Err(error) => {
-                        let namespace = found.namespace().unwrap_or_default();
-                        eprintln!("trevor: {namespace}/{}: {error}", found.name_any());
-                        failed += 1;
-                    }
-                }
-            }
-        }
-    }
-    let_go::announce(zones.quarantine.bucket(), Timestamp::now()).await?;
-    println!(
-        "{done} requests were let go; what they left is deleted on time once trevor runs again; without it, by trevor retention adopt and trevor retention sweep"
-    );
-    match failed {
-        0 => Ok(()),
-        failed => Err(CliError::Failed(failed).into()),
     }
 }
