@@ -53,6 +53,13 @@ pub mod reason {
     pub const NO_POLICY: &str = "NoPolicy";
     pub const CONFLICTING_POLICIES: &str = "ConflictingPolicies";
     pub const IMPOSSIBLE_POLICY: &str = "ImpossiblePolicy";
+    /// A quota of the project's namespace leaves no room for what the operator makes there.
+    pub const QUOTA_EXCEEDED: &str = "QuotaExceeded";
+    /// The API server, or an admission policy of somebody's, refuses what the operator makes.
+    pub const API_SERVER_REFUSED: &str = "ApiServerRefused";
+    pub const SECRET_MADE_AGAIN: &str = "SecretMadeAgain";
+    /// The package would not say who releases it.
+    pub const PUBLISHER_MISSING: &str = "PublisherMissing";
     pub const VALID: &str = "Valid";
     pub const TOO_MANY_OPEN_REQUESTS: &str = "TooManyOpenRequests";
     pub const RECALLED: &str = "Recalled";

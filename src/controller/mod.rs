@@ -25,6 +25,7 @@ mod jobs;
 mod kept;
 pub(crate) mod ledger;
 mod leftovers;
+mod links;
 pub(crate) mod observe;
 pub mod packaging;
 mod past;

@@ -25,8 +25,8 @@ use super::hints::Hints;
 use super::past::Past;
 use super::reconcile::{error_policy, reconcile};
 use super::{
-    actions, cached, catch_up, certificate, history, jobs, policies, reviews, sessions, strays,
-    sweeper, unknown,
+    actions, cached, catch_up, certificate, history, jobs, links, policies, reviews, sessions,
+    strays, sweeper, unknown,
 };
 use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
 use crate::audit::key::VARIABLE;
@@ -380,6 +380,7 @@ async fn lead(
     let orphans = sweeper::look_for_orphans(Arc::clone(&ctx));
     let caught_up = catch_up::serve(Arc::clone(&ctx));
     let history = history::serve(Arc::clone(&ctx));
+    let links = links::serve(Arc::clone(&ctx));
     let sessions = sessions::serve(Arc::clone(&ctx));
     let unknown = unknown::serve(Arc::clone(&ctx));
     let work = Controller::for_stream(futures::stream::pending(), requests)
@@ -406,6 +407,7 @@ async fn lead(
         () = orphans => {}
         () = caught_up => {}
         () = history => {}
+        () = links => {}
         () = sessions => {}
         () = unknown => {}
         () = checkpoints => {}

@@ -106,6 +106,12 @@ async fn derive(
     status: &mut AirlockRequestStatus,
 ) -> Result<(), EffectError> {
     let (phase, round) = phase::standing(facts, subject.wish());
+    // What crossed is shown as released once it can be had: record, link and Secret are made.
+    let delivered = facts.closed.is_some() || rest.is_some();
+    let phase = match phase {
+        Phase::Released if !delivered => Phase::Releasing,
+        phase => phase,
+    };
     status.phase = Some(phase);
     status.round = Some(round);
     status.observed_generation = subject.request.metadata.generation;
@@ -340,7 +346,8 @@ impl Told {
             Err(error) => {
                 told.reason = error.reason();
                 told.message = format!("{error}; nothing is lost, it is tried again by itself");
-                told.busy = true;
+                told.stalled = error.needs_a_person();
+                told.busy = !told.stalled;
             }
             Ok(rest) => told.rest(subject, facts, rest, status),
         }
@@ -386,7 +393,13 @@ impl Told {
                 let message = format!("{votes} approvals; checkers create an AirlockReview that names manifestDigest {digest}");
                 let waits = rest.waits.clone();
                 let (word, said) = waits.unwrap_or((reason::IN_REVIEW, message.clone()));
-                self.waiting = Some((word, said));
+                self.waiting = Some((word, said.clone()));
+                // The checkers have done their part; only an administrator can go on.
+                let enough = status.approvals.as_ref().is_some_and(|a| a.counted >= a.required);
+                if word == reason::PUBLISHER_MISSING && enough {
+                    (self.reason, self.message, self.stalled) = (word, said, true);
+                    return;
+                }
                 (reason::IN_REVIEW, message)
             }
             Phase::ChangesRequested => match refusal {

@@ -105,6 +105,34 @@ pub async fn make_secret(
     match api.create(&PostParams::default(), &secret).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(answer)) if answer.reason == "AlreadyExists" => Ok(()),
+        // The namespace is going: see Crossed::tolerate_going.
+        Err(error) if crossed.going => Err(error.into()),
+        Err(source) => Err(EffectError::NotMade {
+            what: format!("Secret {} of the link", url.secret_name),
+            namespace: crossed.key.namespace.clone(),
+            source,
+        }),
+    }
+}
+
+/// Whether there is no Secret of the name: the API server would create one. Where it
+/// would not for another reason, that is not known, and no matter of this one's.
+pub async fn is_missing(ctx: &Context, crossed: &Crossed, name: &str) -> Result<bool, EffectError> {
+    let secret = Secret {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            ..ObjectMeta::default()
+        },
+        type_: Some(RELEASE_SECRET_TYPE.to_owned()),
+        ..Secret::default()
+    };
+    let dry_run = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    match secrets(ctx, crossed).create(&dry_run, &secret).await {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(_)) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
