@@ -74,7 +74,7 @@ async fn run(name: &str, sources: &[Source], target: Option<&str>) -> Result<(),
         decided: "2026-01-02T03:04:05Z".parse()?,
         approvals: 2,
         reviewers: None,
-        license: "https://creativecommons.org/licenses/by/4.0/".to_owned(),
+        license: Some("https://creativecommons.org/licenses/by/4.0/".to_owned()),
         publisher: Publisher {
             name: "Publisher".to_owned(),
             ..Publisher::default()

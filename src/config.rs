@@ -4,6 +4,7 @@
 //! that names the key (DESIGN §8). Credentials are not here: they come from the
 //! environment (`TREVOR_S3_<IDENTITY>_…`) or from the pod's own identity.
 
+mod default_policy;
 mod jobs;
 mod packaging;
 
@@ -15,7 +16,7 @@ pub use self::jobs::{Jobs, Resources};
 pub use self::packaging::{Packaging, PackagingMode};
 use crate::api::{Direction, Publisher};
 use crate::domain::commit::Terms;
-use crate::domain::policy::Rules;
+use crate::domain::policy::{ConfiguredPolicy, Rules};
 use crate::notify::config::Notifications;
 use crate::tls::authorities;
 
@@ -81,6 +82,11 @@ pub struct Config {
     pub jobs: Jobs,
     #[serde(default)]
     pub log: Log,
+    #[serde(default = "default_policy::unless_said")]
+    default_policy: Option<default_policy::DefaultPolicy>,
+    /// The policy where no AirlockPolicy applies; none where `default_policy` is null.
+    #[serde(skip)]
+    pub configured_policy: Option<ConfiguredPolicy>,
 }
 
 /// `audit`. The key itself comes from the environment (`TREVOR_AUDIT_SIGNING_KEY`).
@@ -323,20 +329,27 @@ impl Default for Retention {
 }
 
 /// `crate`: what the RO-Crate says unless a policy says otherwise.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
 pub struct Crate {
-    pub license: String,
+    /// URL of a licence; none: packages say that none is granted.
+    pub license: Option<String>,
+    /// Who releases. Without a name nothing is released: requests wait after their last
+    /// approval.
     pub publisher: Publisher,
 }
 
-impl Default for Crate {
-    fn default() -> Self {
-        Self {
-            license: "https://creativecommons.org/licenses/by/4.0/".into(),
-            publisher: Publisher::default(),
+impl Crate {
+    fn check(&self) -> Result<(), ConfigError> {
+        let url = self.license.as_deref().unwrap_or("https://none.example");
+        let uri = url.parse::<http::Uri>().ok();
+        if !uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https"))) {
+            return Err(bad(
+                "crate.license",
+                format!("is {url:?}; give the URL of a licence, or leave it out"),
+            ));
         }
+        Ok(())
     }
 }
 
@@ -426,11 +439,13 @@ impl Config {
     /// # Errors
     /// With the key and what to do, in one line.
     pub fn parse(text: &str, origin: &str) -> Result<Self, ConfigError> {
-        let config: Self = serde_yaml::from_str(text).map_err(|error| ConfigError::Parse {
+        let mut config: Self = serde_yaml::from_str(text).map_err(|error| ConfigError::Parse {
             path: origin.to_owned(),
             message: error.to_string().replace('\n', " "),
         })?;
         config.check()?;
+        let policy = config.default_policy.take();
+        config.configured_policy = policy.map(|policy| policy.checked()).transpose()?;
         Ok(config)
     }
 
@@ -451,7 +466,8 @@ impl Config {
             license: crate_
                 .license
                 .clone()
-                .unwrap_or_else(|| configured.license.clone()),
+                .or_else(|| configured.license.clone())
+                .unwrap_or_default(),
             publisher: crate_
                 .publisher
                 .clone()
@@ -475,13 +491,7 @@ impl Config {
             ));
         }
         self.notifications.check()?;
-        let pub_name = &self.crate_.publisher.name;
-        if pub_name.trim().is_empty() {
-            return Err(bad(
-                "crate.publisher.name",
-                "is missing; it is the organisation that releases",
-            ));
-        }
+        self.crate_.check()?;
         for (key, mib) in [
             ("gateway.memory_budget_mib", self.gateway.memory_budget_mib),
             (
@@ -735,6 +745,32 @@ crate: {publisher: {name: University}}
     }
 
     #[test]
+    fn without_a_publisher_or_a_licence_it_starts_and_none_is_made_up() {
+        let text = GOOD.replace("crate: {publisher: {name: University}}", "");
+        let config = Config::parse(&text, "test").unwrap();
+        let rules = Rules::of(Direction::Egress, None);
+        let terms = config.terms(Direction::Egress, &rules);
+        assert_eq!(
+            (terms.publisher.name.as_str(), terms.license.as_str()),
+            ("", "")
+        );
+        assert!(!terms.names_a_publisher());
+        let named = Config::parse(GOOD, "test").unwrap();
+        assert!(named.terms(Direction::Egress, &rules).names_a_publisher());
+    }
+
+    #[test]
+    fn the_policy_of_the_configuration_is_in_force_unless_it_is_null() {
+        let of = |text: &str| Config::parse(text, "test").unwrap().configured_policy;
+        assert_eq!(of(GOOD).unwrap().shown(), "default (configuration)");
+        assert_eq!(of(&format!("{GOOD}default_policy: null\n")), None);
+        let one = of(&format!(
+            "{GOOD}default_policy: {{name: house, egress: {{requiredApprovals: 1}}}}\n"
+        ));
+        assert_eq!(one.unwrap().egress.required_approvals, Some(1));
+    }
+
+    #[test]
     fn each_wrong_configuration_is_one_line_that_names_the_key() {
         let rows = [
             ("bucket: trevor-quarantine, ", "", "storage.quarantine"),
@@ -745,7 +781,12 @@ crate: {publisher: {name: University}}
             ),
             ("https://r.example", "r.example", "storage.release.endpoint"),
             ("gateway: {tls: {allow_plaintext: true}}", "", "gateway.tls"),
-            ("{name: University}", "{name: ''}", "crate.publisher.name"),
+            ("crate: {", "crate: {license: 'CC BY', ", "crate.license"),
+            (
+                "gateway: {",
+                "default_policy: {egress: {requiredApprovals: 0}}\ngateway: {",
+                "default_policy.egress.requiredApprovals",
+            ),
             (
                 "storage:",
                 "storage:\n  presigned_url_ttl_seconds: 604801",

@@ -564,7 +564,7 @@ pub enum PriorDecision {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicySummary {
-    /// Name of the AirlockPolicy.
+    /// Name of the AirlockPolicy; of the configuration's policy, followed by `(configuration)`.
     pub name: String,
     /// SHA-256 of its rules for the direction.
     pub digest: String,

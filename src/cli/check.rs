@@ -86,7 +86,7 @@ async fn controller(config: &Config, namespace: &str) -> Vec<Row> {
         Ok(client) => {
             let found = rules(config, &client, namespace).await;
             rows.push(Row::of("admission rules", "", found));
-            rows.push(Row::of("policies", "", policies(&client).await));
+            rows.push(Row::of("policies", "", policies(config, &client).await));
             rows.push(orphans(&client, &zones).await);
         }
         Err(error) => {
@@ -97,6 +97,7 @@ async fn controller(config: &Config, namespace: &str) -> Vec<Row> {
         }
     }
     rows.push(deletions(&zones).await);
+    rows.push(packages(config));
     rows.push(audit(config));
     rows.extend(channels(config).await);
     rows
@@ -258,17 +259,45 @@ async fn rules(config: &Config, client: &Client, namespace: &str) -> Result<Stri
     }
 }
 
-async fn policies(client: &Client) -> Result<String, String> {
+/// What packages say of themselves.
+fn packages(config: &Config) -> Row {
+    let row = |state, detail: String| Row::new("packages", "", state, detail);
+    let configured = &config.crate_;
+    let license = configured.license.as_deref().unwrap_or(
+        "they grant no licence and say so (all rights reserved), unless crate.license is set here or in a policy",
+    );
+    match configured.publisher.name.trim() {
+        "" => row(
+            State::Warning,
+            format!(
+                "crate.publisher.name is not set: requests wait after their last approval until it is, or their policy has a publisher; {license}"
+            ),
+        ),
+        name => row(State::Ok, format!("published by {name}; {license}")),
+    }
+}
+
+async fn policies(config: &Config, client: &Client) -> Result<String, String> {
+    let configured = config.configured_policy.as_ref();
     let api: Api<AirlockPolicy> = Api::all(client.clone());
     let all = api
         .list(&ListParams::default())
         .await
         .map_err(|e| e.to_string())?;
-    if all.items.is_empty() {
+    if all.items.is_empty() && configured.is_none() {
         return Err(
-            "there is no AirlockPolicy; reviews wait until a cluster admin makes one".to_owned(),
+            "there is no AirlockPolicy, and default_policy is null; uploads and reviews wait until a cluster admin makes one".to_owned(),
         );
     }
+    let default = all.items.iter().find(|p| p.spec.default == Some(true));
+    let elsewhere = match (default, configured) {
+        (Some(policy), _) => format!("{} elsewhere", policy.name_any()),
+        (None, Some(configured)) => format!("{} elsewhere", configured.shown()),
+        (None, None) => {
+            "none elsewhere, so that uploads and reviews wait there (default_policy is null)"
+                .to_owned()
+        }
+    };
     let problems: Vec<String> = all
         .items
         .iter()
@@ -279,7 +308,10 @@ async fn policies(client: &Client) -> Result<String, String> {
         })
         .collect();
     if problems.is_empty() {
-        Ok(format!("{} valid", all.items.len()))
+        Ok(format!(
+            "{} AirlockPolicies, valid; {elsewhere}",
+            all.items.len()
+        ))
     } else {
         Err(problems.join("; "))
     }

@@ -43,7 +43,12 @@ pub async fn serve(ctx: Arc<Context>) {
 /// How long what is closed stays, by the policy that applies now; none: for ever.
 fn kept(ctx: &Context, namespace: &str, direction: Direction) -> Option<SignedDuration> {
     let policies = ctx.policies.state();
-    let applied = policy::applied(policies.iter().map(AsRef::as_ref), namespace, direction);
+    let applied = policy::applied(
+        policies.iter().map(AsRef::as_ref),
+        ctx.config.configured_policy.as_ref(),
+        namespace,
+        direction,
+    );
     let seconds = applied.ok()?.rules.history_seconds?;
     Some(SignedDuration::from_secs(seconds))
 }
@@ -73,12 +78,14 @@ async fn requests(ctx: &Context) -> Result<(), EffectError> {
 
 async fn records(ctx: &Context) -> Result<(), EffectError> {
     let policies = ctx.policies.state();
-    let has = |rules: Option<&crate::api::DirectionRules>| {
-        rules.is_some_and(|rules| rules.history_days.is_some())
-    };
+    let configured = ctx.config.configured_policy.iter();
+    let configured = configured.flat_map(|policy| [&policy.egress, &policy.ingress]);
     let asked = policies
         .iter()
-        .any(|p| has(p.spec.egress.as_ref()) || has(p.spec.ingress.as_ref()));
+        .flat_map(|policy| [policy.spec.egress.as_ref(), policy.spec.ingress.as_ref()])
+        .flatten()
+        .chain(configured)
+        .any(|rules| rules.history_days.is_some());
     if !asked {
         return Ok(());
     }

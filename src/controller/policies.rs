@@ -52,15 +52,21 @@ async fn show(
     status.namespaces = namespaces
         .iter()
         .filter(|namespace| {
-            let applied =
-                policy::applied(all.iter().map(AsRef::as_ref), namespace, Direction::Egress);
+            let applied = policy::applied(
+                all.iter().map(AsRef::as_ref),
+                None,
+                namespace,
+                Direction::Egress,
+            );
             applied.is_ok_and(|applied| applied.policy.name == name)
         })
         .take(SHOWN)
         .cloned()
         .collect();
     let problem = problem(policy, all);
-    let (word, message) = problem.clone().unwrap_or((reason::VALID, String::new()));
+    let (word, message) = problem
+        .clone()
+        .unwrap_or_else(|| (reason::VALID, overrides(ctx, policy)));
     let ready = problem.is_none();
     let kind = condition::READY;
     condition::set(
@@ -121,13 +127,30 @@ fn message_before(
         .map(|c| c.message.as_str())
 }
 
+/// A default that stands before the configuration's: whoever changes that one in the
+/// Helm values sees here why nothing follows.
+fn overrides(ctx: &Context, policy: &AirlockPolicy) -> String {
+    match &ctx.config.configured_policy {
+        Some(configured) if policy.spec.default == Some(true) => format!(
+            "applies in place of the policy {}, which is in force once this one is deleted",
+            configured.shown()
+        ),
+        _ => String::new(),
+    }
+}
+
 /// Why a policy cannot be fulfilled whatever the request, if so.
 fn problem(policy: &AirlockPolicy, all: &[Arc<AirlockPolicy>]) -> Option<(&'static str, String)> {
     let name = policy.name_any();
     let conflict = |namespace: &str| {
-        policy::applied(all.iter().map(AsRef::as_ref), namespace, Direction::Egress)
-            .err()
-            .filter(|problem| matches!(problem, policy::PolicyProblem::Conflict(..)))
+        policy::applied(
+            all.iter().map(AsRef::as_ref),
+            None,
+            namespace,
+            Direction::Egress,
+        )
+        .err()
+        .filter(|problem| matches!(problem, policy::PolicyProblem::Conflict(..)))
     };
     for namespace in policy.spec.namespaces.iter().flatten() {
         if let Some(problem) = conflict(namespace) {

@@ -213,6 +213,7 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
     }
     let policy = policy::applied(
         ctx.policies.state().iter().map(AsRef::as_ref),
+        ctx.config.configured_policy.as_ref(),
         &namespace,
         request.spec.direction,
     );

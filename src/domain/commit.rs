@@ -219,7 +219,7 @@ pub struct Recall {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Terms {
-    /// URL of the crate's license.
+    /// URL of the crate's license; empty: none is granted.
     pub license: String,
     /// Who publishes.
     pub publisher: Publisher,
@@ -231,6 +231,14 @@ pub struct Terms {
     pub quarantine_retention_seconds: i64,
     /// Seconds that the package is kept after release.
     pub release_retention_seconds: i64,
+}
+
+impl Terms {
+    /// Whether a package can say who releases it.
+    #[must_use]
+    pub fn names_a_publisher(&self) -> bool {
+        !self.publisher.name.trim().is_empty()
+    }
 }
 
 /// `attempts/<k>.json`: one try to release, recorded before its upload starts.

@@ -94,12 +94,32 @@ pub struct Applied {
     pub rules: Rules,
 }
 
+/// The policy of the operator's configuration (`default_policy`), in force where no
+/// AirlockPolicy applies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfiguredPolicy {
+    /// What it is called.
+    pub name: String,
+    /// Rules for what leaves.
+    pub egress: DirectionRules,
+    /// Rules for what enters.
+    pub ingress: DirectionRules,
+}
+
+impl ConfiguredPolicy {
+    /// How status, records and packages name it. No AirlockPolicy can have such a name.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        format!("{} (configuration)", self.name)
+    }
+}
+
 /// Why no policy applies; reviews wait until an admin mends it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyProblem {
-    /// None names the namespace, and there is no default.
+    /// None names the namespace, there is no default, and the configuration has none.
     #[error(
-        "no AirlockPolicy names namespace {0} and none is the default; a cluster admin makes one"
+        "no AirlockPolicy names namespace {0}, none is the default, and the operator's configuration has none (default_policy is null); a cluster admin makes one"
     )]
     None(String),
     /// Two do.
@@ -345,12 +365,14 @@ fn field_name(field: ContextField) -> &'static str {
     }
 }
 
-/// The policy for a namespace and direction.
+/// The policy for a namespace and direction: the AirlockPolicy that names the namespace,
+/// else the AirlockPolicy that is the default, else the configuration's.
 ///
 /// # Errors
 /// When none applies, or more than one.
 pub fn applied<'a>(
     policies: impl IntoIterator<Item = &'a AirlockPolicy>,
+    configured: Option<&ConfiguredPolicy>,
     namespace: &str,
     direction: Direction,
 ) -> Result<Applied, PolicyProblem> {
@@ -371,22 +393,25 @@ pub fn applied<'a>(
     let chosen = if naming.is_empty() { defaults } else { naming };
     let name = |p: &AirlockPolicy| p.metadata.name.clone().unwrap_or_default();
     match chosen.as_slice() {
-        [] => Err(PolicyProblem::None(namespace.to_owned())),
-        [policy] => {
-            let fields = match direction {
+        [] => match configured {
+            None => Err(PolicyProblem::None(namespace.to_owned())),
+            Some(policy) => Ok(named(
+                policy.shown(),
+                direction,
+                Some(match direction {
+                    Direction::Egress => &policy.egress,
+                    Direction::Ingress => &policy.ingress,
+                }),
+            )),
+        },
+        [policy] => Ok(named(
+            name(policy),
+            direction,
+            match direction {
                 Direction::Egress => policy.spec.egress.as_ref(),
                 Direction::Ingress => policy.spec.ingress.as_ref(),
-            };
-            let rules = Rules::of(direction, fields);
-            let digest = Sha256Hex::of(&canonical::to_vec(&rules).unwrap_or_default());
-            Ok(Applied {
-                policy: PolicyRef {
-                    name: name(policy),
-                    digest,
-                },
-                rules,
-            })
-        }
+            },
+        )),
         [one, two, ..] => {
             let (mut a, mut b) = (name(one), name(two));
             if a > b {
@@ -394,6 +419,15 @@ pub fn applied<'a>(
             }
             Err(PolicyProblem::Conflict(a, b, namespace.to_owned()))
         }
+    }
+}
+
+fn named(name: String, direction: Direction, fields: Option<&DirectionRules>) -> Applied {
+    let rules = Rules::of(direction, fields);
+    let digest = Sha256Hex::of(&canonical::to_vec(&rules).unwrap_or_default());
+    Applied {
+        policy: PolicyRef { name, digest },
+        rules,
     }
 }
 
@@ -463,7 +497,7 @@ mod tests {
             policy("default", &[], None),
             policy("strict", &["a"], Some(3)),
         ];
-        let of = |ns: &str| applied(&all, ns, Direction::Egress).unwrap();
+        let of = |ns: &str| applied(&all, None, ns, Direction::Egress).unwrap();
         assert_eq!(
             (
                 of("a").policy.name.as_str(),
@@ -481,14 +515,55 @@ mod tests {
     }
 
     #[test]
+    fn the_configurations_policy_is_in_force_where_no_airlock_policy_applies_and_only_there() {
+        let configured = ConfiguredPolicy {
+            name: "default".to_owned(),
+            egress: DirectionRules {
+                required_approvals: Some(3),
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        let named = [policy("strict", &["a"], Some(4))];
+        let both = [
+            policy("strict", &["a"], Some(4)),
+            policy("default", &[], Some(5)),
+        ];
+        let rows: [(&[AirlockPolicy], _, _, _); 5] = [
+            (&[], "a", "default (configuration)", 3),
+            (&named, "a", "strict", 4),
+            (&named, "b", "default (configuration)", 3),
+            (&both, "a", "strict", 4),
+            (&both, "b", "default", 5),
+        ];
+        for (policies, namespace, name, approvals) in rows {
+            let found = applied(policies, Some(&configured), namespace, Direction::Egress).unwrap();
+            assert_eq!(
+                (found.policy.name.as_str(), found.rules.required_approvals),
+                (name, approvals),
+                "{namespace}"
+            );
+        }
+        // The digest is of the rules: the same as an AirlockPolicy's that says the same.
+        let same = [policy("p", &[], Some(3))];
+        let digest = |policies: &[AirlockPolicy], configured| {
+            let found = applied(policies, configured, "a", Direction::Egress).unwrap();
+            found.policy.digest
+        };
+        assert_eq!(digest(&same, None), digest(&[], Some(&configured)));
+        let inwards = applied(&[], Some(&configured), "a", Direction::Ingress).unwrap();
+        assert_eq!(inwards.rules.required_approvals, 1);
+    }
+
+    #[test]
     fn none_or_two_policies_are_a_problem_that_names_them() {
         assert_eq!(
-            applied(&[], "a", Direction::Egress),
+            applied(&[], None, "a", Direction::Egress),
             Err(PolicyProblem::None("a".into()))
         );
         let two = [policy("y", &["a"], None), policy("x", &["a"], None)];
         assert_eq!(
-            applied(&two, "a", Direction::Egress),
+            applied(&two, None, "a", Direction::Egress),
             Err(PolicyProblem::Conflict("x".into(), "y".into(), "a".into()))
         );
     }

@@ -280,7 +280,7 @@ fn two_policies_are_named_in_the_same_order_however_they_come() {
     let (x, y) = (policy("x"), policy("y"));
     for both in [[&x, &y], [&y, &x]] {
         assert_eq!(
-            applied(both, "a", Direction::Egress),
+            applied(both, None, "a", Direction::Egress),
             Err(PolicyProblem::Conflict("x".into(), "y".into(), "a".into()))
         );
     }
@@ -291,7 +291,7 @@ fn a_policy_that_neither_names_the_namespace_nor_is_the_default_does_not_apply()
     let spec = json!({"default": false, "namespaces": ["b"]});
     let policy = AirlockPolicy::new("x", serde_json::from_value(spec).unwrap());
     assert_eq!(
-        applied([&policy], "a", Direction::Egress),
+        applied([&policy], None, "a", Direction::Egress),
         Err(PolicyProblem::None("a".into()))
     );
 }

@@ -30,6 +30,9 @@ use crate::storage::keys::RequestKey;
 /// Says whether the crate is that of a decision, or only what is expected.
 const BASIS: HeaderName = HeaderName::from_static("x-trevor-crate");
 
+/// Shown until the configuration names one; nothing is released before.
+const NO_PUBLISHER: &str = "(publisher not configured)";
+
 /// In which form.
 #[derive(Debug, Default, Deserialize)]
 pub struct Form {
@@ -120,8 +123,10 @@ async fn inputs<'a>(
     let seal: Seal = read(records, &key.seal(round))
         .await?
         .ok_or_else(|| not_frozen(round))?;
-    let configured = &gateway.config.crate_;
-    let rules = &seal.rules.crate_;
+    let mut terms = gateway.config.terms(frozen.manifest.direction, &seal.rules);
+    if !terms.names_a_publisher() {
+        terms.publisher.name = NO_PUBLISHER.to_owned();
+    }
     let required = seal.rules.required(frozen.manifest.created_by.is_some());
     let inputs = CrateInputs {
         manifest: &frozen.manifest,
@@ -129,14 +134,8 @@ async fn inputs<'a>(
         decided: second(Timestamp::now()),
         approvals: usize::try_from(required).unwrap_or(0),
         reviewers: None,
-        license: rules
-            .license
-            .clone()
-            .unwrap_or_else(|| configured.license.clone()),
-        publisher: rules
-            .publisher
-            .clone()
-            .unwrap_or_else(|| configured.publisher.clone()),
+        license: Some(terms.license).filter(|url| !url.is_empty()),
+        publisher: terms.publisher,
     };
     Ok((inputs, "expected"))
 }

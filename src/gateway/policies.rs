@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use super::kubernetes::in_time;
 use super::problem::Problem;
 use crate::api::{AirlockPolicy, Direction};
-use crate::domain::policy::{Rules, applied};
+use crate::domain::policy::{ConfiguredPolicy, Rules, applied};
 
 const BELIEVED: Duration = Duration::from_secs(2);
 
@@ -21,15 +21,17 @@ type Listed = Option<(Instant, Arc<Vec<AirlockPolicy>>)>;
 /// Reads policies.
 pub struct Policies {
     client: Client,
+    configured: Option<ConfiguredPolicy>,
     listed: Mutex<Listed>,
 }
 
 impl Policies {
-    /// Through `client`.
+    /// Through `client`; where no AirlockPolicy applies, `configured` does.
     #[must_use]
-    pub fn new(client: Client) -> Self {
+    pub fn new(client: Client, configured: Option<ConfiguredPolicy>) -> Self {
         Self {
             client,
+            configured,
             listed: Mutex::default(),
         }
     }
@@ -42,7 +44,7 @@ impl Policies {
     /// 409 where no rules apply, 503 when the API server does not answer.
     pub async fn rules(&self, namespace: &str, direction: Direction) -> Result<Rules, Problem> {
         let all = self.all().await?;
-        match applied(all.iter(), namespace, direction) {
+        match applied(all.iter(), self.configured.as_ref(), namespace, direction) {
             Ok(applied) => Ok(applied.rules),
             Err(problem) => Err(Problem::conflict(problem.reason(), problem.to_string())),
         }

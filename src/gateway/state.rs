@@ -123,7 +123,7 @@ impl Gateway {
             auth: Authenticator::new(client.clone(), config.gateway.audience.clone()),
             permissions: Permissions::new(client.clone()),
             requests: Requests::new(client.clone()),
-            policies: Policies::new(client.clone()),
+            policies: Policies::new(client.clone(), config.configured_policy.clone()),
             stored: Stored::new(zones.quarantine.bucket().clone()),
             shares: Shares::new(config.gateway.memory_budget_mib << 20),
             index: Index::new(records.clone(), Arc::clone(&freezes)),

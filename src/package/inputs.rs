@@ -22,8 +22,8 @@ pub struct CrateInputs<'a> {
     pub approvals: usize,
     /// The reviewers' names, where the policy says that the crate names them.
     pub reviewers: Option<Vec<String>>,
-    /// URL of the license.
-    pub license: String,
+    /// URL of the license; none: none is granted.
+    pub license: Option<String>,
     /// The organisation that releases.
     pub publisher: Publisher,
 }
@@ -45,7 +45,7 @@ impl<'a> CrateInputs<'a> {
             decided: decision.time,
             approvals: decision.reviews.len(),
             reviewers: decision.terms.names_reviewers.then(reviewers),
-            license: decision.terms.license.clone(),
+            license: Some(decision.terms.license.clone()).filter(|url| !url.is_empty()),
             publisher: decision.terms.publisher.clone(),
         }
     }
@@ -81,6 +81,17 @@ impl CrateInputs<'_> {
         format!(
             "Approved by {count}{names} under the policy {}",
             self.manifest.policy.name
+        )
+    }
+
+    /// What is said where no license is granted.
+    pub(super) fn no_license(&self) -> String {
+        let publisher = &self.publisher;
+        let contact = publisher.email.as_ref().or(publisher.url.as_ref());
+        let contact = contact.map_or_else(String::new, |at| format!(" ({at})"));
+        format!(
+            "No license is granted: all rights are reserved. Whoever wants to use this dataset asks {}{contact}",
+            publisher.name
         )
     }
 

@@ -22,6 +22,8 @@ mod json_text;
 pub const FILE_NAME: &str = "ro-crate-metadata.json";
 
 const CONTEXT: &str = "https://w3id.org/ro/crate/1.2/context";
+/// Where no license is granted: without a word readers could take the crate for open.
+const NO_LICENSE: &str = "All rights reserved";
 const CONFORMS_TO: &str = "https://w3id.org/ro/crate/1.2";
 
 /// The bytes of `ro-crate-metadata.json`.
@@ -87,7 +89,7 @@ fn root(inputs: &CrateInputs<'_>) -> Value {
         "description": inputs.description(),
         "datePublished": inputs.decided_text(),
         "identifier": reference("#manifest"),
-        "license": reference(&inputs.license),
+        "license": reference(license_id(inputs)),
         "publisher": reference(&publisher_id(inputs)),
         "author": one_or_list(people.iter().map(|id| reference(id)).collect()),
         "mentions": reference("#approval"),
@@ -158,16 +160,32 @@ fn context_entities(inputs: &CrateInputs<'_>) -> Vec<Value> {
             "name": inputs.manifest.policy.name,
             "description": "The policy under which the release was approved",
         }),
-        json!({
-            "@id": inputs.license,
-            "@type": "CreativeWork",
-            "name": license_name(&inputs.license),
-            "description": format!("The license of this dataset: {}", inputs.license),
-        }),
+        license(inputs),
     ];
     publisher(inputs, &mut entities);
     authors(inputs, &mut entities);
     entities
+}
+
+/// The license's URL; without one a name in the crate.
+fn license_id<'a>(inputs: &'a CrateInputs<'_>) -> &'a str {
+    inputs.license.as_deref().unwrap_or("#no-license")
+}
+
+fn license(inputs: &CrateInputs<'_>) -> Value {
+    let (name, description) = match &inputs.license {
+        Some(url) => (
+            license_name(url),
+            format!("The license of this dataset: {url}"),
+        ),
+        None => (NO_LICENSE.to_owned(), inputs.no_license()),
+    };
+    json!({
+        "@id": license_id(inputs),
+        "@type": "CreativeWork",
+        "name": name,
+        "description": description,
+    })
 }
 
 fn publisher(inputs: &CrateInputs<'_>, entities: &mut Vec<Value>) {

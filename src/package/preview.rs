@@ -58,9 +58,12 @@ fn facts(page: &mut String, inputs: &CrateInputs<'_>) -> std::fmt::Result {
         by.push_str(" · ");
         by.push_str(more);
     }
-    let license = match license_name(&inputs.license) {
-        name if name == inputs.license => name,
-        name => format!("{name} · {}", inputs.license),
+    let license = match &inputs.license {
+        None => inputs.no_license(),
+        Some(url) => match license_name(url) {
+            name if name == *url => name,
+            name => format!("{name} · {url}"),
+        },
     };
     let count = manifest.files.len();
     let files = format!(

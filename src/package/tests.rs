@@ -104,7 +104,7 @@ fn inputs<'a>(manifest: &'a Manifest, digest: &'a Sha256Hex) -> CrateInputs<'a> 
         decided: "2026-11-24T10:20:31.5Z".parse().unwrap(),
         approvals: 2,
         reviewers: None,
-        license: "https://creativecommons.org/licenses/by/4.0/".into(),
+        license: Some("https://creativecommons.org/licenses/by/4.0/".into()),
         publisher: Publisher {
             name: "University of Manchester".into(),
             ror: Some("027m9bs27".into()),

@@ -57,5 +57,21 @@ def test_the_authority_is_read_by_whoever_logs_in_and_nothing_else_is():
 
 def test_cert_manager_makes_it_for_every_name():
     certificate = find(rendered("everything", 'gateway.tls.dns_names=["gw.example"]'), "Certificate", "trevor-gateway")
-    assert certificate["spec"]["dnsNames"] == ["trevor-gateway.trevor-system.svc", "trevor-gateway.trevor-system.svc.cluster.local",
-                                               "airlock.example", "gw.example"]
+    service = ["trevor-gateway.trevor-system.svc", "trevor-gateway.trevor-system.svc.cluster.local"]
+    assert certificate["spec"]["dnsNames"] == [*service, "airlock.example", "gw.example"]
+    assert "ipAddresses" not in certificate["spec"]
+
+
+def test_cert_manager_makes_it_for_the_host_of_the_gateways_url():
+    service = ["trevor-gateway.trevor-system.svc", "trevor-gateway.trevor-system.svc.cluster.local", "airlock.example"]
+    for url, names, addresses in (
+            ("https://airlock.tre.example", ["airlock.tre.example"], None),
+            ("https://Airlock.TRE.example:8443", ["airlock.tre.example"], None),
+            ("https://airlock.example", [], None),
+            ("https://192.0.2.7:8443", [], ["192.0.2.7"]),
+            ("https://[2001:db8::7]:8443", [], ["2001:db8::7"]),
+            ("https://[2001:db8::7]", [], ["2001:db8::7"])):
+        spec = find(rendered("everything", f'gateway.url="{url}"'), "Certificate", "trevor-gateway")["spec"]
+        assert spec["dnsNames"] == service + names and spec.get("ipAddresses") == addresses, (url, spec)
+    listed = find(rendered("everything", 'gateway.tls.dns_names=["10.0.0.1", "gw.example"]'), "Certificate", "trevor-gateway")["spec"]
+    assert listed["dnsNames"] == [*service, "gw.example"] and listed["ipAddresses"] == ["10.0.0.1"]

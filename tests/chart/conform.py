@@ -88,7 +88,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         count = write_schemas(json.loads(done.stdout), Path(folder))
         place = folder + "/{{.ResourceKind}}-{{.Group}}-{{.ResourceAPIVersion}}.json"
-        for values in ("smallest", "everything", "plain"):
+        for values in ("nine", "smallest", "everything", "plain"):
             code, out, error = render.template(values)
             if code:
                 sys.exit(error)

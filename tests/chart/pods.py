@@ -60,6 +60,20 @@ def test_each_process_has_its_own_identities_and_no_others():
     assert not [name for name in gateway if "NOTIFY" in name or "AUDIT" in name]
 
 
+def test_pods_of_hooks_wait_for_no_secret_and_no_authority():
+    docs = rendered("everything")
+    for name, _, spec in pods(docs):
+        if name not in ("trevor-check", "trevor-uninstall"):
+            continue
+        keys = [entry["valueFrom"]["secretKeyRef"] for entry in spec["containers"][0]["env"] if "secretKeyRef" in entry.get("valueFrom", {})]
+        assert keys and all(key["optional"] for key in keys), name
+        (trust,) = [volume["projected"]["sources"] for volume in spec["volumes"] if volume["name"] == "trust"]
+        assert all(inner["optional"] for source in trust for inner in source.values()), name
+    controller = find(docs, "Deployment", "trevor-controller")["spec"]["template"]["spec"]
+    needed = [entry["valueFrom"]["secretKeyRef"] for entry in controller["containers"][0]["env"] if "secretKeyRef" in entry.get("valueFrom", {})]
+    assert [key["name"] for key in needed if not key.get("optional")]
+
+
 def test_a_secret_that_is_a_variable_is_a_file_too_so_that_its_change_is_seen():
     docs = rendered("everything")
     for name in ("controller", "gateway"):

@@ -29,7 +29,6 @@ ROWS = [
     ("everything", "gateway.tls.allow_plaintext=true", "gateway.tls.allow_plaintext: contradicts certificate.create"),
     ("smallest", 'log.otlp_endpoint="http://user:secret@collector"', "otlp_endpoint"),
     ("smallest", 'gateway.tls.dns_names=["a b"]', "dns_names"),
-    ("smallest", "crate.publisher.name=null", "crate.publisher.name"),
     ("smallest", 'workloads.gateway.credentials.quarantine="trevor-quarantine"', "workloads.gateway.credentials.quarantine"),
     ("smallest", "certificate.create=true", "certificate.issuer.name"),
     ("smallest", 'trust.storage={"config_map": "a", "secret": "b"}', "trust.storage"),

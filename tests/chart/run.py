@@ -13,12 +13,13 @@ import alerts
 import certificates
 import packaging
 import pods
+import policy
 import refusals
 import roles
 import whole
 from render import HERE, PROMTOOL
 
-GROUPS = (whole, refusals, pods, packaging, roles, certificates, alerts)
+GROUPS = (whole, refusals, pods, policy, packaging, roles, certificates, alerts)
 
 
 def main():

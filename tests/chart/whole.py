@@ -1,12 +1,15 @@
 """The chart as a whole: lint, the README, one output for one set of values, and what survives."""
 
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 from render import CHART, HERE, documents, find, helm, rendered, template
 
-SETS = ("smallest", "everything", "plain")
+SETS = ("nine", "smallest", "everything", "plain")
 EXAMPLES = HERE.parents[1] / "examples"
 
 
@@ -46,12 +49,32 @@ def test_no_object_is_rendered_twice():
 
 
 def test_a_second_release_meets_one_object_of_the_first():
-    code, out, _ = helm("template", "other", CHART, "-n", "elsewhere", "-f", HERE / "values/smallest.yaml", "--set", "crds.install=false,default_policy.create=false")
+    code, out, _ = helm("template", "other", CHART, "-n", "elsewhere", "-f", HERE / "values/smallest.yaml", "--set", "crds.install=false")
     assert code == 0
     cluster_wide = {(doc["kind"], doc["metadata"]["name"]) for doc in documents(out) if "namespace" not in doc["metadata"]}
     both = cluster_wide & {(doc["kind"], doc["metadata"]["name"]) for doc in rendered("smallest")}
     assert both == {("ClusterRole", "airlock.karectl.io:one-release-per-cluster")}
     assert find(rendered("smallest"), *both.pop())["rules"] == []
+
+
+def test_it_can_be_a_dependency_that_a_condition_leaves_out():
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(CHART, Path(folder, "charts/trevor"))
+        version = next(line.split()[1] for line in (CHART / "Chart.yaml").read_text().splitlines() if line.startswith("version:"))
+        Path(folder, "Chart.yaml").write_text(
+            "apiVersion: v2\nname: house\nversion: 0.1.0\n"
+            f"dependencies:\n- {{name: trevor, version: {version}, condition: trevor.enabled}}\n")
+        values = {"trevor": {"storage": nine()["storage"]}, "global": {"registry": "house"}}
+        for enabled in (True, False):
+            values["trevor"]["enabled"] = enabled
+            Path(folder, "values.yaml").write_text(json.dumps(values))
+            code, out, error = helm("template", "house", folder, "-n", "trevor-system")
+            assert code == 0, error
+            assert ("kind: Deployment" in out) == enabled
+
+
+def nine():
+    return documents((HERE / "values/nine.yaml").read_text())[0]
 
 
 def test_definitions_are_kept_unless_values_say_otherwise():
@@ -70,9 +93,20 @@ def test_without_workloads_there_are_no_pods_and_the_rules_are_the_same():
     assert find(off, "ConfigMap", "trevor-rules") == find(on, "ConfigMap", "trevor-rules")
 
 
+def test_nine_values_of_storage_are_enough_and_nothing_is_licensed_by_default():
+    config = documents(find(rendered("nine"), "ConfigMap", "trevor-config")["data"]["config.yaml"])[0]
+    assert not config["crate"].get("license") and "publisher" not in config["crate"], config["crate"]
+    code, out, error = helm("install", "trevor", CHART, "-n", "trevor-system", "-f", HERE / "values/nine.yaml", "--dry-run=client")
+    assert code == 0, error
+    for values, asked in (("nine", True), ("smallest", False)):
+        code, out, error = helm("install", "trevor", CHART, "-n", "trevor-system", "-f", HERE / f"values/{values}.yaml", "--dry-run=client")
+        notes = out.partition("NOTES:")[2]
+        assert code == 0 and ("crate.publisher.name" in notes) == asked and "crate.license" in notes, notes
+
+
 def test_the_configuration_has_the_operators_keys_only():
     config = documents(find(rendered("everything"), "ConfigMap", "trevor-config")["data"]["config.yaml"])[0]
-    chart_only = {"image", "workloads", "certificate", "trust", "network_policy", "monitoring", "uninstall", "namespaces", "crds", "default_policy"}
+    chart_only = {"image", "workloads", "certificate", "trust", "network_policy", "monitoring", "uninstall", "namespaces", "crds"}
     assert not chart_only & set(config), set(config)
     assert set(config["gateway"]) == {"listen", "metrics_listen", "tls", "audience", "memory_budget_mib", "min_rate_kib_s", "url"}
     assert set(config["gateway"]["tls"]) == {"secret", "authority", "dns_names", "allow_plaintext"}

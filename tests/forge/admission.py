@@ -11,7 +11,7 @@ import admission_people as people
 from attempts import HOME, RELEASE, Attempts
 from cast import alice, bob, dave, flux, olga
 from kubernetes import ADMIN, account_subject, core, group_subject, until, user_subject
-from objects import ACTIONS, GROUP, KINDS, PROJECT, RECORDS, REQUESTS, REVIEWS, SESSIONS, act, path, rec, req, rev, sess
+from objects import ACTIONS, GROUP, KINDS, POLICIES, PROJECT, RECORDS, REQUESTS, REVIEWS, SESSIONS, act, path, policy, rec, req, rev, sess
 
 VERBS = ["create", "get", "list", "watch", "update", "patch", "delete", "deletecollection"]
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
@@ -36,6 +36,7 @@ class Fixtures:
         self.action = made(olga, ACTIONS, act(self.name("t-olga") + "-", "HoldOfficer", "Hold", actor="olga"))
         self.session = made(alice, SESSIONS, sess(user="alice", groups=alice["all"]))
         self.record = made(t.controller, RECORDS, rec(self.name("rec")))
+        self.policy = t.api.must("POST", path(POLICIES, ns=None), policy(self.name("policy")), ADMIN)["metadata"]["name"]
 
     def name(self, stem):
         """A name that no other run has."""

@@ -45,7 +45,7 @@ def status(t, f):
         RECORDS: {"phase": "Available"},
         POLICIES: {"observedGeneration": secrets.randbelow(10**9)},
     }
-    for kind, name in ((REQUESTS, f.request), (REVIEWS, f.review), (ACTIONS, f.action), (RECORDS, f.record), (POLICIES, "default")):
+    for kind, name in ((REQUESTS, f.request), (REVIEWS, f.review), (ACTIONS, f.action), (RECORDS, f.record), (POLICIES, f.policy)):
         ns = None if kind == POLICIES else PROJECT
         p = path(kind, name, "status", ns)
         meta = {"apiVersion": f"{GROUP}/v1alpha1", "kind": KINDS[kind], "metadata": {"name": name}}

@@ -70,6 +70,7 @@ async fn a_whole_environment_passes_with_either_identity() {
         ("zones apart", "quarantine"),
         ("admission rules", ""),
         ("policies", ""),
+        ("packages", ""),
     ] {
         assert_eq!(states(&rows, name, at), ["Ok"], "{name} {at}");
     }
@@ -92,6 +93,21 @@ async fn a_whole_environment_passes_with_either_identity() {
     let (passes, rows) = check(&env, "packaging", &own, |_| {}).await;
     assert!(!passes);
     assert!(states(&rows, "no deletion", "packaging").contains(&"Failed"));
+}
+
+#[tokio::test]
+async fn what_a_release_would_lack_is_asked_for() {
+    let env = Env::shared();
+    let (_, rows) = check(&env, "controller", &[], |config| {
+        config["crate"] = json!({});
+    })
+    .await;
+    assert_eq!(states(&rows, "packages", ""), ["Warning"]);
+    let row = rows.iter().find(|row| row["check"] == "packages").unwrap();
+    let detail = row["detail"].as_str().unwrap();
+    for key in ["crate.publisher.name", "crate.license"] {
+        assert!(detail.contains(key), "{detail}");
+    }
 }
 
 #[tokio::test]

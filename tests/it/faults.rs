@@ -57,6 +57,16 @@ impl Desk {
         }
     }
 
+    /// The same people, in another project.
+    pub async fn in_project(self, project: &str) -> Self {
+        Self {
+            alice: self.alice.moves_to(project).await,
+            bob: self.bob.moves_to(project).await,
+            carol: self.carol.moves_to(project).await,
+            ..self
+        }
+    }
+
     /// A request with files, approved once.
     pub async fn approved_once(&self, stem: &str, files: usize, size: usize) -> Request {
         let spec = json!({"direction": "Egress", "title": "Faults"});

@@ -29,6 +29,7 @@ mod holds;
 mod hostile;
 mod idle;
 mod ingress;
+mod installed;
 mod integrity;
 mod leaders;
 mod leftovers;

@@ -246,7 +246,7 @@ async fn succeeds(program: &str, arguments: &[&str]) -> Option<String> {
 }
 
 /// The public validator finds nothing REQUIRED and nothing RECOMMENDED.
-async fn is_a_valid_crate(env: &Env, zip: &[u8]) {
+pub async fn is_a_valid_crate(env: &Env, zip: &[u8]) {
     let folder = tempfile::tempdir().unwrap();
     zip::ZipArchive::new(std::io::Cursor::new(zip))
         .unwrap()

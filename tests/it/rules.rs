@@ -9,10 +9,25 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
-use trevor::api::{AirlockPolicy, Phase, ReviewDecision, ReviewState};
+use trevor::api::{AirlockPolicy, AirlockPolicySpec, Phase, ReviewDecision, ReviewState};
 
 use crate::faults::desk;
-use crate::harness::{Controller, Env, Http, PATIENCE, private, ready};
+use crate::harness::{Controller, Env, Http, PATIENCE, Private, private, ready};
+
+/// An environment with a policy whose status tells of the rules.
+async fn with_a_policy() -> Private {
+    let env = private().await;
+    let api: Api<AirlockPolicy> = Api::all(env.kube("admin").await);
+    let policy = AirlockPolicy::new(
+        "default",
+        AirlockPolicySpec {
+            default: Some(true),
+            ..AirlockPolicySpec::default()
+        },
+    );
+    api.create(&PostParams::default(), &policy).await.unwrap();
+    env
+}
 
 /// What the default policy says of the rules: whether they are live, and why not.
 async fn rules_live(admin: &Client) -> Option<(bool, String)> {
@@ -82,7 +97,7 @@ async fn back(admin: &Client, binding: &ValidatingAdmissionPolicyBinding) {
 
 #[tokio::test]
 async fn what_is_forged_while_a_binding_is_away_never_counts_and_the_rest_counts_again() {
-    let env = private().await;
+    let env = with_a_policy().await;
     let setup = Controller {
         elect: false,
         ..Controller::new(&env, "rules")
@@ -163,7 +178,7 @@ async fn forge(
 
 #[tokio::test]
 async fn a_request_made_while_the_rules_were_away_is_to_be_made_again() {
-    let env = private().await;
+    let env = with_a_policy().await;
     let setup = Controller {
         elect: false,
         ..Controller::new(&env, "rules-request")
@@ -198,7 +213,7 @@ async fn a_request_made_while_the_rules_were_away_is_to_be_made_again() {
 
 #[tokio::test]
 async fn a_rule_edited_by_hand_is_named_and_restored() {
-    let env = private().await;
+    let env = with_a_policy().await;
     let setup = Controller {
         elect: false,
         ..Controller::new(&env, "rules-edited")

@@ -27,7 +27,7 @@ import packaging  # noqa: E402
 import trevor  # noqa: E402
 import volumes  # noqa: E402
 from cluster import OPERATOR_NAMESPACE, ROLES  # noqa: E402
-from requests_by_people import People  # noqa: E402
+from requests_by_people import PROJECT, People  # noqa: E402
 from tools import Failed  # noqa: E402
 
 CHECKOUT = HERE.parents[1]
@@ -263,6 +263,24 @@ def leader_kill(node):
     node.ours("rollout", "status", "deployment/trevor-controller", "--timeout=60s")
 
 
+def rollback(node):
+    """An upgrade that lowers the quorum is taken back by `helm rollback`, in status, too."""
+    def shown(name, approvals):
+        node.people.ask(name, direction="Egress")
+        node.people.wait(name, f"jsonpath={{.status.approvals.required}}={approvals}")
+        policy = node.kubectl("--context", "alice", "-n", PROJECT, "get", "alr", name, "-o", "jsonpath={.status.policy.name}")
+        if policy != "default (configuration)":
+            raise Failed(f"{name} is under the policy {policy}")
+        node.people.change(name, withdrawn=True)
+        saw(f"{name}: {approvals} approvals, by {policy}")
+
+    node.upgrade("default_policy.egress.requiredApprovals=1")
+    shown("after-the-upgrade", 1)
+    node.helm("rollback", RELEASE, "--wait", "--timeout", "180s")
+    node.in_force()
+    shown("after-the-rollback", 2)
+
+
 def helm_test(node):
     """`trevor check`, as the chart's test runs it."""
     out = node.helm("test", RELEASE, "--logs", "--timeout", "120s")
@@ -289,7 +307,7 @@ def uninstall(node):
         raise Failed(f"after uninstall: still there: {left.split()}; {len(definitions)} definitions; lost: {lost}, {before} before, {after} after")
 
 
-STEPS = [install, restricted, demo, *volumes.STEPS, *packaging.STEPS, upgrade_under_load, leader_stop, leader_kill, helm_test, uninstall]
+STEPS = [install, restricted, demo, *volumes.STEPS, *packaging.STEPS, upgrade_under_load, leader_stop, leader_kill, rollback, helm_test, uninstall]
 
 
 def explain(node):

@@ -62,6 +62,15 @@ if it is there, is whom Jobs in projects trust. Its own authority the operator k
 {{- if not (include "trevor.tlsAuthority" .) }}{{ include "trevor.tlsSecret" . }}{{ end -}}
 {{- end -}}
 
+{{/* The policy where no AirlockPolicy applies, as JSON; null where values turn it off. */}}
+{{- define "trevor.defaultPolicy" -}}
+{{- if dig "create" false (.Values.default_policy | default dict) -}}
+{{ omit .Values.default_policy "create" | toJson }}
+{{- else -}}
+null
+{{- end -}}
+{{- end -}}
+
 {{/* The operator's configuration: the tree of values under its own names. */}}
 {{- define "trevor.config" -}}
 {{- $config := deepCopy (pick .Values "storage" "gateway" "controller" "crate" "identity" "audit" "notifications" "jobs" "log") -}}
@@ -86,6 +95,7 @@ if it is there, is whom Jobs in projects trust. Its own authority the operator k
 {{- $_ := unset $config.crate "publisher" -}}
 {{- end -}}
 {{- $_ := set $config.jobs "images" (fromJsonArray (include "trevor.jobImages" .)) -}}
+{{- $_ := set $config "default_policy" (include "trevor.defaultPolicy" . | fromJson) -}}
 {{- if $config.jobs.ca_bundle -}}
 {{- else if or .Values.trust.gateway.config_map .Values.trust.gateway.secret -}}
 {{- $_ := set $config.jobs "ca_bundle" "/etc/trevor/trust/gateway.pem" -}}

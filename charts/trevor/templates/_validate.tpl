@@ -51,9 +51,6 @@ What the schema cannot say, in the words of the operator's own check at start
 {{- if and .Values.certificate.create .Values.gateway.tls.allow_plaintext -}}
   {{- fail "gateway.tls.allow_plaintext: contradicts certificate.create; keep one" -}}
 {{- end -}}
-{{- if not (dig "publisher" "name" "" .Values.crate) -}}
-  {{- fail "crate.publisher.name: is missing; it is the organisation that releases" -}}
-{{- end -}}
 {{- range $zone, $secret := .Values.workloads.gateway.credentials -}}
   {{- $of := get $.Values.storage $zone | default dict -}}
   {{- if and $secret (eq $secret (get $of "credentials_secret" | default "")) -}}
@@ -81,6 +78,21 @@ certificate by itself. Empty: somebody else makes it, or nobody.
 {{- if not (or .Values.gateway.tls.secret .Values.certificate.create .Values.gateway.tls.allow_plaintext) -}}
 {{ include "trevor.name" . }}-gateway-ca
 {{- end -}}
+{{- end -}}
+
+{{/*
+Whom a certificate of cert-manager's is for: the Service, the host of gateway.url and what
+values list. JSON: {"dns": […], "ip": […]}.
+*/}}
+{{- define "trevor.certificateNames" -}}
+{{- $host := regexReplaceAll ":[0-9]+$" (urlParse (.Values.gateway.url | default "")).host "" | trimAll "[]" | lower -}}
+{{- $more := concat .Values.certificate.dns_names .Values.gateway.tls.dns_names (empty $host | ternary list (list $host)) -}}
+{{- $dns := list -}}
+{{- $ip := list -}}
+{{- range include "trevor.dnsNames" (list . $more) | fromJsonArray -}}
+  {{- if or (contains ":" .) (regexMatch "^[0-9]{1,3}([.][0-9]{1,3}){3}$" .) }}{{ $ip = append $ip . }}{{ else }}{{ $dns = append $dns . }}{{ end -}}
+{{- end -}}
+{{- dict "dns" $dns "ip" $ip | toJson -}}
 {{- end -}}
 
 {{/* The names by which the cluster reaches the gateway's Service, and those of a list: JSON. */}}

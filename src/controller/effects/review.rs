@@ -11,14 +11,16 @@ use super::super::error::EffectError;
 use super::super::reconcile::{Rest, Subject, seal_of};
 use super::super::{evidence, reviews};
 use super::look_back::look_back;
-use crate::api::AirlockRequest;
 use crate::api::condition::reason;
+use crate::api::{AirlockRequest, Direction};
 use crate::domain::commit::{Decision, Verdict};
 use crate::domain::manifest::Frozen;
 use crate::domain::phase::{Facts, Round};
 use crate::domain::policy::{self, Rules};
 use crate::domain::quorum::{Question, Quorum, ReviewFact, judge};
 use crate::storage::commit::commit;
+
+const NO_PUBLISHER: &str = "packages name who releases them, and no publisher is configured: a cluster administrator sets crate.publisher.name (Helm values); approvals stay as they are, and the release follows by itself";
 
 /// Judges the reviews; commits a decision, or says what is awaited.
 pub async fn review(
@@ -60,7 +62,7 @@ pub async fn review(
         judgement = judge(&question, &found);
     }
     let waits = if looked_back {
-        waits(ctx, subject, &frozen, &quorum)
+        waits(ctx, subject, &seal.rules, &frozen, &quorum)
     } else {
         let message = "the files are being compared with those of earlier requests";
         Some((reason::LOOKING_BACK, message.to_owned()))
@@ -174,6 +176,7 @@ fn nothing_asked() -> Quorum {
 fn waits(
     ctx: &Context,
     subject: &Subject,
+    sealed: &Rules,
     frozen: &Frozen,
     quorum: &Quorum,
 ) -> Option<(&'static str, String)> {
@@ -188,7 +191,14 @@ fn waits(
     if !report.live() {
         return Some((reason::RULES_NOT_LIVE, report.message()));
     }
-    evidence::outside(&report, &subject.request).map(|why| (reason::OUTSIDE_EPOCH, why))
+    if let Some(why) = evidence::outside(&report, &subject.request) {
+        return Some((reason::OUTSIDE_EPOCH, why));
+    }
+    // The decision fixes what the package says, so that it waits and not the release.
+    let direction = subject.request.spec.direction;
+    let terms = ctx.config.terms(direction, sealed);
+    (direction == Direction::Egress && !terms.names_a_publisher())
+        .then(|| (reason::PUBLISHER_MISSING, NO_PUBLISHER.to_owned()))
 }
 
 async fn decide(

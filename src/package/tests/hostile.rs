@@ -49,7 +49,7 @@ fn hostile_inputs<'a>(
     inputs.publisher.name = text.into();
     inputs.publisher.url = Some(text.into());
     inputs.publisher.email = Some(text.into());
-    inputs.license = text.into();
+    inputs.license = Some(text.into());
     inputs
 }
 

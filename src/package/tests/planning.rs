@@ -110,3 +110,26 @@ proptest! {
         prop_assert_eq!(archive.len(), content.len() + 2);
     }
 }
+
+/// Nobody may take outputs for open because nobody said that they are not.
+#[test]
+fn without_a_license_the_crate_says_that_none_is_granted_and_whom_to_ask() {
+    let one = manifest(vec![file("a.csv", b"1")]);
+    let digest = Sha256Hex::of(b"manifest");
+    let mut inputs = inputs(&one, &digest);
+    inputs.license = None;
+    let text = String::from_utf8(metadata::render(&inputs).unwrap()).unwrap();
+    let crate_: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let entities = crate_["@graph"].as_array().unwrap();
+    let of = |id: &str| entities.iter().find(|e| e["@id"] == id).unwrap();
+    let license = of(of("./")["license"]["@id"].as_str().unwrap());
+    assert_eq!(license["name"], "All rights reserved");
+    let said = license["description"].as_str().unwrap();
+    assert!(
+        said.contains("No license is granted") && said.contains("outputs@manchester.example"),
+        "{said}"
+    );
+    assert!(!text.contains("creativecommons"));
+    let page = preview::render(&inputs);
+    assert!(page.contains("No license is granted") && !page.contains("creativecommons"));
+}

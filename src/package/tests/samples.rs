@@ -39,10 +39,11 @@ async fn packages_are_written_for_the_tools_of_others() {
     write(
         "bare",
         &bare,
-        |inputs| inputs.license = "https://licenses.example/own".into(),
+        |inputs| inputs.license = Some("https://licenses.example/own".into()),
         &store,
     )
     .await;
+    write("unlicensed", &plain, |inputs| inputs.license = None, &store).await;
 
     let named = |inputs: &mut CrateInputs<'_>| {
         inputs.reviewers = Some(vec!["bob".into(), "carol".into()]);

@@ -73,10 +73,8 @@ async fn driver(words: &[&str]) -> PathBuf {
 async fn no_policy_is_left(env: &Env) {
     let policies: Api<AirlockPolicy> = Api::all(env.kube("admin").await);
     for policy in policies.list(&ListParams::default()).await.unwrap() {
-        if policy.spec.namespaces.is_some() {
-            let name = policy.name_any();
-            let gone = policies.delete(&name, &DeleteParams::default()).await;
-            gone.unwrap();
-        }
+        let name = policy.name_any();
+        let gone = policies.delete(&name, &DeleteParams::default()).await;
+        gone.unwrap();
     }
 }

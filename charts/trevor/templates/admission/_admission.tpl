@@ -70,6 +70,11 @@ request.userInfo.username == '{{ include "trevor.controllerUser" . }}'
     'system:serviceaccount:kube-system:generic-garbage-collector',
     'system:serviceaccount:kube-system:namespace-controller',
     'system:kube-controller-manager']
+# Made by the account of a backup tool: Velero marks what it restores.
+- name: restored
+  expression: >-
+    request.operation == 'CREATE' && request.userInfo.username.startsWith('system:')
+    && object.metadata.?labels.orValue({}).exists(label, label.startsWith('velero.io/'))
 - name: going
   expression: namespaceObject != null && has(namespaceObject.metadata.deletionTimestamp)
 # Byte-equal, managedFields included: storage migration does this.
@@ -89,6 +94,16 @@ request.userInfo.username == '{{ include "trevor.controllerUser" . }}'
     object.spec == oldObject.spec
     && object.metadata.?labels.orValue({}) == oldObject.metadata.?labels.orValue({})
     && object.metadata.?annotations.orValue({}) == oldObject.metadata.?annotations.orValue({})
+{{- end -}}
+
+{{/* The first rule of each policy about what is tied to who made it, or to a uid. */}}
+{{- define "trevor.admission.notRestored" -}}
+- expression: "!variables.restored"
+  message: >-
+    {{ . }} are not restored from a backup: who made them and their uids would be others. Leave airlockrequests,
+    airlockreviews, airlockactions, airlocksessions and releaserecords out of the restore (velero restore create
+    --exclude-resources); the buckets have what was decided and released, and README, "After a restore", says how to go on
+  reason: Forbidden
 {{- end -}}
 
 {{/* The last rule of each policy about a kind of ours. */}}
