@@ -70,6 +70,13 @@ impl Etcd {
         found
     }
 
+    /// Stores objects as they are.
+    pub async fn puts(&self, objects: &Snapshot) {
+        for (key, value) in objects {
+            self.asks("put", json!({"key": key, "value": value})).await;
+        }
+    }
+
     /// Everything as it was; what came since is not there.
     pub async fn restore(&self, then: &Snapshot) {
         for (key, _) in self.snapshot().await {
@@ -77,9 +84,7 @@ impl Etcd {
                 self.asks("deleterange", json!({"key": key})).await;
             }
         }
-        for (key, value) in then {
-            self.asks("put", json!({"key": key, "value": value})).await;
-        }
+        self.puts(then).await;
     }
 }
 

@@ -40,7 +40,7 @@ async fn rules_live(admin: &Client) -> Option<(bool, String)> {
     Some((condition.status == "True", condition.message))
 }
 
-async fn becomes(admin: &Client, live: bool, says: &str) {
+pub async fn becomes(admin: &Client, live: bool, says: &str) {
     ready(
         format!("rules live: {live}, {says:?}"),
         PATIENCE,
@@ -53,7 +53,7 @@ async fn becomes(admin: &Client, live: bool, says: &str) {
 }
 
 /// What is made from now on counts.
-async fn settled(controller: &str) {
+pub async fn settled(controller: &str) {
     let (http, url) = (Http::default(), format!("{controller}/readyz"));
     ready("the epoch has settled", PATIENCE, || async {
         (http.get(&url).await.status == 200).then_some(())
@@ -62,7 +62,7 @@ async fn settled(controller: &str) {
 }
 
 /// The rules are verified again, a second or more after what was done last.
-async fn verified_later(admin: &Client) {
+pub async fn verified_later(admin: &Client) {
     tokio::time::sleep(Duration::from_millis(1100)).await;
     let api: Api<AirlockPolicy> = Api::all(admin.clone());
     let mark = format!("{:x}", rand::random::<u32>());
@@ -73,7 +73,7 @@ async fn verified_later(admin: &Client) {
     tokio::time::sleep(Duration::from_millis(400)).await;
 }
 
-async fn away(admin: &Client, name: &str) -> ValidatingAdmissionPolicyBinding {
+pub async fn away(admin: &Client, name: &str) -> ValidatingAdmissionPolicyBinding {
     let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(admin.clone());
     let mut binding = bindings.get(name).await.unwrap();
     bindings
@@ -87,7 +87,7 @@ async fn away(admin: &Client, name: &str) -> ValidatingAdmissionPolicyBinding {
     binding
 }
 
-async fn back(admin: &Client, binding: &ValidatingAdmissionPolicyBinding) {
+pub async fn back(admin: &Client, binding: &ValidatingAdmissionPolicyBinding) {
     let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(admin.clone());
     bindings
         .create(&PostParams::default(), binding)
