@@ -146,7 +146,7 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
     let action_stream = cached::actions(&client).reflect(writer);
     let rules = Arc::new(Verifier::new(
         client.clone(),
-        &options.namespace,
+        (&cluster, &options.namespace),
         zones.records.bucket().clone(),
         config.identity.rules.clone(),
     ));

@@ -20,11 +20,11 @@ const SETTLING: SignedDuration = SignedDuration::from_secs(2);
 /// most so long after the proof that it was made with.
 pub const LONGEST_LOOK: Duration = Duration::from_secs(300);
 
-/// `audit/epochs/<sequence>.json`: from when on the rules are in force.
+/// `audit/epochs/<cluster>/<sequence>.json` (without the cluster: of old): from when on the rules are in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Began {
-    /// From 1, without gaps.
+    /// Rising.
     pub sequence: i64,
     /// SHA-256 of what the rules say.
     pub rules: Sha256Hex,
@@ -34,7 +34,7 @@ pub struct Began {
     pub time: Timestamp,
 }
 
-/// `audit/epochs/<sequence>.ended.json`: until when they were.
+/// `audit/epochs/<cluster>/<sequence>.ended.json`: until when they were.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Ended {

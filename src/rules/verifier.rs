@@ -1,6 +1,6 @@
 //! Verifies the rules, and keeps their epochs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -92,6 +92,8 @@ struct Compared {
 pub struct Verifier {
     client: Client,
     namespace: String,
+    /// uid of the cluster: epochs are kept by it.
+    cluster: String,
     records: Bucket,
     file: Option<PathBuf>,
     known: Mutex<Known>,
@@ -99,12 +101,18 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Of the rules in `file`; probes in `namespace`; keeps epochs in `records`.
+    /// Of the rules in `file`; probes in `namespace`; keeps epochs of `cluster` in `records`.
     #[must_use]
-    pub fn new(client: Client, namespace: &str, records: Bucket, file: Option<PathBuf>) -> Self {
+    pub fn new(
+        client: Client,
+        (cluster, namespace): (&str, &str),
+        records: Bucket,
+        file: Option<PathBuf>,
+    ) -> Self {
         Self {
             client,
             namespace: namespace.to_owned(),
+            cluster: cluster.to_owned(),
             records,
             file,
             known: Mutex::default(),
@@ -150,7 +158,7 @@ impl Verifier {
     async fn look(&self, known: &mut Known, term: Option<i64>) -> Result<Report, RulesError> {
         let mut stored = match known.stored.take() {
             Some(stored) if term.is_some() && term == known.term => stored,
-            _ => Stored::load(&self.records).await?,
+            _ => Stored::load(&self.records, &self.cluster).await?,
         };
         known.term = term;
         let Some(file) = &self.file else {
@@ -159,7 +167,7 @@ impl Verifier {
                     "configuration key identity.rules names no file to compare them with"
                         .to_owned(),
                 ],
-                epochs: stored.epochs(false),
+                epochs: stored.epochs(&BTreeMap::new(), false),
                 verified: true,
             });
         };
@@ -177,10 +185,8 @@ impl Verifier {
                 .await?;
         }
         let named = found.named();
-        let verified = stored
-            .current()
-            .is_some_and(|current| current.objects == named);
-        let epochs = stored.epochs(problems.is_empty() && verified);
+        let verified = stored.current(&named).is_some();
+        let epochs = stored.epochs(&named, problems.is_empty() && verified);
         if problems.is_empty() {
             known.good = Some((found, said));
         }
@@ -218,8 +224,8 @@ impl Verifier {
         let (live, found) = live::rules(&self.client, &ids).await?;
         let said = live.digest();
         let upgrading = stored
-            .current()
-            .is_some_and(|epoch| epoch.rules == said && epoch.objects == found.named());
+            .current(&found.named())
+            .is_some_and(|epoch| epoch.rules == said);
         let problems = if upgrading {
             Vec::new()
         } else {
@@ -242,10 +248,7 @@ impl Verifier {
         problems: &[String],
     ) -> Result<(), RulesError> {
         let named = found.named();
-        if let Some(current) = stored.current() {
-            if problems.is_empty() && current.objects == named {
-                return Ok(());
-            }
+        for (id, over) in stored.over(&named, !problems.is_empty()) {
             let because = problems.first().map_or_else(
                 || "the rules were replaced".to_owned(),
                 |problem| problem.chars().take(500).collect(),
@@ -253,16 +256,16 @@ impl Verifier {
             let proved = known
                 .good
                 .as_ref()
-                .filter(|(good, _)| good.named() == current.objects);
+                .filter(|(good, _)| good.named() == over.objects);
             let ended = Ended {
-                sequence: current.sequence,
-                until: proved.map_or(current.time, |(good, _)| good.time),
+                sequence: over.sequence,
+                until: proved.map_or(over.time, |(good, _)| good.time),
                 noticed: Some(found.time),
                 because,
             };
-            stored.end(&self.records, ended).await?;
+            stored.end(&self.records, id, ended).await?;
         }
-        if !problems.is_empty() {
+        if !problems.is_empty() || stored.current(&named).is_some() {
             return Ok(());
         }
         let began = Began {
@@ -276,7 +279,7 @@ impl Verifier {
                 .unwrap_or(Timestamp::MAX),
         };
         if !stored.begin(&self.records, began).await? {
-            *stored = Stored::load(&self.records).await?;
+            *stored = Stored::load(&self.records, &self.cluster).await?;
         }
         Ok(())
     }
