@@ -21,6 +21,8 @@ pub struct Envelope {
     pub signatures: Vec<Signature>,
 }
 
+crate::domain::format::fact!(Envelope);
+
 /// One signature.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signature {

@@ -22,6 +22,8 @@ pub struct Checkpoints {
     pub last: Option<Mark>,
     /// When that was made.
     pub time: Option<Timestamp>,
+    /// The time of the first one: since then a key signs.
+    pub since: Option<Timestamp>,
     /// The keys that signed, as far as they are trusted.
     pub trust: Trust,
 }
@@ -92,6 +94,7 @@ pub async fn verify(
             heads: Spool::default(),
             last: None,
             time: None,
+            since: None,
             trust,
         },
         key: None,
@@ -189,6 +192,7 @@ impl Pass {
         };
         self.found.last = Some(mark.clone());
         self.found.time = Some(found.time);
+        self.found.since.get_or_insert(found.time);
         self.key = Some(found.key.clone());
         self.unsigned = Some((key.to_owned(), mark, found.key));
         Ok(())

@@ -9,6 +9,8 @@
 mod chains;
 mod checkpoints;
 mod epochs;
+#[cfg(test)]
+mod fixture_tests;
 mod holds;
 mod packages;
 mod records;
@@ -57,6 +59,9 @@ pub enum Kind {
     DecisionMissing,
     DecisionUnfounded,
     ReviewMissing,
+    RecordMissing,
+    StatementMissing,
+    LaterFormat,
     RecordDiffers,
     StatementDiffers,
     PackageDiffers,
@@ -102,6 +107,8 @@ pub struct Summary {
     pub chains: u64,
     /// Entries behind the last checkpoint of their chain: no signature has them yet.
     pub not_yet_covered: u64,
+    /// Facts that are so new that the ledger need not have them yet.
+    pub not_yet_recorded: u64,
     /// Requests whose facts were compared with their ledger.
     pub requests: u64,
     /// Records of what crossed.
@@ -197,6 +204,7 @@ pub async fn verify(
     let trust = checkpoints::trust(source, given).await?;
     let found = checkpoints::verify(source, trust, &question.checkpoints, &mut findings).await?;
     let (last, time) = (found.last, found.time);
+    let signed = found.since.zip(time);
     let trust = found.trust;
     findings.summary.checkpoint = last.as_ref().map_or(0, |mark| mark.sequence);
     findings.begin("entries");
@@ -216,7 +224,7 @@ pub async fn verify(
         (Source::Folder(folder), None) => Some(Packages::Folder(folder.clone())),
         (Source::Folder(_) | Source::Bucket(_), _) => None,
     };
-    records::verify(source, loose.as_ref(), &trust, &mut findings).await?;
+    records::verify(&requests, loose.as_ref(), (&trust, signed), &mut findings).await?;
     let not_looked_at = &mut findings.summary.not_looked_at;
     if question.quarantine.is_none() {
         not_looked_at.push("whether the files under review are there");

@@ -2,8 +2,9 @@
 //! where the package is at hand, its bytes.
 
 use futures::TryStreamExt as _;
+use jiff::Timestamp;
 
-use super::requests::read;
+use super::requests::{Requests, read};
 use super::source::{Source, SourceError};
 use super::{Findings, Kind, Packages, Trust};
 use crate::api::{ReleaseRecordSpec, ReviewDecision};
@@ -16,12 +17,15 @@ const PREFIX: &str = "records/";
 
 /// Goes through all records. Packages that lie in `loose` are read; where they all are
 /// at hand they were looked at with their requests.
+///
+/// `signed`: from when to when checkpoints are signed, so that releases have statements.
 pub async fn verify(
-    source: &Source,
+    requests: &Requests<'_>,
     loose: Option<&Packages>,
-    trust: &Trust,
+    (trust, signed): (&Trust, Option<(Timestamp, Timestamp)>),
     findings: &mut Findings<'_>,
 ) -> Result<(), SourceError> {
+    let source = requests.source;
     let mut keys = source.keys(PREFIX);
     while let Some(at) = keys.try_next().await? {
         findings.looked_at_one();
@@ -37,7 +41,7 @@ pub async fn verify(
         if let Some(uid) = file.strip_suffix(".dsse.json") {
             statement(source, &key(uid), trust, findings).await?;
         } else if let Some(uid) = file.strip_suffix(".json") {
-            record(source, loose, &key(uid), findings).await?;
+            record(requests, loose, (&key(uid), signed), findings).await?;
         } else {
             findings.add(Kind::Unexpected, &at, "is no record");
         }
@@ -46,17 +50,42 @@ pub async fn verify(
 }
 
 async fn record(
-    source: &Source,
+    requests: &Requests<'_>,
     loose: Option<&Packages>,
-    key: &RequestKey,
+    (key, signed): (&RequestKey, Option<(Timestamp, Timestamp)>),
     findings: &mut Findings<'_>,
 ) -> Result<(), SourceError> {
+    let source = requests.source;
     findings.summary.records += 1;
     let at = key.record();
     let Some(record) = read::<ReleaseRecordSpec>(source, &at, findings).await? else {
         return Ok(());
     };
+    if record.request_ref.uid != key.uid {
+        let detail = "names another request than the one that it is kept for";
+        findings.add(Kind::RecordDiffers, &at, detail);
+    }
     let round = record.round;
+    // Nothing of a release is told before its ledger has it.
+    let released = record.released_time.0;
+    let outcome = format!("r{round}-6-outcome");
+    if !requests.has_now(key, &outcome).await?
+        && requests.must_have(&at, released, true, findings).await?
+    {
+        let detail = format!(
+            "is of a release that the ledger of {} does not have",
+            key.uid
+        );
+        findings.add(Kind::NotInLedger, &at, &detail);
+    }
+    if record.package.is_some()
+        && signed.is_some_and(|(since, until)| (since..=until).contains(&released))
+        && source.get(&key.statement()).await?.is_none()
+        && requests.must_have(&at, released, false, findings).await?
+    {
+        let detail = "has no signed statement, although a key signed at the time";
+        findings.add(Kind::StatementMissing, &at, detail);
+    }
     let decision: Option<Decision> = read(source, &key.decision(round), findings).await?;
     let outcome: Option<Outcome> = read(source, &key.outcome(round), findings).await?;
     match &decision {

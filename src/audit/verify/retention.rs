@@ -21,7 +21,7 @@ use crate::storage::keys::RequestKey;
 const SEEN: SignedDuration = SignedDuration::from_mins(10);
 
 /// A deletion's receipt, as far as it is looked at.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Deletion {
     due: Timestamp,
@@ -35,6 +35,8 @@ struct Deletion {
     #[serde(default)]
     versions: u64,
 }
+
+crate::domain::format::fact!(Deletion);
 
 /// What is known of one request that bears on its retention.
 pub struct Case<'a> {

@@ -7,18 +7,19 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::requests::{Requests, json};
+use super::requests::{About, Requests, Said, json, later_words};
 use super::source::SourceError;
 use super::stock::Files;
 use super::{Findings, Kind};
 use crate::api::ReviewDecision;
 use crate::audit::Event;
-use crate::domain::canonical;
-use crate::domain::commit::{Decision, Freeze, Outcome, PackageFact, Verdict};
-use crate::domain::digest::Sha256Hex;
+use crate::domain::commit::{Decision, Outcome, OutcomeKind, PackageFact, Seal, Verdict};
+use crate::domain::format::{Fact as _, Later};
+use crate::domain::frozen::FrozenRound;
 use crate::domain::manifest::{Frozen, Manifest};
 use crate::domain::quorum::{ReviewFact, approve};
 use crate::domain::receipt::{self, Receipt};
+use crate::domain::{canonical, packaging};
 use crate::storage::keys::RequestKey;
 
 /// Receipts read at once.
@@ -28,43 +29,22 @@ impl Requests<'_> {
     /// Gives the package that crossed, and when what attempts left is collected.
     pub(super) async fn round(
         &self,
-        key: &RequestKey,
-        round: i64,
-        events: &BTreeMap<&str, &Event>,
+        about: &About<'_>,
         files: &mut Files,
         findings: &mut Findings<'_>,
     ) -> Result<(Option<PackageFact>, Option<Timestamp>), SourceError> {
+        let (key, round, events) = (about.key, about.round, about.events);
         let id = |what: &str| format!("r{round}-{what}");
-        let at = key.manifest(round);
-        let mut frozen = None;
-        if let Some(bytes) = self.source.get(&at).await? {
-            let freeze = serde_json::from_slice::<Freeze>(&bytes).ok();
-            let same = |f: &Freeze| canonical::to_vec(f).is_ok_and(|same| same == *bytes);
-            match freeze.filter(same) {
-                None => findings.add(
-                    Kind::ManifestChanged,
-                    &at,
-                    "is no manifest as one is written",
-                ),
-                Some(freeze) => frozen = freeze.frozen(),
-            }
-            let said = events.get(id("2-frozen").as_str());
-            let digest = said
-                .and_then(|e| e.detail.get("digest"))
-                .and_then(Value::as_str);
-            if digest.is_some_and(|digest| digest != Sha256Hex::of(&bytes).as_str()) {
-                findings.add(
-                    Kind::ManifestChanged,
-                    &at,
-                    "has another digest than the ledger has",
-                );
-            }
-        }
+        let seal = self.sealed(about, findings).await?;
+        let frozen = self.frozen(about, seal.as_ref(), findings).await?;
         if let Some(frozen) = &frozen {
             self.uploads(key, &frozen.manifest, findings).await?;
             files.compare(&frozen.manifest, findings);
         }
         let (mut released, mut attempts_due) = (None, None);
+        // The ledger has a release before its record is made.
+        let crossed = self.source.exists(&key.outcome(round)).await?
+            && self.source.exists(&key.record()).await?;
         let at = key.decision(round);
         if let Some(decision) = self.read::<Decision>(&at, findings).await? {
             let uids: Vec<&str> = decision.reviews.iter().map(|r| r.uid.as_str()).collect();
@@ -75,21 +55,28 @@ impl Requests<'_> {
                 ("quorum", json(&decision.quorum)),
                 ("reviews", json(&uids)),
             ];
-            self.same(
-                &at,
-                &id("3-decided"),
-                events,
-                decision.time,
-                &detail,
-                findings,
-            );
+            let said = Said {
+                key,
+                at: &at,
+                id: &id("3-decided"),
+                time: decision.time,
+                over: about.over || crossed,
+            };
+            self.same(said, events, &detail, findings).await?;
             if events.contains_key(id("4-attempt-000001").as_str()) {
                 let seconds = decision.terms.release_retention_seconds;
                 let kept = SignedDuration::from_secs(seconds);
                 attempts_due = decision.time.checked_add(kept).ok();
             }
-            self.founded(&at, frozen.as_ref(), &decision, findings);
-            self.reviewed(&at, &decision.reviews, decision.time, events, findings);
+            self.founded(
+                about,
+                &at,
+                (seal.as_ref(), frozen.as_ref()),
+                &decision,
+                findings,
+            );
+            self.reviewed(&said, &decision.reviews, events, findings)
+                .await?;
         }
         let at = key.outcome(round);
         if let Some(outcome) = self.read::<Outcome>(&at, findings).await? {
@@ -98,31 +85,122 @@ impl Requests<'_> {
                 ("package", json(&outcome.package)),
                 ("files", json(&outcome.files)),
             ];
-            self.same(
-                &at,
-                &id("6-outcome"),
-                events,
-                outcome.time,
-                &detail,
-                findings,
-            );
-            self.reviewed(&at, &outcome.reviews, outcome.time, events, findings);
+            let said = Said {
+                key,
+                at: &at,
+                id: &id("6-outcome"),
+                time: outcome.time,
+                over: about.over || crossed,
+            };
+            self.same(said, events, &detail, findings).await?;
+            self.reviewed(&said, &outcome.reviews, events, findings)
+                .await?;
+            if outcome.kind == OutcomeKind::Released
+                && !crossed
+                && self.must_have(&at, outcome.time, false, findings).await?
+            {
+                let detail = "has no record of what crossed";
+                findings.add(Kind::RecordMissing, &at, detail);
+            }
             released = outcome.package;
         }
         Ok((released, attempts_due))
     }
 
-    /// A decision follows from its reviews by the policy that it names.
+    /// What closed the round to uploads is in the ledger.
+    async fn sealed(
+        &self,
+        about: &About<'_>,
+        findings: &mut Findings<'_>,
+    ) -> Result<Option<Seal>, SourceError> {
+        let at = about.key.seal(about.round);
+        let seal = self.read::<Seal>(&at, findings).await?;
+        if let Some(seal) = &seal {
+            let detail = [
+                ("policy", json(&seal.policy)),
+                ("because", json(&seal.because)),
+            ];
+            let said = Said {
+                key: about.key,
+                at: &at,
+                id: &format!("r{}-1-sealed", about.round),
+                time: seal.time,
+                over: about.over,
+            };
+            self.same(said, about.events, &detail, findings).await?;
+        }
+        Ok(seal)
+    }
+
+    /// The manifest is the one that the ledger has the digest of.
+    async fn frozen(
+        &self,
+        about: &About<'_>,
+        seal: Option<&Seal>,
+        findings: &mut Findings<'_>,
+    ) -> Result<Option<Frozen>, SourceError> {
+        let at = about.key.manifest(about.round);
+        let Some(bytes) = self.source.get(&at).await? else {
+            return Ok(None);
+        };
+        let Some(found) = FrozenRound::parse(&bytes)
+            .ok()
+            .filter(|_| canonical::is_canonical(&bytes))
+        else {
+            let detail = "is no manifest as one is written";
+            findings.add(Kind::ManifestChanged, &at, detail);
+            return Ok(None);
+        };
+        if let Some(later) = Later::is(&found, &at, &bytes) {
+            findings.add(Kind::LaterFormat, &at, &later_words(&later));
+        }
+        let kind = match found.manifest() {
+            Some(_) => "2-frozen",
+            None => "2-refused",
+        };
+        let Some(said) = about
+            .events
+            .get(format!("r{}-{kind}", about.round).as_str())
+        else {
+            // It bears no time of its own.
+            let time = seal.map_or(Timestamp::MAX, |seal| seal.time);
+            let id = format!("r{}-{kind}", about.round);
+            if self.must_have(&at, time, about.over, findings).await?
+                && !self.has_now(about.key, &id).await?
+            {
+                findings.add(Kind::NotInLedger, &at, "is not in the ledger");
+            }
+            return Ok(found.frozen());
+        };
+        let digest = said.detail.get("digest").and_then(Value::as_str);
+        if digest.is_some_and(|digest| digest != found.digest().as_str()) {
+            findings.add(
+                Kind::ManifestChanged,
+                &at,
+                "has another digest than the ledger has",
+            );
+        }
+        Ok(found.frozen())
+    }
+
+    /// A decision follows from its reviews by the policy that it names, as a release derives
+    /// it.
     fn founded(
         &self,
+        about: &About<'_>,
         at: &str,
-        frozen: Option<&Frozen>,
+        (seal, frozen): (Option<&Seal>, Option<&Frozen>),
         decision: &Decision,
         findings: &mut Findings<'_>,
     ) {
         let has = |wanted| decision.reviews.iter().any(|r| r.decision == wanted);
+        let approved = || {
+            let (seal, frozen) = (seal?, frozen?);
+            packaging::fit(seal, frozen, decision).ok()?;
+            approve(frozen.clone(), decision).ok()
+        };
         let founded = match decision.verdict {
-            Verdict::Approved => frozen.is_some_and(|f| approve(f.clone(), decision).is_ok()),
+            Verdict::Approved => approved().is_some(),
             Verdict::Returned => decision.recalled.is_some() || has(ReviewDecision::RequestChanges),
             Verdict::Rejected => has(ReviewDecision::Reject),
             Verdict::Withdrawn => true,
@@ -135,7 +213,10 @@ impl Requests<'_> {
             return;
         }
         for review in &decision.reviews {
-            if !self.epochs.cover(review.epoch, review.time, decision.time) {
+            if !self
+                .epochs
+                .cover(about.cluster, review.epoch, review.time, decision.time)
+            {
                 let detail = format!(
                     "counts review {}, which was made while the admission rules were not proved",
                     review.name
@@ -146,17 +227,20 @@ impl Requests<'_> {
     }
 
     /// Every review that counted is in the ledger, as it counted.
-    fn reviewed(
+    async fn reviewed(
         &self,
-        at: &str,
+        said: &Said<'_>,
         reviews: &[ReviewFact],
-        time: Timestamp,
         events: &BTreeMap<&str, &Event>,
         findings: &mut Findings<'_>,
-    ) {
+    ) -> Result<(), SourceError> {
+        let at = said.at;
         for review in reviews {
             let Some(event) = events.get(format!("review-{}", review.uid).as_str()) else {
-                if self.must_be_recorded(time) {
+                let id = format!("review-{}", review.uid);
+                if self.must_have(at, said.time, said.over, findings).await?
+                    && !self.has_now(said.key, &id).await?
+                {
                     let detail =
                         format!("counts review {}, which is not in the ledger", review.name);
                     findings.add(Kind::ReviewMissing, at, &detail);
@@ -171,6 +255,7 @@ impl Requests<'_> {
                 findings.add(Kind::LedgerDiffers, at, &detail);
             }
         }
+        Ok(())
     }
 
     /// The receipts that the manifest was made from are those that are there.
@@ -198,7 +283,7 @@ impl Requests<'_> {
             .await?;
         let mut receipts = Vec::new();
         for (file, bytes, at) in found {
-            let receipt = bytes.and_then(|b| serde_json::from_slice::<Receipt>(&b).ok());
+            let receipt = bytes.and_then(|b| Receipt::parse(&b).ok());
             let Some(receipt) = receipt else {
                 findings.add(
                     Kind::ReceiptMissing,

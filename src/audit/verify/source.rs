@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
 
 use crate::storage::{Bucket, StorageError};
 
@@ -69,6 +70,17 @@ impl Source {
                 Ok(page.first().is_some_and(|listed| listed.key == key))
             }
             Self::Folder(root) => Ok(below(root, key).is_some_and(|path| path.is_file())),
+        }
+    }
+
+    /// When an object was stored, by the server's clock; none in a copy.
+    ///
+    /// # Errors
+    /// When it cannot be listed.
+    pub async fn stored(&self, key: &str) -> Result<Option<Timestamp>, SourceError> {
+        match self {
+            Self::Bucket(bucket) => Ok(bucket.last_written(key).await?),
+            Self::Folder(_) => Ok(None),
         }
     }
 

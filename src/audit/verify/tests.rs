@@ -18,7 +18,10 @@ use crate::audit::{Entry, Event, Head, KeyChange, SigningKey, entry_name};
 use crate::controller::ledger;
 use crate::domain::commit::{Closed, Decision, Outcome, Owner};
 use crate::domain::digest::Sha256Hex;
+use crate::domain::format::{Fact as _, Kept};
+use crate::domain::frozen::FrozenRound;
 use crate::domain::phase::{Facts, Round};
+use crate::domain::policy::Rules;
 use crate::domain::{canonical, examples, receipt};
 use crate::storage::keys::RequestKey;
 
@@ -34,10 +37,28 @@ struct Made {
     heads: BTreeMap<String, Head>,
     /// It has the quarantine and the release bucket, too.
     whole: bool,
+    /// What checkpoints say that the time is.
+    time: &'static str,
+    /// What of a manifest is another.
+    change: fn(&mut Value),
 }
 
 impl Made {
     fn new(seed: u64, requests: usize) -> Self {
+        Self::with(seed, requests, (LATER, |_| ()))
+    }
+
+    /// Checkpoints are signed since a time before what the requests say.
+    fn signed(seed: u64, requests: usize, since: &'static str) -> Self {
+        Self::with(seed, requests, (since, |_| ()))
+    }
+
+    /// A later version froze its manifest.
+    fn later(seed: u64, change: fn(&mut Value)) -> Self {
+        Self::with(seed, 1, (LATER, change))
+    }
+
+    fn with(seed: u64, requests: usize, (time, change): (&'static str, fn(&mut Value))) -> Self {
         let mut made = Self {
             dir: tempfile::tempdir().unwrap(),
             random: StdRng::seed_from_u64(seed),
@@ -45,6 +66,8 @@ impl Made {
             last: checkpoint::start(),
             heads: BTreeMap::new(),
             whole: true,
+            time,
+            change,
         };
         made.put(
             "audit/epochs/00000000000000000001.json",
@@ -132,13 +155,23 @@ impl Made {
             self.put_bytes(&at, b"bytes");
             file["key"] = json!(at);
         }
+        let mut round: Round = examples::sealed(1, &json!("Complete"));
+        let seal = round.seal.as_mut().unwrap();
+        let mut rules = Rules::clone(&seal.rules);
+        rules.required_approvals = 1;
+        seal.rules = Kept::of(rules);
+        seal.policy.digest = seal.rules.digest();
         let mut manifest = examples::manifest(1, &files);
+        manifest["policy"] = json!(seal.policy);
         manifest["uploads"] = json!(receipt::uploads(&receipts, 1));
         manifest["kind"] = json!("Manifest");
-        let freeze: crate::domain::commit::Freeze = serde_json::from_value(manifest).unwrap();
+        (self.change)(&mut manifest);
+        let bytes = canonical::to_vec(&manifest).unwrap();
+        let freeze = FrozenRound::parse(&bytes.into()).unwrap();
         let frozen = freeze.frozen().unwrap();
         let reviews = [examples::review("bob", "Approve", &frozen)];
-        let decision: Decision = examples::decision("Approved", &frozen, &reviews);
+        let mut decision: Decision = examples::decision("Approved", &frozen, &reviews);
+        decision.policy = frozen.manifest.policy.clone();
         let package = json!({"bucket": "rel", "key": format!("releases/{}/{}/n/p.zip", key.namespace, key.uid),
             "sha256": Sha256Hex::of(b"zip"), "size": 3, "files": 2, "attempt": 1});
         let outcome: Outcome = serde_json::from_value(
@@ -154,10 +187,9 @@ impl Made {
             serde_json::from_value(json!({"closedAs": "Released", "round": 1, "time": TIME,
             "quarantineDue": LATER, "releaseDue": LATER, "policy": decision.policy}))
             .unwrap();
-        let mut round: Round = examples::sealed(1, &json!("Complete"));
         self.put(&key.owner(), &owner);
         self.put(&key.seal(1), round.seal.as_ref().unwrap());
-        self.put(&key.manifest(1), &freeze);
+        self.put_bytes(&key.manifest(1), freeze.bytes());
         self.put(&key.decision(1), &decision);
         self.put(&key.outcome(1), &outcome);
         self.put(&key.closed(), &closed);
@@ -204,7 +236,7 @@ impl Made {
             previous: self.last.hash.clone(),
             heads,
             complete: TIME.parse().unwrap(),
-            time: LATER.parse().unwrap(),
+            time: self.time.parse().unwrap(),
             key: key.public().vkey(),
             key_change: older.map(|older| KeyChange::to(older.public(), key)),
         };
@@ -510,6 +542,154 @@ async fn what_is_stored_of_a_request_must_be_what_its_ledger_says() {
     assert!(named(Kind::Corrupt, &key.closed()), "{found:?}");
     assert!(
         named(Kind::PackageDiffers, "releases/a-b/0001-uid/n/p.zip"),
+        "{found:?}"
+    );
+}
+
+const YEAR_2098: &str = "2098-01-01T00:00:00Z";
+
+impl Made {
+    /// Copies what is stored of a request under another name, as somebody with the storage
+    /// keys could.
+    fn copy(&self, from: &str, to: &str, change: impl Fn(&mut Value)) {
+        let mut value = serde_json::from_slice(&std::fs::read(self.path(from)).unwrap()).unwrap();
+        change(&mut value);
+        self.put(to, &value);
+    }
+
+    async fn says(&self, kind: Kind, key: &str) {
+        let found = self.found(&[]).await;
+        let named = found.iter().any(|f| f.kind == kind && f.key == key);
+        assert!(named, "{kind:?} of {key} is not in {found:?}");
+    }
+}
+
+/// X7: an invented round dated in the future, with a decision, an outcome and a package.
+#[tokio::test]
+async fn a_round_that_the_ledger_does_not_have_is_found_whatever_time_it_bears() {
+    for time in [YEAR_2098, LATER, TIME] {
+        let made = Made::new(5, 1);
+        let key = first();
+        let of = |at: String| at;
+        for (from, to) in [
+            (key.seal(1), key.seal(2)),
+            (key.manifest(1), key.manifest(2)),
+            (key.decision(1), key.decision(2)),
+            (key.outcome(1), key.outcome(2)),
+        ] {
+            made.copy(&of(from), &of(to), |value| {
+                value["round"] = json!(2);
+                if value.get("time").is_some() {
+                    value["time"] = json!(time);
+                }
+            });
+        }
+        let found = made.found(&[]).await;
+        let named = |kind, at: &str| found.iter().any(|f| f.kind == kind && f.key == at);
+        // The record was made of round 1: what is beside it must be in the ledger.
+        for at in [key.decision(2), key.outcome(2)] {
+            assert!(named(Kind::NotInLedger, &at), "{time}: {at}: {found:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_earlier_round_is_in_the_ledger_before_another_is_opened() {
+    let made = Made::new(5, 1);
+    let key = first();
+    // As a crash of old left it: round 0 was returned, and nobody wrote that down.
+    for (from, to) in [
+        (key.seal(1), key.seal(0)),
+        (key.decision(1), key.decision(0)),
+    ] {
+        made.copy(&from, &to, |value| {
+            value["round"] = json!(0);
+            value["time"] = json!(LATER);
+        });
+    }
+    made.says(Kind::NotInLedger, &key.decision(0)).await;
+    made.says(Kind::NotInLedger, &key.seal(0)).await;
+}
+
+/// X7: a record that was copied to a request that never was.
+#[tokio::test]
+async fn a_record_without_owner_chain_or_statement_is_found() {
+    let made = Made::new(5, 1);
+    let key = first();
+    let forged = RequestKey {
+        namespace: "a".into(),
+        uid: "5555-uid".into(),
+    };
+    made.copy(&key.record(), &forged.record(), |value| {
+        value["releasedTime"] = json!(YEAR_2098);
+    });
+    for (from, to) in [
+        (key.decision(1), forged.decision(1)),
+        (key.outcome(1), forged.outcome(1)),
+    ] {
+        made.copy(&from, &to, |value| value["time"] = json!(YEAR_2098));
+    }
+    made.says(Kind::NotInLedger, &forged.record()).await;
+    made.says(Kind::RecordDiffers, &forged.record()).await;
+    made.says(Kind::LedgerMissing, &forged.owner()).await;
+    // With an owner that is copied, too.
+    made.copy(&key.owner(), &forged.owner(), |value| {
+        value["uid"] = json!(forged.uid);
+        value["created"] = json!(YEAR_2098);
+    });
+    made.says(Kind::LedgerMissing, &forged.owner()).await;
+    let made = Made::new(5, 1);
+    std::fs::remove_file(made.path(&key.owner())).unwrap();
+    made.says(Kind::Unexpected, &key.owner()).await;
+    let made = Made::new(5, 1);
+    std::fs::remove_file(made.path(&key.record())).unwrap();
+    made.says(Kind::RecordMissing, &key.outcome(1)).await;
+}
+
+#[tokio::test]
+async fn a_release_has_its_statement_where_a_key_signed_at_the_time() {
+    let key = first();
+    let made = Made::new(5, 1);
+    std::fs::remove_file(made.path(&key.statement())).unwrap();
+    assert_eq!(
+        made.found(&[]).await,
+        [],
+        "no key signed before the first checkpoint"
+    );
+    let mut made = Made::signed(5, 1, "1969-12-31T00:00:00Z");
+    std::fs::remove_file(made.path(&key.statement())).unwrap();
+    made.time = LATER;
+    made.gateway("gateway-2c");
+    made.checkpoint();
+    made.says(Kind::StatementMissing, &key.record()).await;
+}
+
+#[tokio::test]
+async fn a_decision_that_asked_for_less_than_its_policy_is_unfounded() {
+    let made = Made::new(5, 1);
+    let key = first();
+    made.copy(&key.seal(1), &key.seal(1), |value| {
+        value["rules"]["requiredApprovals"] = json!(2);
+    });
+    made.says(Kind::DecisionUnfounded, &key.decision(1)).await;
+}
+
+#[tokio::test]
+async fn what_a_later_version_wrote_is_verified_as_far_as_it_is_known() {
+    let key = first();
+    // A field that is not known: the digest is that of the stored bytes.
+    let made = Made::later(5, |manifest| manifest["x-later"] = json!({"a": [1]}));
+    assert_eq!(made.found(&[]).await, []);
+    // A format that is not known is said, and nobody's forgery.
+    let made = Made::later(5, |manifest| manifest["format"] = json!(99));
+    let found = made.found(&[]).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(
+        (found[0].kind, &found[0].key),
+        (Kind::LaterFormat, &key.manifest(1))
+    );
+    assert!(
+        found[0].detail.contains("verify with the version"),
         "{found:?}"
     );
 }

@@ -206,6 +206,12 @@ fn print(summary: &Summary) {
         summary.files,
         summary.packages
     );
+    if summary.not_yet_recorded > 0 {
+        println!(
+            "{} facts are so new that the ledger need not have them yet: verify again later",
+            summary.not_yet_recorded
+        );
+    }
     for part in &summary.not_looked_at {
         println!("not looked at: {part}");
     }
