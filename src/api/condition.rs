@@ -48,6 +48,7 @@ pub mod reason {
     pub const INTEGRITY_MISMATCH: &str = "IntegrityMismatch";
     pub const PACKAGE_IMPOSSIBLE: &str = "PackageImpossible";
     pub const NOT_APPROVED: &str = "NotApproved";
+    pub const LATER_FORMAT: &str = "LaterFormat";
     pub const FILE_MISSING: &str = "FileMissing";
     pub const STORAGE_UNAVAILABLE: &str = "StorageUnavailable";
     pub const NO_POLICY: &str = "NoPolicy";

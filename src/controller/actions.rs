@@ -59,6 +59,8 @@ pub struct ActionFact {
     pub time: Timestamp,
 }
 
+crate::domain::format::fact!(ActionFact);
+
 /// What actions are about, with its request or without.
 pub struct Target<'a> {
     /// The request.
@@ -153,6 +155,7 @@ pub fn recall(taken: &[ActionFact]) -> Option<Recall> {
     accepted(taken, ActionKind::Recall)
         .next()
         .map(|fact| Recall {
+            more: Default::default(),
             action: fact.name.clone(),
             uid: fact.uid.clone(),
             actor: fact.actor.clone(),
@@ -251,7 +254,7 @@ fn recalled(facts: &Facts, fact: &ActionFact) -> AirlockReviewStatus {
     let of_round = facts.last.as_ref().filter(|last| last.round == fact.round);
     let recalled = of_round.is_some_and(|last| {
         let decided = last.decision.as_ref().and_then(|d| d.recalled.as_ref());
-        let refused = last.freeze.as_ref().and_then(|f| match f {
+        let refused = last.freeze.as_deref().and_then(|f| match f {
             crate::domain::commit::Freeze::Refusal(refusal) => refusal.recalled.as_ref(),
             crate::domain::commit::Freeze::Manifest(_) => None,
         });

@@ -221,7 +221,7 @@ impl Log<'_> {
             .seal
             .as_ref()
             .map_or(Timestamp::UNIX_EPOCH, |s| s.time);
-        match &round.freeze {
+        match round.freeze.as_deref() {
             Some(Freeze::Manifest(manifest)) => {
                 let digest = round.frozen().map(|f| f.digest.to_string());
                 let detail = json!({

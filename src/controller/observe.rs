@@ -1,19 +1,53 @@
 //! Loads what is stored of a request: the truth that status is derived from.
 
+use std::sync::Mutex;
+
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::domain::commit::{Attempt, Freeze, Verdict};
+use super::context::held;
+use crate::domain::commit::{Attempt, Verdict};
+use crate::domain::format::{Fact, Later};
+use crate::domain::frozen::FrozenRound;
 use crate::domain::manifest::Frozen;
 use crate::domain::phase::{End, Facts, Round};
-use crate::storage::commit::read;
+use crate::storage::commit::read_any;
 use crate::storage::keys::RequestKey;
 use crate::storage::{Bucket, StorageError};
 
+/// Reads facts of whatever format, and keeps in mind whether one was of a later one.
+struct Reader<'a> {
+    records: &'a Bucket,
+    later: Mutex<Option<Later>>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(records: &'a Bucket) -> Self {
+        Self {
+            records,
+            later: Mutex::default(),
+        }
+    }
+
+    async fn read<T: Fact>(&self, key: &str) -> Result<Option<T>, StorageError> {
+        let Some((fact, later)) = read_any(self.records, key).await? else {
+            return Ok(None);
+        };
+        if later.is_some() {
+            *held(&self.later) = later;
+        }
+        Ok(Some(fact))
+    }
+
+    fn later(self) -> Option<Later> {
+        held(&self.later).take()
+    }
+}
+
 /// All facts of a request.
 pub async fn facts(records: &Bucket, key: &RequestKey) -> Result<Facts, StorageError> {
+    let reader = Reader::new(records);
     let (owner_key, rounds_key) = (key.owner(), key.rounds());
-    let (owner, rounds) =
-        tokio::try_join!(read(records, &owner_key), records.folders(&rounds_key))?;
+    let (owner, rounds) = tokio::try_join!(reader.read(&owner_key), records.folders(&rounds_key))?;
     if owner.is_none() {
         return Ok(Facts::default());
     }
@@ -31,25 +65,26 @@ pub async fn facts(records: &Bucket, key: &RequestKey) -> Result<Facts, StorageE
             break;
         }
     }
-    facts.previous = previous(records, key, older).await?;
+    facts.previous = previous(&reader, key, older).await?;
     match facts.last.as_ref().and_then(Round::end) {
         Some(End::Closed(_)) => {
             let (closed, revoked) = (key.closed(), key.revoked());
             (facts.closed, facts.revoked) =
-                tokio::try_join!(read(records, &closed), read(records, &revoked))?;
+                tokio::try_join!(reader.read(&closed), reader.read(&revoked))?;
         }
         Some(End::Returned) | None => {}
     }
+    facts.later = reader.later();
     Ok(facts)
 }
 
 async fn previous(
-    records: &Bucket,
+    reader: &Reader<'_>,
     key: &RequestKey,
     older: impl Iterator<Item = i64>,
 ) -> Result<Option<Frozen>, StorageError> {
     for number in older {
-        if let Some(freeze) = read::<Freeze>(records, &key.manifest(number)).await?
+        if let Some(freeze) = reader.read::<FrozenRound>(&key.manifest(number)).await?
             && let Some(frozen) = freeze.frozen()
         {
             return Ok(Some(frozen));
@@ -60,14 +95,15 @@ async fn previous(
 
 /// The facts of one round.
 pub async fn round(records: &Bucket, key: &RequestKey, number: i64) -> Result<Round, StorageError> {
+    let reader = Reader::new(records);
     let (seal, manifest, decision) = (key.seal(number), key.manifest(number), key.decision(number));
     let (seen, indexed) = (key.seen(number), key.indexed(number));
     let (seal, freeze, decision, seen, indexed) = tokio::try_join!(
-        read(records, &seal),
-        read(records, &manifest),
-        read(records, &decision),
-        read(records, &seen),
-        read::<i64>(records, &indexed)
+        reader.read(&seal),
+        reader.read(&manifest),
+        reader.read(&decision),
+        reader.read(&seen),
+        reader.read::<i64>(&indexed)
     )?;
     let mut found = Round {
         round: number,
@@ -85,29 +121,31 @@ pub async fn round(records: &Bucket, key: &RequestKey, number: i64) -> Result<Ro
     {
         let outcome = key.outcome(number);
         let (outcome, attempts) =
-            tokio::try_join!(read(records, &outcome), attempts(records, key, number))?;
+            tokio::try_join!(reader.read(&outcome), attempts(&reader, key, number))?;
         found.outcome = outcome;
         found.attempts = attempts;
         if let Some(last) = found.attempts.last() {
-            found.failure = read(records, &key.attempt_failed(number, last.attempt)).await?;
+            let failed = key.attempt_failed(number, last.attempt);
+            found.failure = reader.read(&failed).await?;
         }
     }
+    found.later = reader.later();
     Ok(found)
 }
 
 /// The attempts of a round, in order.
-pub async fn attempts(
-    records: &Bucket,
+async fn attempts(
+    reader: &Reader<'_>,
     key: &RequestKey,
     number: i64,
 ) -> Result<Vec<Attempt>, StorageError> {
-    let listed = records.list(&key.attempts(number)).await?;
+    let listed = reader.records.list(&key.attempts(number)).await?;
     let keys = listed
         .into_iter()
         .map(|l| l.key)
         .filter(|k| !k.ends_with(".failed.json"));
     let mut found: Vec<Attempt> = stream::iter(keys)
-        .map(|key| async move { read::<Attempt>(records, &key).await })
+        .map(|key| async move { reader.read::<Attempt>(&key).await })
         .buffered(8)
         .try_filter_map(|attempt| async move { Ok(attempt) })
         .try_collect()

@@ -17,7 +17,7 @@ use super::effects::progress::Progress;
 use crate::config::Config;
 use crate::domain::packaging::{Asked, Over, Refused, Sent, Stored, derive};
 use crate::shutdown;
-use crate::storage::commit::read;
+use crate::storage::commit::read_known;
 use crate::storage::keys::RequestKey;
 use crate::storage::{Bucket, Release, StorageError, Zones};
 
@@ -111,10 +111,10 @@ async fn observe(records: &Bucket, errand: &Errand) -> Result<Stored, StorageErr
     let (seal, manifest, decision) = (key.seal(round), key.manifest(round), key.decision(round));
     let attempt = key.attempt(round, errand.attempt);
     let (seal, freeze, decision, attempt, over) = tokio::try_join!(
-        read(records, &seal),
-        read(records, &manifest),
-        read(records, &decision),
-        read(records, &attempt),
+        read_known(records, &seal),
+        read_known(records, &manifest),
+        read_known(records, &decision),
+        read_known(records, &attempt),
         over(records, errand),
     )?;
     Ok(Stored {

@@ -29,6 +29,7 @@ use crate::domain::commit::{
     ClosedAs, Recall, Refusal, Revoked, RevokedThrough, Seal, SealedBecause,
 };
 use crate::domain::epoch::LONGEST_LOOK;
+use crate::domain::format;
 use crate::domain::phase::{self, Ended, Facts, Next, Wish};
 use crate::domain::policy::{self, Applied, PolicyProblem};
 use crate::domain::quorum::{Judgement, ReviewFact};
@@ -370,7 +371,16 @@ async fn advance(
     loop {
         ctx.claim()?;
         events.extend(ledger::events(&subject.key, facts));
-        match phase::next(facts, subject.wish()) {
+        let next = phase::next(facts, subject.wish());
+        let later = facts.later().map(|l| (reason::LATER_FORMAT, l.to_string()));
+        if later.is_some() && !format::goes_on(&next, subject.wish().stop) {
+            return Ok(Rest {
+                stalled: later,
+                ..Rest::default()
+            });
+        }
+        record_first(ctx, subject, facts, &next, events).await?;
+        match next {
             Next::Rest => match effect(
                 "idle::patience",
                 idle::patience(ctx, subject, facts, events),
@@ -454,7 +464,9 @@ async fn advance(
             }
             Next::Deliver { .. } => {
                 effect("release::retire", release::retire(ctx, subject, facts)).await?;
-                effect("deliver::deliver", deliver::deliver(ctx, subject, facts)).await?;
+                if later.is_none() {
+                    effect("deliver::deliver", deliver::deliver(ctx, subject, facts)).await?;
+                }
                 effect("confirm::retire", confirm::retire(ctx, subject, facts)).await?;
                 effect("jobs::retire", jobs::retire(ctx, subject, facts)).await?;
                 if facts.closed.is_some() {
@@ -467,7 +479,9 @@ async fn advance(
                         close::close(ctx, subject, facts, ClosedAs::Released),
                     )
                     .await?;
-                    renew_all(ctx, subject, facts).await?;
+                    if later.is_none() {
+                        renew_all(ctx, subject, facts).await?;
+                    }
                 }
                 events.extend(ledger::of_urls(ctx, &subject.key, None).await?);
                 if facts.revoked.is_some() {
@@ -479,6 +493,7 @@ async fn advance(
                 return Ok(Rest {
                     closed: true,
                     url_warning,
+                    stalled: later,
                     ..Rest::default()
                 });
             }
@@ -513,6 +528,30 @@ async fn advance(
             }
         }
     }
+}
+
+/// What is committed is in the ledger before the next step hides it: a round's end before
+/// another round is opened, since later looks see the last round alone, and a release before
+/// its record and its link are made. Where the ledger has it, this costs no write.
+async fn record_first(
+    ctx: &Context,
+    subject: &Subject,
+    facts: &Facts,
+    next: &Next,
+    events: &BTreeMap<String, audit::Event>,
+) -> Result<(), EffectError> {
+    let opens = matches!(next, Next::Gather { .. } | Next::Seal { .. }) && facts.last.is_some();
+    let delivers = matches!(next, Next::Deliver { .. }) && facts.closed.is_none();
+    if !opens && !delivers {
+        return Ok(());
+    }
+    let append = ledger::append(ctx, &subject.key, facts, events.clone());
+    let head = effect("ledger::append", append).await?;
+    if opens {
+        let told = outbox::told(&subject.key, facts, events, true);
+        outbox::fill(ctx, subject, facts, told, head.as_ref()).await?;
+    }
+    Ok(())
 }
 
 async fn renew_all(
@@ -614,7 +653,7 @@ pub fn seal_of(facts: &Facts) -> Option<&Seal> {
 
 /// The refusal of the last round, if it was refused.
 pub fn refusal_of(facts: &Facts) -> Option<&Refusal> {
-    match facts.last.as_ref()?.freeze.as_ref()? {
+    match facts.last.as_ref()?.freeze.as_deref()? {
         crate::domain::commit::Freeze::Refusal(refusal) => Some(refusal),
         crate::domain::commit::Freeze::Manifest(_) => None,
     }

@@ -82,6 +82,7 @@ mod tests {
 
     fn brought(path: &str, bytes: &str) -> Receipt {
         Receipt {
+            more: Default::default(),
             by: JOB.into(),
             ..receipt(path, Some(bytes))
         }

@@ -1,13 +1,15 @@
 //! The facts that commit (DESIGN §3): each is one create-only object, and
 //! status is derived from them.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::canonical;
 use super::digest::Sha256Hex;
+use super::format::{Kept, Unknown};
 use super::ingress::FilesFact;
-use super::manifest::{Frozen, Manifest, PolicyRef};
+use super::manifest::{Manifest, PolicyRef};
 use super::policy::Rules;
 use super::quorum::{Quorum, ReviewFact};
 use super::receipt::{Content, Receipt};
@@ -42,7 +44,7 @@ pub struct Seal {
     /// Which policy applies to it.
     pub policy: PolicyRef,
     /// What it said then.
-    pub rules: Rules,
+    pub rules: Kept<Rules>,
     /// Why no more uploads are taken.
     pub because: SealedBecause,
     /// When it was sealed.
@@ -86,7 +88,7 @@ pub struct Submitted {
 #[serde(tag = "kind")]
 pub enum Freeze {
     /// What is under review.
-    Manifest(Box<Manifest>),
+    Manifest(#[serde(with = "shared")] Arc<Manifest>),
     /// Why there is nothing to review.
     Refusal(Refusal),
 }
@@ -124,23 +126,31 @@ impl Freeze {
                 .collect(),
         }
     }
+}
 
-    /// The manifest with its digest, if this is one.
-    #[must_use]
-    pub fn frozen(&self) -> Option<Frozen> {
-        let Self::Manifest(manifest) = self else {
-            return None;
-        };
-        let bytes = canonical::to_vec(self).ok()?;
-        Some(Frozen {
-            manifest: manifest.as_ref().clone(),
-            digest: Sha256Hex::of(&bytes),
-        })
+/// A manifest may have ten thousand files: it is shared, and not copied.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<T: Serialize, S: Serializer>(
+        shared: &Arc<T>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        T::serialize(shared, serializer)
+    }
+
+    pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<T>, D::Error> {
+        T::deserialize(deserializer).map(Arc::new)
     }
 }
 
 fn listed(manifest: &Manifest, file: &super::manifest::ManifestFile) -> Receipt {
     Receipt {
+        more: Default::default(),
         path: file.path.clone(),
         version: file.version.clone(),
         round: manifest.round,
@@ -150,6 +160,7 @@ fn listed(manifest: &Manifest, file: &super::manifest::ManifestFile) -> Receipt 
             .unwrap_or_else(|| manifest.submitter.clone()),
         time: Timestamp::UNIX_EPOCH,
         content: Some(Content {
+            more: Default::default(),
             key: file.key.clone(),
             size: file.size,
             sha256: file.sha256.clone(),
@@ -213,6 +224,9 @@ pub struct Recall {
     pub round: i64,
     /// When the action was created.
     pub time: Timestamp,
+    /// What a later version says besides.
+    #[serde(flatten)]
+    pub more: Unknown,
 }
 
 /// What a release needs of policy and configuration, fixed by the decision.
@@ -446,6 +460,7 @@ pub struct Ticket {
 
 #[cfg(test)]
 mod tests {
+    use super::super::frozen::FrozenRound;
     use super::*;
 
     fn frozen() -> Freeze {
@@ -455,13 +470,14 @@ mod tests {
             "title": "t", "files": [{"path": "t.csv", "size": 3, "sha256": Sha256Hex::of(b"a,b"),
                 "crc32": "00000007", "mediaType": "text/csv", "version": "00000004", "key": "k"}],
         }));
-        Freeze::Manifest(manifest.unwrap())
+        Freeze::Manifest(Arc::new(manifest.unwrap()))
     }
 
     #[test]
     fn the_next_round_starts_from_what_was_frozen() {
         let listing = frozen().listing();
         let content = Content {
+            more: Default::default(),
             key: "k".into(),
             size: 3,
             sha256: Sha256Hex::of(b"a,b"),
@@ -470,6 +486,7 @@ mod tests {
             sniffed: None,
         };
         let receipt = Receipt {
+            more: Default::default(),
             path: "t.csv".into(),
             version: "00000004".into(),
             round: 2,
@@ -485,7 +502,7 @@ mod tests {
         let mut freeze = frozen();
         let account = "system:serviceaccount:a:default";
         if let Freeze::Manifest(manifest) = &mut freeze {
-            manifest.files[0].collected_by = Some(account.into());
+            Arc::make_mut(manifest).files[0].collected_by = Some(account.into());
         }
         assert_eq!(freeze.listing()[0].by, account);
     }
@@ -502,14 +519,6 @@ mod tests {
             previous: None,
         });
         assert_eq!(refused.listing(), listing);
-        assert_eq!(refused.frozen(), None);
-    }
-
-    #[test]
-    fn the_digest_of_a_manifest_is_that_of_its_canonical_bytes() {
-        let freeze = frozen();
-        let digest = Sha256Hex::of(&canonical::to_vec(&freeze).unwrap());
-        let found = freeze.frozen().unwrap();
-        assert_eq!((found.digest, found.manifest.round), (digest, 2));
+        assert_eq!(FrozenRound::of(refused).unwrap().frozen(), None);
     }
 }

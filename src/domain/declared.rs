@@ -18,6 +18,12 @@ pub fn covering<'a>(declared: &'a [DeclaredFile], path: &str) -> Option<&'a Decl
     })
 }
 
+/// Whether an entry is about all files beneath a folder.
+#[must_use]
+pub fn is_folder(path: &str) -> bool {
+    path.ends_with('/')
+}
+
 /// Why an upload is not what was declared.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::commit::{Decision, Freeze, Outcome};
 use super::digest::Sha256Hex;
-use super::manifest::Frozen;
+use super::frozen::FrozenRound;
+use super::manifest::{Frozen, Manifest};
 use super::phase::Round;
 use super::quorum::ReviewFact;
 use super::receipt::Receipt;
@@ -21,13 +22,21 @@ pub fn manifest(round: i64, files: &[Value]) -> Value {
         "submitter": "alice", "policy": policy(), "title": "t", "files": files})
 }
 
-pub fn freeze(round: i64, files: &[Value]) -> Freeze {
-    Freeze::Manifest(serde_json::from_value(manifest(round, files)).unwrap())
+pub fn freeze(round: i64, files: &[Value]) -> FrozenRound {
+    let manifest = serde_json::from_value(manifest(round, files)).unwrap();
+    FrozenRound::of(Freeze::Manifest(std::sync::Arc::new(manifest))).unwrap()
 }
 
-pub fn refusal(round: i64, reason: &str) -> Freeze {
+/// The same manifest with something changed.
+pub fn changed(freeze: &FrozenRound, change: impl FnOnce(&mut Manifest)) -> FrozenRound {
+    let mut manifest = freeze.manifest().unwrap().clone();
+    change(&mut manifest);
+    FrozenRound::of(Freeze::Manifest(std::sync::Arc::new(manifest))).unwrap()
+}
+
+pub fn refusal(round: i64, reason: &str) -> FrozenRound {
     let refusal = json!({"round": round, "reason": reason, "message": "", "listing": []});
-    Freeze::Refusal(serde_json::from_value(refusal).unwrap())
+    FrozenRound::of(Freeze::Refusal(serde_json::from_value(refusal).unwrap())).unwrap()
 }
 
 pub fn frozen(round: i64) -> Frozen {

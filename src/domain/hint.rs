@@ -20,6 +20,8 @@ pub struct HintKey {
     pub time: Timestamp,
 }
 
+super::format::fact!(HintKey);
+
 /// What a hint says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

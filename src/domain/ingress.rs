@@ -232,12 +232,14 @@ mod tests {
 
     fn receipt(path: &str, bytes: &str) -> Receipt {
         Receipt {
+            more: Default::default(),
             path: path.into(),
             version: version(1),
             round: 1,
             by: "alice".into(),
             time: Timestamp::UNIX_EPOCH,
             content: Some(Content {
+                more: Default::default(),
                 key: "k".into(),
                 size: bytes.len() as u64,
                 sha256: Sha256Hex::of(bytes.as_bytes()),

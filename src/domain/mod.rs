@@ -15,6 +15,8 @@ pub mod digest;
 pub mod epoch;
 #[cfg(test)]
 pub(crate) mod examples;
+pub mod format;
+pub mod frozen;
 pub mod hint;
 pub mod ingress;
 pub mod leftovers;

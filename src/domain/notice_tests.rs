@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::controller::ledger;
 use crate::domain::commit::{PackageFact, Revoked, RevokedThrough, SealedBecause};
-use crate::domain::examples::{decision, frozen, outcome, refusal, review, sealed};
+use crate::domain::examples::{self, decision, frozen, outcome, refusal, review, sealed};
 use crate::domain::phase::{Facts, Round};
 use crate::storage::keys::RequestKey;
 
@@ -32,9 +32,10 @@ fn whats(notices: &[Notice]) -> BTreeSet<&str> {
 
 fn in_review(round: i64) -> Round {
     Round {
-        freeze: Some(crate::domain::commit::Freeze::Manifest(Box::new(
-            frozen(round).manifest,
-        ))),
+        freeze: Some(examples::freeze(
+            round,
+            &[examples::file("a.csv", "x"), examples::file("b.csv", "yz")],
+        )),
         ..sealed(round, &json!("Complete"))
     }
 }
@@ -177,18 +178,20 @@ fn counts_are_those_of_the_round_and_only_approvals_count_as_such() {
 #[test]
 fn before_release_a_notice_holds_no_word_that_a_person_chose() {
     let mut round = decided(1, "Approved");
-    if let Some(crate::domain::commit::Freeze::Manifest(manifest)) = &mut round.freeze {
-        manifest.name = "canary".into();
-        manifest.title = "canary".into();
-        manifest.description = "canary".into();
-        manifest.submitter = "canary".into();
-        manifest.recipients = vec!["canary@canary.example".into()];
-        for file in &mut manifest.files {
-            file.path = "canary.csv".into();
-            file.description = "canary".into();
-            file.justification = "canary".into();
-        }
-    }
+    round.freeze = round.freeze.map(|freeze| {
+        examples::changed(&freeze, |manifest| {
+            manifest.name = "canary".into();
+            manifest.title = "canary".into();
+            manifest.description = "canary".into();
+            manifest.submitter = "canary".into();
+            manifest.recipients = vec!["canary@canary.example".into()];
+            for file in &mut manifest.files {
+                file.path = "canary.csv".into();
+                file.description = "canary".into();
+                file.justification = "canary".into();
+            }
+        })
+    });
     if let Some(seal) = &mut round.seal {
         seal.because = SealedBecause::Mismatch(vec!["canary".into()]);
     }

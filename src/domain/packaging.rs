@@ -8,9 +8,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::canonical;
-use super::commit::{Attempt, Decision, Freeze, Seal};
+use super::commit::{Attempt, Decision, Seal};
 use super::digest::Sha256Hex;
+use super::frozen::FrozenRound;
 use super::manifest::Frozen;
 use super::policy;
 use super::quorum::{Approved, NotApproved, Quorum, approve};
@@ -37,7 +37,7 @@ pub struct Stored {
     /// Under which rules it was sealed.
     pub seal: Option<Seal>,
     /// What was frozen.
-    pub freeze: Option<Freeze>,
+    pub freeze: Option<FrozenRound>,
     /// What was decided.
     pub decision: Option<Decision>,
     /// The attempt.
@@ -116,14 +116,30 @@ pub fn derive(
         .and_then(|freeze| freeze.frozen())
         .ok_or(Refused::Inconsistent("the round has no manifest"))?;
     check_rounds(asked, &seal, &frozen)?;
-    let least = policy::quorum(&seal.rules, None, &frozen.manifest);
+    fit(&seal, &frozen, &decision)?;
+    let approved = approve(frozen, &decision)?;
+    Ok((approved, decision, attempt))
+}
+
+/// Whether seal, manifest and decision vouch for each other: the manifest names the rules
+/// that the round was sealed with, and the decision asked for no less than they do.
+///
+/// # Errors
+/// When they do not.
+pub fn fit(seal: &Seal, frozen: &Frozen, decision: &Decision) -> Result<(), Refused> {
+    let manifest = &frozen.manifest;
+    if manifest.policy != seal.policy || seal.policy.digest != seal.rules.digest() {
+        return Err(Refused::Inconsistent(
+            "the seal's rules are not those that the manifest names",
+        ));
+    }
+    let least = policy::quorum(&seal.rules, None, manifest);
     if !at_least(&decision.quorum, &least) {
         return Err(Refused::Inconsistent(
             "the decision asked for less than the policy",
         ));
     }
-    let approved = approve(frozen, &decision)?;
-    Ok((approved, decision, attempt))
+    Ok(())
 }
 
 fn is_no_name(part: &str) -> bool {
@@ -142,12 +158,6 @@ fn check_rounds(asked: &Asked<'_>, seal: &Seal, frozen: &Frozen) -> Result<(), R
     }
     if manifest.direction != Direction::Egress {
         return Err(Refused::Inconsistent("what goes inwards is never packaged"));
-    }
-    let rules = Sha256Hex::of(&canonical::to_vec(&seal.rules).unwrap_or_default());
-    if manifest.policy != seal.policy || seal.policy.digest != rules {
-        return Err(Refused::Inconsistent(
-            "the seal's rules are not those that the manifest names",
-        ));
     }
     Ok(())
 }

@@ -1,8 +1,10 @@
 use jiff::Timestamp;
 
 use super::*;
-use crate::domain::commit::Freeze;
+use crate::domain::canonical;
 use crate::domain::examples;
+use crate::domain::format::Kept;
+use crate::domain::manifest::Manifest;
 use crate::domain::policy::Rules;
 
 const RELEASES: &str = "releases/a/u/";
@@ -22,15 +24,11 @@ fn stored() -> Stored {
     let mut seal = examples::sealed(1, &serde_json::json!("Complete"))
         .seal
         .unwrap();
-    seal.policy.digest = Sha256Hex::of(&canonical::to_vec(&seal.rules).unwrap());
-    let Freeze::Manifest(mut manifest) = examples::freeze(
-        1,
-        &[examples::file("a.csv", "x"), examples::file("b", "yz")],
-    ) else {
-        panic!("it is frozen");
-    };
-    manifest.policy = seal.policy.clone();
-    let freeze = Freeze::Manifest(manifest);
+    seal.policy.digest = seal.rules.digest();
+    let files = [examples::file("a.csv", "x"), examples::file("b", "yz")];
+    let freeze = examples::changed(&examples::freeze(1, &files), |manifest| {
+        manifest.policy = seal.policy.clone();
+    });
     let frozen = freeze.frozen().unwrap();
     let reviews = ["bob", "carol"].map(|name| examples::review(name, "Approve", &frozen));
     let mut decision = examples::decision("Approved", &frozen, &reviews);
@@ -50,6 +48,43 @@ fn stored() -> Stored {
         }),
         over: None,
     }
+}
+
+fn asks_for_one(seal: &mut Seal) {
+    let mut rules = Rules::clone(&seal.rules);
+    rules.required_approvals = 1;
+    seal.rules = Kept::of(rules);
+}
+
+#[test]
+fn a_rule_that_this_version_does_not_know_is_in_the_digest_of_the_rules() {
+    let mut seal = serde_json::to_value(stored().seal.unwrap()).unwrap();
+    seal["rules"]["x-later"] = serde_json::json!({"a": 1});
+    seal["rules"]["crate"]["x-later"] = serde_json::json!(true);
+    let bytes = canonical::to_vec(&seal["rules"]).unwrap();
+    seal["policy"]["digest"] = serde_json::json!(Sha256Hex::of(&bytes));
+    let seal: Seal = serde_json::from_value(seal).unwrap();
+    assert!(derive(&asked(), under(&seal)).is_ok());
+}
+
+/// The round as it is stored under a seal.
+fn under(seal: &Seal) -> Stored {
+    let mut round = stored();
+    changed(&mut round, |manifest| manifest.policy = seal.policy.clone());
+    let frozen = round.freeze.as_ref().unwrap().frozen().unwrap();
+    let decision = round.decision.as_mut().unwrap();
+    decision.manifest_digest = Some(frozen.digest.clone());
+    decision.policy = seal.policy.clone();
+    for review in &mut decision.reviews {
+        review.manifest_digest = frozen.digest.to_string();
+    }
+    round.seal = Some(seal.clone());
+    round
+}
+
+fn changed(stored: &mut Stored, change: impl FnOnce(&mut Manifest)) {
+    let freeze = stored.freeze.as_ref().unwrap();
+    stored.freeze = Some(examples::changed(freeze, change));
 }
 
 #[test]
@@ -112,24 +147,18 @@ fn whatever_is_forged_or_missing_approves_nothing() {
             decision.reviews.pop();
         }),
         ("a smaller policy", |s| {
-            s.seal.as_mut().unwrap().rules.required_approvals = 1;
+            asks_for_one(s.seal.as_mut().unwrap());
         }),
         ("a smaller policy with its digest", |s| {
             let seal = s.seal.as_mut().unwrap();
-            seal.rules.required_approvals = 1;
-            seal.policy.digest = Sha256Hex::of(&canonical::to_vec(&seal.rules).unwrap());
+            asks_for_one(seal);
+            seal.policy.digest = seal.rules.digest();
         }),
         ("a manifest that was changed", |s| {
-            let Some(Freeze::Manifest(manifest)) = &mut s.freeze else {
-                return;
-            };
-            manifest.title.push('!');
+            changed(s, |manifest| manifest.title.push('!'));
         }),
         ("a manifest of another uid", |s| {
-            let Some(Freeze::Manifest(manifest)) = &mut s.freeze else {
-                return;
-            };
-            manifest.uid = "v".into();
+            changed(s, |manifest| manifest.uid = "v".into());
         }),
         ("a seal of another round", |s| {
             s.seal.as_mut().unwrap().round = 2;
@@ -145,10 +174,9 @@ fn whatever_is_forged_or_missing_approves_nothing() {
 #[test]
 fn what_goes_inwards_is_never_packaged() {
     let mut inwards = stored();
-    let Some(Freeze::Manifest(manifest)) = &mut inwards.freeze else {
-        panic!("it is frozen");
-    };
-    manifest.direction = Direction::Ingress;
+    changed(&mut inwards, |manifest| {
+        manifest.direction = Direction::Ingress
+    });
     let refused = derive(&asked(), inwards).unwrap_err();
     assert!(matches!(refused, Refused::Inconsistent(why) if why.contains("inwards")));
 }

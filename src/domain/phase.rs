@@ -6,6 +6,8 @@ use super::commit::{
     Attempt, AttemptFailure, Closed, ClosedAs, Decision, Freeze, Outcome, OutcomeKind, Owner,
     PackageFact, Revoked, Seal, SealedBecause, Terms, Verdict,
 };
+use super::format::Later;
+use super::frozen::FrozenRound;
 use super::manifest::Frozen;
 use super::seen::Seen;
 use crate::api::Phase;
@@ -19,7 +21,7 @@ pub struct Round {
     /// No more uploads.
     pub seal: Option<Seal>,
     /// Manifest or refusal.
-    pub freeze: Option<Freeze>,
+    pub freeze: Option<FrozenRound>,
     /// What of it was seen before.
     pub seen: Option<Seen>,
     /// Whether later rounds will find it so.
@@ -32,6 +34,8 @@ pub struct Round {
     pub failure: Option<AttemptFailure>,
     /// What became of an approval.
     pub outcome: Option<Outcome>,
+    /// One of these that a later version wrote.
+    pub later: Option<Later>,
 }
 
 /// What is stored of a request.
@@ -47,6 +51,8 @@ pub struct Facts {
     pub closed: Option<Closed>,
     /// The revocation.
     pub revoked: Option<Revoked>,
+    /// One of these that a later version wrote, the last round's apart.
+    pub later: Option<Later>,
 }
 
 /// What the resource asks for.
@@ -63,6 +69,13 @@ pub struct Wish {
 }
 
 impl Facts {
+    /// A fact that a later version wrote, if there is one: then nothing that loosens is done.
+    #[must_use]
+    pub fn later(&self) -> Option<&Later> {
+        let of_round = self.last.as_ref().and_then(|last| last.later.as_ref());
+        of_round.or(self.later.as_ref())
+    }
+
     /// The package that crossed, and on which terms.
     #[must_use]
     pub fn released(&self) -> Option<(&PackageFact, &Terms)> {
@@ -143,7 +156,7 @@ impl Round {
                 Verdict::Withdrawn => Some(End::Closed(ClosedAs::Withdrawn)),
             };
         }
-        match &self.freeze {
+        match self.freeze.as_deref() {
             // A withdrawn round is refused first, so that uploads find an answer.
             Some(Freeze::Refusal(refusal)) if refusal.reason == reason::WITHDRAWN => None,
             Some(Freeze::Refusal(_)) => Some(End::Returned),
@@ -154,7 +167,7 @@ impl Round {
     /// The manifest with its digest.
     #[must_use]
     pub fn frozen(&self) -> Option<Frozen> {
-        self.freeze.as_ref().and_then(Freeze::frozen)
+        self.freeze.as_ref().and_then(FrozenRound::frozen)
     }
 
     fn approved(&self) -> bool {
@@ -172,7 +185,7 @@ impl Round {
             None if self.approved() && self.failure.is_some() => Phase::Failed,
             None if self.approved() && self.attempts.is_empty() => Phase::Approved,
             None if self.approved() => Phase::Releasing,
-            None if matches!(self.freeze, Some(Freeze::Manifest(_))) => Phase::InReview,
+            None if matches!(self.freeze.as_deref(), Some(Freeze::Manifest(_))) => Phase::InReview,
             None => Phase::Submitted,
         }
     }
@@ -271,7 +284,7 @@ pub fn next(facts: &Facts, wish: Wish) -> Next {
         }
         Some(End::Closed(ClosedAs::Released)) => Next::Deliver { round },
         Some(End::Closed(closed_as)) => Next::Close { round, closed_as },
-        None => match (&last.freeze, last.approved()) {
+        None => match (last.freeze.as_deref(), last.approved()) {
             (None, _) => Next::Freeze {
                 round,
                 refuse: refuse(last, wish),

@@ -368,7 +368,7 @@ fn what_crossed_inwards_is_within_reach_until_it_is_deleted() {
         outcome.files = files.map(|files| serde_json::from_value(files.clone()).unwrap());
         Facts {
             last: Some(Round {
-                freeze: Some(Freeze::Manifest(Box::new(of.manifest.clone()))),
+                freeze: in_review().freeze,
                 decision: Some(decision("Approved", &of, &[])),
                 outcome: Some(outcome),
                 ..Round::default()

@@ -11,6 +11,8 @@ use crate::domain::commit::{
     PackageFact, Recall, Refusal, Revoked, RevokedThrough, SealedBecause, Terms,
 };
 use crate::domain::digest::Sha256Hex;
+use crate::domain::format::Kept;
+use crate::domain::frozen::FrozenRound;
 use crate::domain::manifest::{Manifest, PolicyRef};
 use crate::domain::policy::Rules;
 use crate::domain::quorum::{Question, Quorum, ReviewFact, approve, judge};
@@ -70,6 +72,8 @@ fn terms() -> Terms {
 
 fn manifest(round: i64) -> Manifest {
     Manifest {
+        format: 1,
+        folders: Vec::new(),
         uploads: None,
         namespace: "a".into(),
         name: "r".into(),
@@ -223,7 +227,7 @@ impl World {
                 slot.seal.get_or_insert(Seal {
                     round,
                     policy: policy(),
-                    rules: Rules::of(Direction::Egress, None),
+                    rules: Kept::of(Rules::of(Direction::Egress, None)),
                     because,
                     time: now,
                 });
@@ -235,21 +239,24 @@ impl World {
             } => {
                 let mut slot = round_of(store, round);
                 let refuse = |reason: &str| {
-                    Freeze::Refusal(Refusal {
+                    FrozenRound::of(Freeze::Refusal(Refusal {
                         round,
                         reason: reason.into(),
                         message: String::new(),
                         listing: Vec::new(),
                         recalled: None,
                         previous: None,
-                    })
+                    }))
+                    .unwrap()
                 };
                 slot.freeze.get_or_insert(match ended {
                     Some(Ended::Withdrawn) => refuse(reason::WITHDRAWN),
                     Some(Ended::Recalled) => refuse(reason::RECALLED),
                     Some(Ended::UploadExpired) => refuse(reason::UPLOAD_EXPIRED),
                     Some(Ended::CollectionFailed) => refuse(reason::COLLECTION_FAILED),
-                    None if files => Freeze::Manifest(Box::new(manifest(round))),
+                    None if files => {
+                        FrozenRound::of(Freeze::Manifest(manifest(round).into())).unwrap()
+                    }
                     None => refuse(reason::SUBMISSION_REFUSED),
                 });
                 store.rounds.insert(round, slot);
@@ -437,6 +444,7 @@ fn closed(closed_as: ClosedAs, round: i64) -> Closed {
 
 fn recall(round: i64) -> Recall {
     Recall {
+        more: Default::default(),
         action: "recall".into(),
         uid: "a".into(),
         actor: "alice".into(),

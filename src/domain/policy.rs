@@ -611,12 +611,14 @@ mod tests {
         use crate::domain::sniff::sniff;
         let mut rules = Rules::of(Direction::Egress, None);
         let upload = |path: &str, head: &[u8]| Receipt {
+            more: Default::default(),
             path: path.into(),
             version: "1".into(),
             round: 1,
             by: "alice".into(),
             time: jiff::Timestamp::UNIX_EPOCH,
             content: Some(Content {
+                more: Default::default(),
                 key: "k".into(),
                 size: head.len() as u64,
                 sha256: Sha256Hex::of(head),

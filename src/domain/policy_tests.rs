@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::domain::examples::{self, receipt};
+use crate::domain::manifest::Manifest;
 
 fn rules(fields: Value) -> Rules {
     let fields = serde_json::from_value(fields).unwrap();
@@ -214,7 +215,7 @@ fn the_stricter_of_what_was_said_at_the_seal_and_what_is_said_now_applies() {
         let found = quorum(&of(sealed), Some(&of(now)), &frozen).require_viewed;
         assert_eq!(found, all, "{sealed} {now}");
     }
-    let mut delegated = frozen.clone();
+    let mut delegated = Manifest::clone(&frozen);
     delegated.created_by = Some("pipeline".into());
     assert_eq!(quorum(&rules(json!({})), None, &delegated).required, 3);
     assert_eq!(quorum(&rules(json!({})), None, &frozen).required, 2);
@@ -222,7 +223,7 @@ fn the_stricter_of_what_was_said_at_the_seal_and_what_is_said_now_applies() {
 
 #[test]
 fn a_quorum_of_more_than_may_review_is_a_problem_that_says_so() {
-    let mut manifest = examples::frozen(1).manifest;
+    let mut manifest = Manifest::clone(&examples::frozen(1).manifest);
     manifest.created_by = Some("pipeline".into());
     let found = |required, listed: Option<&[&str]>| {
         let quorum = Quorum {

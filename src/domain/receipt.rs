@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::canonical;
 use super::digest::{Crc32, Sha256Hex};
+use super::format::Unknown;
 use super::names;
 use super::sniff::Sniffed;
 
@@ -32,6 +33,9 @@ pub struct Receipt {
     /// The bytes; absent in a tombstone (`DELETE files/{path}`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<Content>,
+    /// What a later version says besides.
+    #[serde(flatten)]
+    pub more: Unknown,
 }
 
 /// What an upload stored.
@@ -52,6 +56,9 @@ pub struct Content {
     /// what a manifest lists).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sniffed: Option<Sniffed>,
+    /// What a later version says besides.
+    #[serde(flatten)]
+    pub more: Unknown,
 }
 
 /// SHA-256 over the receipts of a round that count, so that the manifest, and with it
@@ -155,12 +162,14 @@ mod tests {
 
     fn receipt(path: &str, n: u64, round: i64, bytes: Option<&str>) -> Receipt {
         Receipt {
+            more: Default::default(),
             path: path.into(),
             version: version(n),
             round,
             by: "alice".into(),
             time: Timestamp::UNIX_EPOCH,
             content: bytes.map(|b| Content {
+                more: Default::default(),
                 key: format!("{path}-{n}"),
                 size: b.len() as u64,
                 sha256: Sha256Hex::of(b.as_bytes()),
@@ -251,6 +260,17 @@ mod tests {
                 "{versions} {receipts} {paths}"
             );
         }
+    }
+
+    #[test]
+    fn what_a_later_version_says_in_a_receipt_is_in_the_digest_of_the_uploads() {
+        let mut stored = serde_json::to_value(receipt("a", 1, 1, Some("x"))).unwrap();
+        stored["x-later"] = serde_json::json!({"a": [1]});
+        stored["content"]["x-later"] = serde_json::json!("b");
+        let read: Receipt = serde_json::from_value(stored.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), stored);
+        let bytes = canonical::to_vec(&[stored]).unwrap();
+        assert_eq!(uploads(&[read], 1), Some(Sha256Hex::of(&bytes)));
     }
 
     #[test]

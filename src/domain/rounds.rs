@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::manifest::{Frozen, Manifest, ManifestFile};
+use super::manifest::{Frozen, Manifest, ManifestFile, Texts};
 use crate::api::{Changes, ReplacedFile};
 
 /// Entries of each list in status.
@@ -28,7 +28,7 @@ pub fn changes(before: &Frozen, now: &Manifest) -> Changes {
                     });
                 }
                 changes.texts.extend(
-                    file_texts(was, file)
+                    file_texts(&before.manifest.texts(was), &now.texts(file))
                         .into_iter()
                         .map(|t| format!("files[{path}].{t}")),
                 );
@@ -69,7 +69,7 @@ fn index(manifest: &Manifest) -> BTreeMap<&str, &ManifestFile> {
         .collect()
 }
 
-fn file_texts(was: &ManifestFile, is: &ManifestFile) -> Vec<&'static str> {
+fn file_texts(was: &Texts<'_>, is: &Texts<'_>) -> Vec<&'static str> {
     let rows = [
         ("description", was.description != is.description),
         ("justification", was.justification != is.justification),

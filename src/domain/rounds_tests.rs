@@ -10,7 +10,7 @@ fn manifest(files: &[Value]) -> Value {
 
 fn difference(before: Value, now: Value) -> Changes {
     let before = Frozen {
-        manifest: serde_json::from_value(before).unwrap(),
+        manifest: std::sync::Arc::new(serde_json::from_value(before).unwrap()),
         digest: Sha256Hex::of(b"before"),
     };
     changes(&before, &serde_json::from_value(now).unwrap())
@@ -19,6 +19,28 @@ fn difference(before: Value, now: Value) -> Changes {
 fn with(mut value: Value, field: &str, said: Value) -> Value {
     value[field] = said;
     value
+}
+
+#[test]
+fn texts_that_move_into_a_folder_entry_are_no_change() {
+    let mut own = file("figures/a.csv", "x");
+    own["description"] = json!("All figures");
+    let before = manifest(&[own]);
+    let mut covered = file("figures/a.csv", "x");
+    covered["folder"] = json!(0);
+    let said = |text: &str| {
+        let mut now = manifest(&[covered.clone()]);
+        now["folders"] = json!([{"path": "figures/", "description": text}]);
+        now
+    };
+    assert_eq!(
+        difference(before.clone(), said("All figures")).texts,
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        difference(before, said("Others")).texts,
+        ["files[figures/a.csv].description"]
+    );
 }
 
 #[test]

@@ -234,6 +234,7 @@ mod tests {
             output_type: None,
             statbarn: String::new(),
             collected_by: None,
+            folder: None,
             version: String::new(),
             key: String::new(),
         }

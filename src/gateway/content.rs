@@ -117,7 +117,7 @@ pub async fn content(
     }
 
     let share = gateway.shares.reserve(&call.caller.user, BUFFERS).await?;
-    let view = View::new(call, &key, round, &frozen.digest, file);
+    let view = View::new(call, &key, round, frozen.digest(), file);
     let source = Source {
         file: file.clone(),
         first,

@@ -62,13 +62,13 @@ pub async fn crate_view(
     let key = request::key(&request);
     let round = request::round(&request);
     let frozen = gateway.freezes.get(&key, round).await?;
-    let size = frozen.as_ref().map_or(0, |f| 4 * f.bytes.len() as u64);
+    let size = frozen.as_ref().map_or(0, |f| 4 * f.bytes().len() as u64);
     let share = gateway
         .shares
         .reserve_at_most(&call.caller.user, size)
         .await?;
     let frozen = frozen
-        .and_then(|f| f.freeze.frozen())
+        .and_then(|f| f.frozen())
         .ok_or_else(|| not_frozen(round))?;
     if let Some(call) = gateway.anew(call).await? {
         request::same(&readable(gateway, &call).await?, &key.uid)?;

@@ -24,7 +24,7 @@ use crate::storage::commit::{Committed, commit, read};
 pub async fn get(gateway: &Gateway, call: &Call) -> Result<Response, Problem> {
     let request = job(gateway, call).await?;
     let (_, _, frozen) = releasing(gateway, &request).await?;
-    let size = 2 * frozen.bytes.len() as u64;
+    let size = 2 * frozen.bytes().len() as u64;
     let user = &call.caller.user;
     let share = gateway.shares.reserve_at_most(user, size).await?;
     json_held(&wanted(&frozen), share)
@@ -73,7 +73,7 @@ pub async fn put(gateway: &Gateway, call: &Call, body: &mut Body) -> Result<Resp
         actor: &call.caller.user,
         namespace: &key.namespace,
         uid: &key.uid,
-        detail: json!({"round": round, "files": receipt.files.len(), "manifest": frozen.digest, "pod": call.caller.pod.as_ref().map(|pod| &pod.name)}),
+        detail: json!({"round": round, "files": receipt.files.len(), "manifest": frozen.digest(), "pod": call.caller.pod.as_ref().map(|pod| &pod.name)}),
     };
     gateway.ledger.record(act).await?;
     let stored = commit(work, &at, &receipt).await?;

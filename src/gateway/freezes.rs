@@ -3,69 +3,20 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::{Mutex, Semaphore};
 
 use super::problem::Problem;
-use crate::domain::commit::Freeze;
-use crate::domain::digest::Sha256Hex;
-use crate::domain::manifest::{Manifest, ManifestFile};
+pub use crate::domain::frozen::FrozenRound;
+use crate::storage::Bucket;
+use crate::storage::commit::read;
 use crate::storage::keys::RequestKey;
-use crate::storage::{Bucket, StorageError};
 
 /// Bytes of manifests that are kept.
 const KEPT: usize = 8 << 20;
 /// Manifests read at the same time; one of 10,000 files is some megabytes.
 const READS: usize = 2;
 
-/// What the freeze of a round stored.
-#[derive(Debug)]
-pub struct FrozenRound {
-    /// The bytes as stored.
-    pub bytes: Bytes,
-    /// Their SHA-256: for a manifest, the digest that reviews name.
-    pub digest: Sha256Hex,
-    /// What they say.
-    pub freeze: Freeze,
-}
-
-impl FrozenRound {
-    /// The manifest, if the round was not refused.
-    #[must_use]
-    pub fn manifest(&self) -> Option<&Manifest> {
-        match &self.freeze {
-            Freeze::Manifest(manifest) => Some(manifest),
-            Freeze::Refusal(_) => None,
-        }
-    }
-
-    /// A file of the manifest.
-    #[must_use]
-    pub fn file(&self, path: &str) -> Option<&ManifestFile> {
-        self.manifest()
-            .and_then(|m| m.files.iter().find(|f| f.path == path))
-    }
-
-    /// The version of a path that counted, in manifest or refusal; `same` tells
-    /// whether a path is the one.
-    #[must_use]
-    pub fn version_of(&self, same: impl Fn(&str) -> bool) -> Option<&str> {
-        match &self.freeze {
-            Freeze::Manifest(manifest) => manifest
-                .files
-                .iter()
-                .find(|f| same(&f.path))
-                .map(|f| f.version.as_str()),
-            Freeze::Refusal(refusal) => refusal
-                .listing
-                .iter()
-                .find(|r| same(&r.path))
-                .map(|r| r.version.as_str()),
-        }
-    }
-}
-
-type Slot = Arc<Mutex<Option<Arc<FrozenRound>>>>;
+type Slot = Arc<Mutex<Option<FrozenRound>>>;
 
 /// Reads frozen rounds, each once at a time.
 pub struct Freezes {
@@ -93,30 +44,20 @@ impl Freezes {
         &self,
         request: &RequestKey,
         round: i64,
-    ) -> Result<Option<Arc<FrozenRound>>, Problem> {
+    ) -> Result<Option<FrozenRound>, Problem> {
         let slot = self.slot(request, round);
         let mut held = slot.lock().await;
         if let Some(found) = held.as_ref() {
-            return Ok(Some(Arc::clone(found)));
+            return Ok(Some(found.clone()));
         }
         let key = request.manifest(round);
         let _turn = self.reads.acquire().await;
-        let Some(bytes) = self.bucket.get(&key).await? else {
+        let Some(found) = read::<FrozenRound>(&self.bucket, &key).await? else {
             drop(held);
             self.forget((&request.uid, round), slot);
             return Ok(None);
         };
-        let freeze = serde_json::from_slice(&bytes).map_err(|error| StorageError::Corrupt {
-            bucket: self.bucket.name().to_owned(),
-            key,
-            problem: format!("is no manifest: {error}"),
-        })?;
-        let found = Arc::new(FrozenRound {
-            digest: Sha256Hex::of(&bytes),
-            bytes,
-            freeze,
-        });
-        *held = Some(Arc::clone(&found));
+        *held = Some(found.clone());
         drop(held);
         self.trim((&request.uid, round));
         Ok(Some(found))
@@ -151,7 +92,7 @@ impl Freezes {
         let size = |slot: &Slot| {
             slot.try_lock()
                 .ok()
-                .and_then(|s| s.as_ref().map(|f| f.bytes.len()))
+                .and_then(|s| s.as_ref().map(|f| f.bytes().len()))
                 .unwrap_or(1024)
         };
         if slots.values().map(size).sum::<usize>() > KEPT {

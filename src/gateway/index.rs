@@ -151,7 +151,7 @@ impl Index {
         earlier.sort_unstable();
         for round in earlier.into_iter().rev() {
             if let Some(frozen) = self.freezes.get(key, round).await? {
-                return Ok(Arc::new(frozen.freeze.listing()));
+                return Ok(Arc::new(frozen.listing()));
             }
         }
         Ok(Arc::default())

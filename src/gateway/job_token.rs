@@ -8,7 +8,6 @@
 //! brings is the namespace's word and is recorded as its service account's. Callers
 //! whose pod has no such name cost nothing here.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -228,7 +227,7 @@ pub async fn deliverer(gateway: &Gateway, call: &Call) -> Result<Option<AirlockR
 pub async fn releasing(
     gateway: &Gateway,
     request: &AirlockRequest,
-) -> Result<(RequestKey, i64, Arc<FrozenRound>), Problem> {
+) -> Result<(RequestKey, i64, FrozenRound), Problem> {
     let stopped = request.spec.withdrawn || request.metadata.deletion_timestamp.is_some();
     match request::phase(request) {
         Phase::Releasing if !stopped => {}

@@ -299,12 +299,14 @@ mod tests {
 
     fn receipt(path: &str, n: u64, round: i64, there: bool) -> Receipt {
         Receipt {
+            more: Default::default(),
             path: path.into(),
             version: version(n),
             round,
             by: "alice".into(),
             time: Timestamp::UNIX_EPOCH,
             content: there.then(|| Content {
+                more: Default::default(),
                 key: "k".into(),
                 size: 1,
                 sha256: Sha256Hex::of(b"x"),

@@ -164,12 +164,7 @@ fn file(receipt: Receipt) -> Option<File> {
 fn listed(entry: &Entry, frozen: &FrozenRound) -> Vec<Receipt> {
     let known = entry.known();
     let as_written = |r: Receipt| known.receipt(&r.path, &r.version).cloned().unwrap_or(r);
-    frozen
-        .freeze
-        .listing()
-        .into_iter()
-        .map(as_written)
-        .collect()
+    frozen.listing().into_iter().map(as_written).collect()
 }
 
 /// The manifest of the last round, as stored; or its difference from an earlier one.
@@ -194,25 +189,25 @@ pub async fn manifest(gateway: &Gateway, call: &Call, since: Since) -> Result<Re
         }
         let share = gateway
             .shares
-            .reserve_at_most(&call.caller.user, 2 * now.bytes.len() as u64)
+            .reserve_at_most(&call.caller.user, 2 * now.bytes().len() as u64)
             .await?;
         let before = gateway.freezes.get(&key, since).await?;
         still_readable(gateway, call, "manifest", &key).await?;
         let before = before
-            .and_then(|f| f.freeze.frozen())
+            .and_then(|f| f.frozen())
             .ok_or_else(|| not_frozen(since))?;
-        let now = now.freeze.frozen().ok_or_else(|| not_frozen(round))?;
+        let now = now.frozen().ok_or_else(|| not_frozen(round))?;
         return json_held(&changes(&before, &now.manifest), share);
     }
-    let size = now.bytes.len() as u64;
+    let size = now.bytes().len() as u64;
     let share = gateway
         .shares
         .reserve_at_most(&call.caller.user, size)
         .await?;
     still_readable(gateway, call, "manifest", &key).await?;
-    let etag = format!("\"{}\"", now.digest);
+    let etag = format!("\"{}\"", now.digest());
     let headers = [(CONTENT_TYPE, "application/json".to_owned()), (ETAG, etag)];
-    Ok((headers, held(now.bytes.clone(), share)).into_response())
+    Ok((headers, held(now.bytes().clone(), share)).into_response())
 }
 
 /// There is no manifest of a round.

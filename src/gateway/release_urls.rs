@@ -25,7 +25,7 @@ use crate::domain::commit::{Outcome, Seal};
 use crate::domain::digest::Sha256Hex;
 use crate::domain::ingress::{FilesFact, ReleasedFiles};
 use crate::storage::StorageError;
-use crate::storage::commit::read;
+use crate::storage::commit::read_known;
 use crate::storage::keys::set_aside_key;
 
 /// The life of a URL where the policy of the round says nothing (CONTRACT).
@@ -67,10 +67,10 @@ pub async fn release_urls(
     let round = request::round(request);
     let window = window(gateway, request).await?;
     let records = gateway.zones.records.bucket();
-    let outcome: Option<Outcome> = read(records, &key.outcome(round)).await?;
-    let seal: Option<Seal> = read(records, &key.seal(round)).await?;
+    let outcome: Option<Outcome> = read_known(records, &key.outcome(round)).await?;
+    let seal: Option<Seal> = read_known(records, &key.seal(round)).await?;
     let frozen = gateway.freezes.get(&key, round).await?;
-    let frozen = frozen.and_then(|f| f.freeze.frozen());
+    let frozen = frozen.and_then(|f| f.frozen());
     let (Some(outcome), Some(frozen)) = (outcome, frozen) else {
         return Err(not_released());
     };

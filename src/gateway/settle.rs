@@ -184,7 +184,6 @@ fn counts(frozen: &FrozenRound, receipt: &Receipt) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use jiff::Timestamp;
 
     use super::*;
@@ -194,6 +193,7 @@ mod tests {
 
     fn receipt(path: &str, n: u64, there: bool) -> Receipt {
         let content = Content {
+            more: Default::default(),
             key: "k".into(),
             size: 1,
             sha256: Sha256Hex::of(b"x"),
@@ -202,6 +202,7 @@ mod tests {
             sniffed: None,
         };
         Receipt {
+            more: Default::default(),
             path: path.into(),
             version: version(n),
             round: 1,
@@ -222,11 +223,7 @@ mod tests {
             recalled: None,
             previous: None,
         };
-        let frozen = FrozenRound {
-            bytes: Bytes::new(),
-            digest: Sha256Hex::of(b""),
-            freeze: Freeze::Refusal(refusal),
-        };
+        let frozen = FrozenRound::of(Freeze::Refusal(refusal)).unwrap();
         for (path, n, there, expected) in [
             ("a", 2, true, true),
             ("a", 3, true, false),

@@ -281,6 +281,7 @@ async fn store(
     arrived: Arrived,
 ) -> Result<Response, Problem> {
     let content = Content {
+        more: Default::default(),
         key: arrived.key().to_owned(),
         size: arrived.size,
         sha256: arrived.sha256.clone(),
@@ -321,6 +322,7 @@ async fn store(
 
 fn receipt(call: &Call, open: &Open, path: String, content: Option<Content>) -> Receipt {
     Receipt {
+        more: Default::default(),
         path,
         version: String::new(),
         round: open.round,

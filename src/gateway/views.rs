@@ -32,6 +32,8 @@ pub struct ViewFact {
     pub time: Timestamp,
 }
 
+crate::domain::format::fact!(ViewFact);
+
 /// One reading.
 #[derive(Clone, Debug)]
 pub struct View {

@@ -44,6 +44,8 @@ pub struct Entry {
     pub sequence: i64,
 }
 
+crate::domain::format::fact!(Entry);
+
 /// By which way a request's notifications go.
 #[derive(Clone, Debug)]
 pub struct Route {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::api::{Author, Publisher};
 use crate::domain::commit::Decision;
 use crate::domain::digest::Sha256Hex;
-use crate::domain::manifest::{Frozen, Manifest, ManifestFile};
+use crate::domain::manifest::{Frozen, Manifest, ManifestFile, Texts};
 
 /// Everything that a package is made from: the manifest, and what the decision
 /// says. Submitter, justifications, suppression notes and comments are in the
@@ -136,8 +136,8 @@ pub(super) fn entry_uri(file: &ManifestFile) -> String {
 }
 
 /// What is said of a file that the researcher said nothing of.
-pub(super) fn file_description(file: &ManifestFile) -> String {
-    match (file.description.trim(), file.output_type) {
+pub(super) fn file_description(said: &Texts<'_>, file: &ManifestFile) -> String {
+    match (said.description.trim(), said.output_type) {
         ("", Some(kind)) => format!("{kind} ({})", file.media_type),
         ("", None) => format!("File ({})", file.media_type),
         (description, _) => description.to_owned(),

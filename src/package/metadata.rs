@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::inputs::{CrateInputs, entry_uri, file_description};
 use crate::api::Author;
-use crate::domain::manifest::ManifestFile;
+use crate::domain::manifest::{ManifestFile, Texts};
 
 mod json_text;
 
@@ -54,7 +54,7 @@ impl Serialize for Graph<'_> {
         graph.serialize_element(&descriptor())?;
         graph.serialize_element(&root(self.0))?;
         for file in &self.0.manifest.files {
-            graph.serialize_element(&data_file(file))?;
+            graph.serialize_element(&data_file(&self.0.manifest.texts(file), file))?;
         }
         for entity in context_entities(self.0) {
             graph.serialize_element(&entity)?;
@@ -108,17 +108,17 @@ fn root(inputs: &CrateInputs<'_>) -> Value {
     root
 }
 
-fn data_file(file: &ManifestFile) -> Value {
+fn data_file(said: &Texts<'_>, file: &ManifestFile) -> Value {
     let mut entity = json!({
         "@id": entry_uri(file),
         "@type": "File",
         "name": file.path,
-        "description": file_description(file),
+        "description": file_description(said, file),
         "contentSize": file.size.to_string(),
         "encodingFormat": file.media_type,
         "sha256": file.sha256,
     });
-    if let Some(kind) = file.output_type {
+    if let Some(kind) = said.output_type {
         set(&mut entity, "additionalType", kind.to_string().into());
     }
     entity

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::inputs::{CrateInputs, entry_name, entry_uri};
 use super::metadata::{self, license_name};
-use crate::domain::manifest::ManifestFile;
+use crate::domain::manifest::{ManifestFile, Texts};
 use crate::domain::texts;
 
 /// Its name in the package.
@@ -101,13 +101,13 @@ fn files(page: &mut String, inputs: &CrateInputs<'_>) -> std::fmt::Result {
          <th scope=\"col\" class=\"size\">Size</th></tr></thead>\n<tbody>\n",
     );
     for file in &inputs.manifest.files {
-        row(page, file)?;
+        row(page, &inputs.manifest.texts(file), file)?;
     }
     page.push_str("</tbody>\n</table>\n</section>\n");
     Ok(())
 }
 
-fn row(page: &mut String, file: &ManifestFile) -> std::fmt::Result {
+fn row(page: &mut String, said: &Texts<'_>, file: &ManifestFile) -> std::fmt::Result {
     let name = entry_name(file);
     page.push_str("<tr><td>");
     if is_inert(&file.media_type) {
@@ -120,11 +120,11 @@ fn row(page: &mut String, file: &ManifestFile) -> std::fmt::Result {
     } else {
         write!(page, "<b>{}</b>", Text(&name))?;
     }
-    if !file.description.trim().is_empty() {
-        write!(page, "<p>{}</p>", Text(file.description.trim()))?;
+    if !said.description.trim().is_empty() {
+        write!(page, "<p>{}</p>", Text(said.description.trim()))?;
     }
     page.push_str("<p class=\"digest\">");
-    if let Some(kind) = file.output_type {
+    if let Some(kind) = said.output_type {
         write!(page, "{kind} · ")?;
     }
     writeln!(

@@ -66,6 +66,7 @@ fn file(path: &str, bytes: &[u8]) -> ManifestFile {
         output_type: Some(OutputType::Table),
         statbarn: "STATBARN".into(),
         collected_by: None,
+        folder: None,
         version: "00000001".into(),
         key: format!("key of {path}"),
     }
@@ -74,6 +75,8 @@ fn file(path: &str, bytes: &[u8]) -> ManifestFile {
 fn manifest(mut files: Vec<ManifestFile>) -> Manifest {
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Manifest {
+        format: 1,
+        folders: Vec::new(),
         uploads: None,
         namespace: "project-a".into(),
         name: "frailty-tables".into(),

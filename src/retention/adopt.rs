@@ -18,6 +18,8 @@ use crate::domain::commit::{
     Closed, ClosedAs, Decision, Freeze, Outcome, OutcomeKind, Refusal, Seal, SealedBecause, Verdict,
 };
 use crate::domain::digest::Sha256Hex;
+use crate::domain::format::Kept;
+use crate::domain::frozen::FrozenRound;
 use crate::domain::manifest::PolicyRef;
 use crate::domain::phase::{End, Facts, Round};
 use crate::domain::policy::Rules;
@@ -69,10 +71,16 @@ pub async fn adopt(
     let time = crate::api::condition::second(time);
     let mut events = ledger::events(key, &facts);
     // Each turn commits one step; another's step is adopted, and the next follows it.
+    let chain = Chain::new(key.ledger());
     let closed_as = loop {
         match facts.last.as_ref().and_then(Round::end) {
             Some(End::Closed(closed_as)) => break closed_as,
-            Some(End::Returned) | None => {
+            end @ (Some(End::Returned) | None) => {
+                if end.is_some() {
+                    // The ledger has a round's end before the next round is opened.
+                    let so_far = ledger::in_order(events.clone());
+                    chain.append(records, so_far).await?;
+                }
                 step(records, config, &mut facts, (key, owner.direction), time).await?;
             }
         }
@@ -94,7 +102,7 @@ pub async fn adopt(
     events.extend(ledger::events(key, &facts));
     let mut events = ledger::in_order(events);
     events.push(adopted(key, by, closed.time));
-    Chain::new(key.ledger()).append(records, events).await?;
+    chain.append(records, events).await?;
     Ok(Some(match closed_as {
         ClosedAs::Released => Adopted::Released(closed),
         ClosedAs::Rejected | ClosedAs::Withdrawn => Adopted::Closed(closed),
@@ -129,7 +137,10 @@ async fn step(
         let seal = Seal {
             round,
             policy: known.map_or_else(no_policy, |seal| seal.policy.clone()),
-            rules: known.map_or_else(|| Rules::of(direction, None), |seal| seal.rules.clone()),
+            rules: known.map_or_else(
+                || Kept::of(Rules::of(direction, None)),
+                |seal| seal.rules.clone(),
+            ),
             because: SealedBecause::Withdrawn,
             time: now,
         };
@@ -156,11 +167,13 @@ async fn step(
             recalled: None,
             previous: facts.previous.as_ref().map(|frozen| frozen.digest.clone()),
         });
-        last.freeze = Some(
-            commit(records, &key.manifest(round), &refusal)
-                .await?
-                .into_inner(),
-        );
+        let at = key.manifest(round);
+        let refusal = FrozenRound::of(refusal).map_err(|e| StorageError::Corrupt {
+            bucket: records.name().to_owned(),
+            key: at.clone(),
+            problem: format!("cannot be written: {e}"),
+        })?;
+        last.freeze = Some(commit(records, &at, &refusal).await?.into_inner());
     } else if last.decision.is_none() {
         let decision = Decision {
             round,

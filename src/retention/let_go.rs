@@ -39,6 +39,8 @@ pub struct LetGo {
     pub quarantine_due: Timestamp,
 }
 
+crate::domain::format::fact!(LetGo);
+
 /// Announces that finalizers go now.
 ///
 /// # Errors
@@ -148,7 +150,10 @@ async fn promise(
     let now = crate::api::condition::second(now);
     let sealed = facts.last.as_ref().and_then(|last| last.seal.as_ref());
     let direction = request.spec.direction;
-    let rules = sealed.map_or_else(|| Rules::of(direction, None), |seal| seal.rules.clone());
+    let rules = sealed.map_or_else(
+        || Rules::of(direction, None),
+        |seal| Rules::clone(&seal.rules),
+    );
     let kept = config.terms(direction, &rules).quarantine_retention_seconds;
     let due = now.checked_add(SignedDuration::from_secs(kept));
     let promise = LetGo {

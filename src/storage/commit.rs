@@ -1,12 +1,8 @@
 //! Create-only facts: one key a step, the first writer wins, all others adopt.
 
-use bytes::Bytes;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use super::bucket::{Bucket, Created};
 use super::error::StorageError;
-use crate::domain::canonical;
+use crate::domain::format::{Fact, Later};
 
 /// What a commit found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,19 +26,19 @@ impl<T> Committed<T> {
 /// stands. A lost answer is settled by reading back.
 ///
 /// # Errors
-/// As the server says, or when what stands cannot be parsed.
+/// As the server says, or when what stands cannot be parsed or a later version wrote it.
 pub async fn commit<T>(bucket: &Bucket, key: &str, fact: &T) -> Result<Committed<T>, StorageError>
 where
-    T: Serialize + DeserializeOwned + Clone + PartialEq,
+    T: Fact + Clone + PartialEq,
 {
-    let bytes = canonical::to_vec(fact).map_err(|e| corrupt(bucket, key, &e.to_string()))?;
-    let created = bucket
-        .create(key, Bytes::from(bytes), "application/json")
-        .await;
+    let bytes = fact
+        .to_bytes()
+        .map_err(|e| corrupt(bucket, key, &e.to_string()))?;
+    let created = bucket.create(key, bytes, "application/json").await;
     if matches!(created, Ok(Created::New)) {
         return Ok(Committed::Ours(fact.clone()));
     }
-    match read::<T>(bucket, key).await? {
+    match read_known::<T>(bucket, key).await? {
         Some(standing) if standing == *fact => Ok(Committed::Ours(standing)),
         Some(standing) => Ok(Committed::Theirs(standing)),
         None => match created {
@@ -58,19 +54,56 @@ where
     }
 }
 
-/// Reads a fact, or `None`.
+/// Reads a fact whatever its format; with it, that it is of a later one.
 ///
 /// # Errors
 /// As the server says, or when it cannot be parsed.
-pub async fn read<T: DeserializeOwned>(
+pub async fn read_any<T: Fact>(
     bucket: &Bucket,
     key: &str,
-) -> Result<Option<T>, StorageError> {
-    match bucket.get(key).await? {
-        None => Ok(None),
-        Some(bytes) => serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|e| corrupt(bucket, key, &e.to_string())),
+) -> Result<Option<(T, Option<Later>)>, StorageError> {
+    let Some(bytes) = bucket.get(key).await? else {
+        return Ok(None);
+    };
+    match T::parse(&bytes) {
+        Ok(fact) => {
+            let later = Later::is(&fact, key, &bytes);
+            Ok(Some((fact, later)))
+        }
+        Err(error) => Err(match Later::unread::<T>(key, &bytes) {
+            Some(later) => too_late(bucket, &later),
+            None => corrupt(bucket, key, &error.to_string()),
+        }),
+    }
+}
+
+/// Reads a fact for what loosens, so that it must be of a format that this version knows.
+///
+/// # Errors
+/// As [`read`], and when a later version wrote it.
+pub async fn read_known<T: Fact>(bucket: &Bucket, key: &str) -> Result<Option<T>, StorageError> {
+    match read_any(bucket, key).await? {
+        Some((_, Some(later))) => Err(too_late(bucket, &later)),
+        found => Ok(found.map(|(fact, _)| fact)),
+    }
+}
+
+/// Reads a fact, or `None`; of whatever format: for what stops, closes, deletes or shows.
+///
+/// # Errors
+/// As the server says, or when it cannot be parsed.
+pub async fn read<T: Fact>(bucket: &Bucket, key: &str) -> Result<Option<T>, StorageError> {
+    let found = read_any(bucket, key).await?;
+    Ok(found.map(|(fact, _)| fact))
+}
+
+/// An error for whoever must know the fact.
+#[must_use]
+pub fn too_late(bucket: &Bucket, later: &Later) -> StorageError {
+    StorageError::Corrupt {
+        bucket: bucket.name().to_owned(),
+        key: later.key.clone(),
+        problem: later.to_string(),
     }
 }
 

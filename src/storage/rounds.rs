@@ -4,7 +4,7 @@ use super::bucket::Bucket;
 use super::commit::read;
 use super::error::StorageError;
 use super::keys::RequestKey;
-use crate::domain::commit::Freeze;
+use crate::domain::frozen::FrozenRound;
 use crate::domain::receipt::Receipt;
 
 /// The listing of the last frozen round before `round`; empty before the first.
@@ -24,7 +24,7 @@ pub async fn observe_previous(
         .collect();
     numbers.sort_unstable_by(|a, b| b.cmp(a));
     for number in numbers {
-        if let Some(freeze) = read::<Freeze>(records, &key.manifest(number)).await? {
+        if let Some(freeze) = read::<FrozenRound>(records, &key.manifest(number)).await? {
             return Ok(freeze.listing());
         }
     }

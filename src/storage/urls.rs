@@ -45,6 +45,8 @@ pub struct UrlIssue {
     pub statement: Option<String>,
 }
 
+crate::domain::format::fact!(UrlIssue);
+
 /// All issues of a request, in order; the last is the one in force.
 ///
 /// # Errors

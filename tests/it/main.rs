@@ -9,6 +9,7 @@
     unused_imports,
     reason = "the rest of it is for cases that are still to come"
 )]
+mod folder_texts;
 mod harness;
 
 mod access;
@@ -31,6 +32,8 @@ mod idle;
 mod ingress;
 mod installed;
 mod integrity;
+mod kept_bucket;
+mod later_format;
 mod leaders;
 mod leftovers;
 mod look_back;
@@ -45,6 +48,7 @@ mod packaging_jobs;
 mod policies;
 mod purging;
 mod races;
+mod recorded_first;
 mod refusals;
 mod restarts;
 mod restored;

@@ -114,12 +114,14 @@ async fn collects(env: &Env, request: &Request, round: i64, files: Files<'_>) {
         let at = key.file(&unique("file"));
         store.put(&at, bytes).await;
         let receipt = Receipt {
+            more: Default::default(),
             path: (*path).to_owned(),
             version: version(before.len() as u64 + 1),
             round,
             by: format!("system:serviceaccount:{PROJECT}:default"),
             time: jiff::Timestamp::now(),
             content: Some(Content {
+                more: Default::default(),
                 key: at,
                 size: bytes.len() as u64,
                 crc32: Crc32(crc32fast::hash(bytes)),

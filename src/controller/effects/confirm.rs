@@ -396,6 +396,7 @@ impl Job {
             return Ok(Some(format!("{}: {differs}", file.path)));
         }
         let content = Content {
+            more: Default::default(),
             key,
             size: hashed.size,
             sha256: hashed.sha256,
@@ -415,6 +416,7 @@ impl Job {
     async fn receipt(&self, path: &str, content: Content) -> Result<(), StorageError> {
         let records = self.records.bucket();
         let mut receipt = Receipt {
+            more: Default::default(),
             path: path.to_owned(),
             version: String::new(),
             round: self.round,

@@ -4,18 +4,23 @@
 //! what comes later is answered 409 (DESIGN §3). Repeated: create-only; whoever
 //! freezes second adopts the first.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::super::context::Context;
 use super::super::error::EffectError;
 use super::super::reconcile::{Subject, seal_of};
 use super::{collect, confirm, gather};
-use crate::api::Direction;
 use crate::api::condition::reason;
+use crate::api::{DeclaredFile, Direction};
 use crate::domain::commit::{Freeze, Refusal, SealedBecause};
-use crate::domain::manifest::{Manifest, ManifestFile};
+use crate::domain::frozen::FrozenRound;
+use crate::domain::manifest::{FolderTexts, Manifest, ManifestFile};
 use crate::domain::phase::{Ended, Facts};
 use crate::domain::receipt::{self, Receipt};
 use crate::domain::volume::Collection;
 use crate::domain::{collection, declared, rounds};
+use crate::storage::StorageError;
 use crate::storage::commit::commit;
 
 /// Writes `manifest.json`.
@@ -38,7 +43,7 @@ pub async fn freeze(
         receipt.round == round || declared::check(wanted, &receipt.path, None, None).is_ok()
     });
     let freeze = match refuse {
-        Some(ended) => taken_back(subject, facts, round, ended, standing),
+        Some(ended) => taken_back(subject, facts, round, ended, standing.clone()),
         None => {
             let counting = collection::counting(&standing, list.as_ref());
             let mut problems: Vec<String> = others.into_iter().take(5).collect();
@@ -47,24 +52,36 @@ pub async fn freeze(
             if problems.is_empty() {
                 manifest(subject, facts, round, counting)
             } else {
-                // What does not count now may in the next round, and is not sent again.
-                let message = format!("{}; mend it and submit again", problems.join("; "));
-                refusal(facts, round, reason::SUBMISSION_REFUSED, message, standing)
+                refused(facts, round, &problems, standing.clone())
             }
         }
     };
-    let standing = commit(
-        ctx.zones.records.bucket(),
-        &subject.key.manifest(round),
-        &freeze,
-    )
-    .await?
-    .into_inner();
+    let at = subject.key.manifest(round);
+    let records = ctx.zones.records.bucket();
+    let written = |freeze| {
+        FrozenRound::of(freeze).map_err(|e| StorageError::Corrupt {
+            bucket: records.name().to_owned(),
+            key: at.clone(),
+            problem: format!("cannot be written: {e}"),
+        })
+    };
+    let mut frozen = written(freeze)?;
+    let bytes = frozen.bytes().len();
+    if let Some(why) = frozen.manifest().and_then(|_| Manifest::too_large(bytes)) {
+        frozen = written(refused(facts, round, &[why], standing))?;
+    }
+    let standing = commit(records, &at, &frozen).await?.into_inner();
     if let Some(last) = &mut facts.last {
         last.freeze = Some(standing);
     }
     ctx.drop_receipts(&subject.key.uid);
     Ok(())
+}
+
+/// What does not count now may in the next round, and is not sent again.
+fn refused(facts: &Facts, round: i64, problems: &[String], standing: Vec<Receipt>) -> Freeze {
+    let message = format!("{}; mend it and submit again", problems.join("; "));
+    refusal(facts, round, reason::SUBMISSION_REFUSED, message, standing)
 }
 
 /// A round that is refused whatever its files are.
@@ -156,7 +173,7 @@ fn problems(subject: &Subject, facts: &Facts, standing: &[Receipt]) -> Vec<Strin
         .as_deref()
         .unwrap_or_default();
     // The stricter of what the policy said at the seal and says now.
-    let sealed = seal_of(facts).map(|seal| &seal.rules);
+    let sealed = seal_of(facts).map(|seal| &*seal.rules);
     let current = subject.policy.as_ref().ok().map(|now| &now.rules);
     for rules in sealed
         .into_iter()
@@ -199,22 +216,50 @@ fn refusal(
     })
 }
 
+/// The folders that are declared with texts, each once.
+#[derive(Default)]
+struct Folders<'a> {
+    texts: Vec<FolderTexts>,
+    known: BTreeMap<&'a str, Option<usize>>,
+}
+
+impl<'a> Folders<'a> {
+    /// Where what an entry says of its folder stands; none where it says nothing.
+    fn place(&mut self, declared: &'a DeclaredFile) -> Option<usize> {
+        if let Some(known) = self.known.get(declared.path.as_str()) {
+            return *known;
+        }
+        let place = FolderTexts::of(declared).map(|texts| {
+            self.texts.push(texts);
+            self.texts.len() - 1
+        });
+        self.known.insert(&declared.path, place);
+        place
+    }
+}
+
 fn manifest(subject: &Subject, facts: &Facts, round: i64, standing: Vec<Receipt>) -> Freeze {
     let spec = &subject.request.spec;
     let wanted = spec.files.as_deref().unwrap_or_default();
-    let file = |receipt: Receipt| {
+    let uploads = receipt::uploads(&standing, round);
+    let mut folders = Folders::default();
+    let mut file = |receipt: Receipt| {
         let collected = collection::is_collected(&receipt);
         let content = receipt.content?;
         let said = declared::covering(wanted, &receipt.path);
-        let text = |of: fn(&crate::api::DeclaredFile) -> &Option<String>| {
-            said.and_then(|d| of(d).clone()).unwrap_or_default()
+        let folder = said.and_then(|declared| folders.place(declared));
+        // What is said of a folder stands once in the manifest.
+        let own = said.filter(|declared| !declared::is_folder(&declared.path));
+        let text = |of: fn(&DeclaredFile) -> &Option<String>| {
+            own.and_then(|d| of(d).clone()).unwrap_or_default()
         };
         Some(ManifestFile {
             description: text(|d| &d.description),
             justification: text(|d| &d.justification),
             suppression_notes: text(|d| &d.suppression_notes),
             statbarn: text(|d| &d.statbarn),
-            output_type: said.and_then(|d| d.output_type),
+            output_type: own.and_then(|d| d.output_type),
+            folder,
             collected_by: collected.then_some(receipt.by),
             path: receipt.path,
             size: content.size,
@@ -225,9 +270,16 @@ fn manifest(subject: &Subject, facts: &Facts, round: i64, standing: Vec<Receipt>
             key: content.key,
         })
     };
+    let files: Vec<ManifestFile> = standing.into_iter().filter_map(&mut file).collect();
+    let folders = folders.texts;
     let owner = facts.owner.as_ref();
     let policy = seal_of(facts).map(|s| s.policy.clone());
     let mut manifest = Manifest {
+        format: match folders.is_empty() {
+            true => 1,
+            false => Manifest::WITH_FOLDERS,
+        },
+        folders,
         namespace: subject.key.namespace.clone(),
         name: subject.name.clone(),
         uid: subject.key.uid.clone(),
@@ -249,12 +301,12 @@ fn manifest(subject: &Subject, facts: &Facts, round: i64, standing: Vec<Receipt>
         authors: spec.authors.clone().unwrap_or_default(),
         recipients: spec.recipients.clone().unwrap_or_default(),
         delivery: spec.delivery.clone(),
-        uploads: receipt::uploads(&standing, round),
-        files: standing.into_iter().filter_map(file).collect(),
+        uploads,
+        files,
     };
     manifest.changes = facts
         .previous
         .as_ref()
         .map(|previous| rounds::changes(previous, &manifest));
-    Freeze::Manifest(Box::new(manifest))
+    Freeze::Manifest(Arc::new(manifest))
 }

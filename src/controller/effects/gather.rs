@@ -14,8 +14,9 @@ use super::super::reconcile::{Rest, Subject};
 use super::collect;
 use super::confirm::{Confirmed, confirm};
 use crate::api::Direction;
-use crate::domain::commit::{Freeze, Seal, SealedBecause, Submitted};
+use crate::domain::commit::{Seal, SealedBecause, Submitted};
 use crate::domain::digest::Sha256Hex;
+use crate::domain::format::Kept;
 use crate::domain::manifest::PolicyRef;
 use crate::domain::origin::{self, Origin};
 use crate::domain::phase::{Facts, Round};
@@ -23,7 +24,7 @@ use crate::domain::policy::{Applied, Rules};
 use crate::domain::receipt::{self, Receipt};
 use crate::domain::volume::{Errand, JobIntent};
 use crate::domain::{collection, declared};
-use crate::storage::commit::{commit, read};
+use crate::storage::commit::{commit, read_known};
 use crate::storage::{StorageError, observe_previous};
 
 /// Receipts read at once.
@@ -158,7 +159,7 @@ pub async fn seal(
     let seal = Seal {
         round,
         policy: applied.policy,
-        rules: applied.rules,
+        rules: Kept::of(applied.rules),
         because,
         time: Timestamp::now(),
     };
@@ -234,7 +235,7 @@ async fn origin(
     let mut senders: BTreeSet<String> = people.into_iter().flatten().collect();
     for round in rounds {
         let at = key.job(Errand::Collect { round: *round });
-        let intent: Option<JobIntent> = read(ctx.zones.quarantine.bucket(), &at).await?;
+        let intent: Option<JobIntent> = read_known(ctx.zones.quarantine.bucket(), &at).await?;
         senders.extend(intent.map(|intent| {
             let account = intent.service_account;
             format!("system:serviceaccount:{}:{account}", key.namespace)
@@ -259,7 +260,7 @@ async fn carried(
         return Ok(last
             .freeze
             .as_ref()
-            .map(Freeze::listing)
+            .map(|frozen| frozen.listing())
             .unwrap_or_default());
     }
     observe_previous(ctx.zones.records.bucket(), &subject.key, round).await
@@ -276,9 +277,9 @@ async fn all_receipts(ctx: &Context, subject: &Subject) -> Result<Vec<Receipt>, 
         .filter(|k| !known.contains_key(k))
         .collect();
     let mut found = stream::iter(new)
-        .map(
-            |key| async move { Ok::<_, StorageError>((read::<Receipt>(bucket, &key).await?, key)) },
-        )
+        .map(|key| async move {
+            Ok::<_, StorageError>((read_known::<Receipt>(bucket, &key).await?, key))
+        })
         .buffer_unordered(READERS);
     while let Some((receipt, key)) = found.try_next().await? {
         if let Some(receipt) = receipt {

@@ -145,7 +145,8 @@ fn recipients(facts: &Facts, current: Option<&Rules>) -> Vec<String> {
         let mut rules = sealed(facts).into_iter().chain(current);
         rules.all(|rules| rules.recipient_domains.contains(&domain))
     };
-    frozen.manifest.recipients.into_iter().filter(may).collect()
+    let all = frozen.manifest.recipients.iter().cloned();
+    all.filter(may).collect()
 }
 
 async fn lifetime(

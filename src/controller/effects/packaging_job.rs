@@ -45,6 +45,8 @@ struct Ended {
     message: String,
 }
 
+crate::domain::format::fact!(Ended);
+
 /// Goes on with the attempt of a Job, or begins one where a Job is to make the package.
 pub async fn go_on(
     ctx: &Context,

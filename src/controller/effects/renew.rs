@@ -24,7 +24,7 @@ use crate::domain::commit::{Move, MoveFailure, PackageFact};
 use crate::domain::manifest::Frozen;
 use crate::domain::phase::{Facts, Round};
 use crate::domain::quorum::{Approved, approve};
-use crate::storage::commit::{commit, read};
+use crate::storage::commit::{commit, read, too_late};
 use crate::storage::keys::RequestKey;
 use crate::storage::{Bucket, Release, StorageError, UrlIssue, read_back, urls};
 
@@ -103,6 +103,10 @@ async fn issue(
     fact: &ActionFact,
     all: &[UrlIssue],
 ) -> Result<Issued, EffectError> {
+    if let Some(later) = facts.later() {
+        let bucket = ctx.zones.records.bucket();
+        return Err(too_late(bucket, later).into());
+    }
     let over = Ok(Issued::NotYet(Renewed::WindowOver));
     let (Some((package, terms)), Some(until)) = (facts.released(), window_end(facts)) else {
         return over;
