@@ -67,6 +67,8 @@ pub mod reason {
     pub const RULES_LIVE: &str = "RulesLive";
     pub const RULES_NOT_LIVE: &str = "RulesNotLive";
     pub const OUTSIDE_EPOCH: &str = "OutsideEpoch";
+    pub const TOO_LATE: &str = "TooLate";
+    pub const UNCONFIRMED: &str = "Unconfirmed";
     pub const LOOKING_BACK: &str = "LookingBack";
     pub const ON_HOLD: &str = "OnHold";
     pub const NOT_HELD: &str = "NotHeld";

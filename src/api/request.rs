@@ -423,6 +423,26 @@ pub struct AirlockRequestStatus {
     /// Head of the request's ledger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<AuditHead>,
+    /// Up to where the operator has accounted for edits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edits: Option<EditsSummary>,
+}
+
+/// Edits, and the epochs of the admission rules in which they were made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EditsSummary {
+    /// Edits up to this generation are accounted for, or remembered below.
+    pub generation: i64,
+    /// The epoch in which that was seen; 0: the admission rules were not in force.
+    pub epoch: i64,
+    /// Edits were made while the admission rules were not proved to be in force, noticed at
+    /// this generation, and nobody has confirmed them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unconfirmed_generation: Option<i64>,
+    /// When that was noticed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unconfirmed_time: Option<Time>,
 }
 
 /// Digest and sizes of a manifest.
@@ -628,6 +648,10 @@ pub struct HeldSummary {
     pub reason: Option<String>,
     /// Since when.
     pub since: Time,
+    /// It was asked for while the admission rules were not proved to be in force: it holds,
+    /// and a hold officer confirms it by an AirlockAction Hold, or lifts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unconfirmed: Option<bool>,
 }
 
 /// Head of a ledger chain.

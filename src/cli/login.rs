@@ -3,7 +3,7 @@
 
 use std::io::{IsTerminal as _, Read as _};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
@@ -13,12 +13,19 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt as _};
 use rand::TryRngCore as _;
 
-use crate::api::{AirlockSession, AirlockSessionSpec};
+use crate::api::{AirlockSession, AirlockSessionSpec, SessionState};
+use crate::domain::session::SessionRefused;
 use crate::gateway::token::{Claim, Token, session_name};
 
 /// The longest session, as the schema has it.
 const LONGEST: i64 = 43_200;
 const SHORTEST: i64 = 60;
+/// How long the operator may take to accept a session, and the rules to settle.
+const ACCEPTED_WITHIN: Duration = Duration::from_secs(30);
+/// Between two looks at a session.
+const LOOKS: Duration = Duration::from_millis(100);
+/// Before a session that was refused is made again.
+const SETTLES: Duration = Duration::from_secs(1);
 /// How long the API server may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Holds a token for `trevor logout` and everything that talks to the gateway.
@@ -97,6 +104,15 @@ pub enum LoginError {
     /// The system has no random bytes.
     #[error("the system gives no random bytes")]
     NoRandomness,
+    /// The operator has not accepted the session.
+    #[error(
+        "the session was created, and the operator has not accepted it within {} seconds, so that the gateway does not take it; is trevor's controller running?",
+        ACCEPTED_WITHIN.as_secs()
+    )]
+    NotAccepted,
+    /// The operator refuses the session.
+    #[error("the operator refuses the session: {0}")]
+    Refused(String),
     /// There is no token to log out.
     #[error("no session token in {VARIABLE} or on standard input")]
     NoToken,
@@ -110,25 +126,31 @@ pub async fn login(args: &LoginArgs) -> Result<(), LoginError> {
     let (client, default_namespace) = connect(&args.cluster).await?;
     let namespace = args.namespace.clone().unwrap_or(default_namespace);
     let (user, groups) = who_am_i(&client).await?;
-    let mut random = [0; 32];
-    rand::rngs::OsRng
-        .try_fill_bytes(&mut random)
-        .map_err(|_| LoginError::NoRandomness)?;
-    let token = Token::of_session(&namespace, &user, &random);
-    let digest = token.digest();
-    let spec = AirlockSessionSpec {
-        user: Some(user.clone()),
-        groups: Some(groups),
-        token_sha256: digest.to_string(),
-        ttl_seconds: args.ttl,
-    };
-    let session = AirlockSession::new(&session_name(&digest), spec);
     let sessions: Api<AirlockSession> = Api::namespaced(client, &namespace);
-    let made = in_time(
-        "creating an AirlockSession",
-        sessions.create(&PostParams::default(), &session),
-    )
-    .await?;
+    let deadline = Instant::now() + ACCEPTED_WITHIN;
+    let (token, made) = loop {
+        let (token, session) = new_session(&namespace, &user, &groups, args.ttl)?;
+        let made = in_time(
+            "creating an AirlockSession",
+            sessions.create(&PostParams::default(), &session),
+        )
+        .await?;
+        match accepted(&sessions, &made, deadline).await {
+            Ok(()) => break (token, made),
+            // It was created while the admission rules settled: the next one counts.
+            Err(LoginError::Refused(why)) => {
+                end(&sessions, &made).await;
+                if Instant::now() + SETTLES >= deadline {
+                    return Err(LoginError::Refused(why));
+                }
+                tokio::time::sleep(SETTLES).await;
+            }
+            Err(error) => {
+                end(&sessions, &made).await;
+                return Err(error);
+            }
+        }
+    };
     if args.print_token {
         println!("{}", token.expose());
         return Ok(());
@@ -149,6 +171,78 @@ pub async fn login(args: &LoginArgs) -> Result<(), LoginError> {
         );
     }
     Ok(())
+}
+
+/// A token, and the session that it belongs to.
+fn new_session(
+    namespace: &str,
+    user: &str,
+    groups: &[String],
+    ttl: i64,
+) -> Result<(Token, AirlockSession), LoginError> {
+    let mut random = [0; 32];
+    rand::rngs::OsRng
+        .try_fill_bytes(&mut random)
+        .map_err(|_| LoginError::NoRandomness)?;
+    let token = Token::of_session(namespace, user, &random);
+    let digest = token.digest();
+    let spec = AirlockSessionSpec {
+        user: Some(user.to_owned()),
+        groups: Some(groups.to_vec()),
+        token_sha256: digest.to_string(),
+        ttl_seconds: ttl,
+    };
+    Ok((token, AirlockSession::new(&session_name(&digest), spec)))
+}
+
+/// Waits until the operator has accepted the session: the gateway takes no other.
+async fn accepted(
+    sessions: &Api<AirlockSession>,
+    made: &AirlockSession,
+    deadline: Instant,
+) -> Result<(), LoginError> {
+    while Instant::now() < deadline {
+        let looked = tokio::time::timeout(PATIENCE, sessions.get(&made.name_any())).await;
+        let session = match looked.map_err(|_| LoginError::Silent("reading the AirlockSession"))? {
+            Ok(session) => session,
+            // A role of an older chart may create sessions and not read them.
+            Err(kube::Error::Api(status)) if status.code == 403 => {
+                eprintln!(
+                    "The session was created; whether the operator has accepted it cannot be seen: {}",
+                    status.message
+                );
+                return Ok(());
+            }
+            // The operator ended it.
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                return Err(LoginError::Refused(
+                    SessionRefused::OutsideEpoch.message().to_owned(),
+                ));
+            }
+            Err(error) => {
+                return Err(LoginError::Kubernetes {
+                    what: "reading the AirlockSession",
+                    source: Box::new(error),
+                });
+            }
+        };
+        let status = session.status.unwrap_or_default();
+        match status.state {
+            Some(SessionState::Accepted) => return Ok(()),
+            Some(SessionState::Refused) => {
+                return Err(LoginError::Refused(status.message.unwrap_or_default()));
+            }
+            None => tokio::time::sleep(LOOKS).await,
+        }
+    }
+    Err(LoginError::NotAccepted)
+}
+
+/// Deletes a session that is of no use; it ends by itself where that fails.
+async fn end(sessions: &Api<AirlockSession>, made: &AirlockSession) {
+    let (name, params) = (made.name_any(), DeleteParams::default());
+    let gone = sessions.delete(&name, &params);
+    drop(tokio::time::timeout(PATIENCE, gone).await);
 }
 
 /// Ends the session of a token.

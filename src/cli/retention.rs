@@ -158,6 +158,7 @@ async fn hold(args: &HoldArgs, state: HoldState) -> Result<(), Box<dyn std::erro
         reason: Some(args.reason.clone()),
         action: None,
         time: condition::second(Timestamp::now()),
+        unconfirmed: false,
     };
     let said = holds::say_alone(&zones, key, &asked).await?;
     let what = match state {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -17,17 +18,22 @@ use super::effects::record::record_name;
 use super::effects::renew::Renewed;
 use super::effects::revoke;
 use super::error::EffectError;
-use super::word;
+use super::{kept, observe, word};
 use crate::api::condition::reason;
 use crate::api::{
     ActionKind, ActionRole, AirlockAction, AirlockRequest, AirlockReviewStatus, Phase,
     ReleaseRecord, ReviewState, TargetKind,
 };
-use crate::domain::action::{Refused, Standing, judge};
+use crate::domain::action::{Refused, Standing, TO_CONFIRM, judge, loosens};
 use crate::domain::commit::{Recall, Revoked, RevokedThrough};
-use crate::domain::phase::Facts;
+use crate::domain::phase::{Facts, Round};
+use crate::domain::retention::{self, Deletion, HeldAfter};
+use crate::rules::Report;
 use crate::storage::commit::{commit, read};
 use crate::storage::keys::RequestKey;
+
+/// An action whose epoch could not be told is looked at again after this long.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// `actions/<uid>.json`: what became of an action.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +63,10 @@ pub struct ActionFact {
     pub refused: Option<Refused>,
     /// When the action was created.
     pub time: Timestamp,
+    /// It stops something, and was made while the admission rules were not proved to be in
+    /// force: it was carried out, and its actor is not proved.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unconfirmed: bool,
 }
 
 crate::domain::format::fact!(ActionFact);
@@ -81,32 +91,60 @@ pub struct Target<'a> {
     pub inwards: bool,
 }
 
-/// Judges the actions that have no word yet, and stores what becomes of each.
-/// Gives them all.
+/// Judges the actions that the watch tells of and that have no word yet, and stores what
+/// becomes of each. Gives them all.
 pub async fn take_up(ctx: &Context, target: &Target<'_>) -> Result<Vec<ActionFact>, EffectError> {
+    let seen = untold(ctx, &target.key.namespace, target.request, target.record);
+    judge_all(ctx, target, seen).await
+}
+
+/// The same with actions that were read, oldest first.
+pub async fn judge_all(
+    ctx: &Context,
+    target: &Target<'_>,
+    actions: Vec<Arc<AirlockAction>>,
+) -> Result<Vec<ActionFact>, EffectError> {
     let mut taken = Vec::new();
-    let namespace = &target.key.namespace;
-    for action in untold(ctx, namespace, target.request, target.record) {
-        let uid = action.uid().unwrap_or_default();
-        let key = target.key.action(&uid);
-        let records = ctx.zones.records.bucket();
-        if let Some(known) = read::<ActionFact>(records, &key).await? {
-            taken.push(known);
+    let mut fresh = Vec::new();
+    let records = ctx.zones.records.bucket();
+    for action in actions {
+        let key = target.key.action(&action.uid().unwrap_or_default());
+        match read::<ActionFact>(records, &key).await? {
+            Some(known) => taken.push(known),
+            None => fresh.push(action),
+        }
+    }
+    if fresh.is_empty() {
+        return Ok(taken);
+    }
+    let epochs = Epochs::of_now(ctx).await;
+    for action in fresh {
+        let spec = &action.spec;
+        // Whether it counts cannot be told now: what stops is not put off for that.
+        if loosens(spec.action)
+            && let Epochs::Unknown(why) = &epochs
+        {
+            tracing::warn!(namespace = target.key.namespace, uid = target.key.uid, action = %action.name_any(), %why, "an action waits: the admission rules could not be verified");
+            look_again(ctx, target);
             continue;
         }
-        let spec = &action.spec;
+        let time = created(&action);
         let actor = spec.actor.clone().unwrap_or_default();
+        let in_epoch = epochs.covers(time);
         let standing = Standing {
             phase: target.phase,
             submitter: target.submitter,
             window_over: target.window_over,
             inwards: target.inwards,
+            in_epoch,
         };
         let verdict = if is_about(ctx, target, &action).await? {
             judge(spec.action, spec.r#as, &actor, standing)
         } else {
             Err(Refused::UnknownTarget)
         };
+        let uid = action.uid().unwrap_or_default();
+        let key = target.key.action(&uid);
         let fact = ActionFact {
             name: action.name_any(),
             uid,
@@ -117,15 +155,57 @@ pub async fn take_up(ctx: &Context, target: &Target<'_>) -> Result<Vec<ActionFac
             round: target.round,
             revoke_old: spec.revoke_old.unwrap_or(false),
             refused: verdict.err(),
-            time: action
-                .metadata
-                .creation_timestamp
-                .as_ref()
-                .map_or(Timestamp::UNIX_EPOCH, |Time(t)| *t),
+            time,
+            unconfirmed: verdict.is_ok() && !in_epoch,
         };
         taken.push(commit(records, &key, &fact).await?.into_inner());
     }
     Ok(taken)
+}
+
+/// What is known of epochs after the actions were read.
+enum Epochs {
+    Known(Arc<Report>),
+    Unknown(EffectError),
+}
+
+impl Epochs {
+    /// By a verification of now, so that the current epoch covers what was read before.
+    async fn of_now(ctx: &Context) -> Self {
+        let verified = async { Ok(ctx.rules.verify(Some(ctx.claim()?.term)).await?) };
+        match verified.await {
+            Ok(report) => Self::Known(report),
+            Err(error) => Self::Unknown(error),
+        }
+    }
+
+    fn covers(&self, time: Timestamp) -> bool {
+        match self {
+            Self::Known(report) => report.epoch_of(time).is_some(),
+            Self::Unknown(_) => false,
+        }
+    }
+}
+
+/// Another look in a moment: at the request, or at the record where that is gone.
+fn look_again(ctx: &Context, target: &Target<'_>) {
+    let wakes = target
+        .request
+        .map(|request| ObjectRef::<AirlockRequest>::new(request).within(&target.key.namespace));
+    let (wake, strays) = (ctx.wake.clone(), Arc::clone(&ctx.strays));
+    ctx.in_background(&format!("action-{}", target.key.uid), async move {
+        tokio::time::sleep(AGAIN).await;
+        match wakes {
+            // The receiver is gone when the process stops.
+            Some(request) => drop(wake.send(request)),
+            None => strays.notify_one(),
+        }
+    });
+}
+
+fn created(action: &AirlockAction) -> Timestamp {
+    let created = action.metadata.creation_timestamp.as_ref();
+    created.map_or(Timestamp::UNIX_EPOCH, |Time(at)| *at)
 }
 
 fn accepted(taken: &[ActionFact], kind: ActionKind) -> impl Iterator<Item = &ActionFact> {
@@ -167,23 +247,59 @@ pub fn recall(taken: &[ActionFact]) -> Option<Recall> {
 /// Tells the authors what became of their actions.
 pub async fn tell(
     ctx: &Context,
-    namespace: &str,
+    key: &RequestKey,
     facts: &Facts,
     taken: &[ActionFact],
     renewed: &BTreeMap<String, Renewed>,
 ) -> Result<(), EffectError> {
+    let holds = accepted(taken, ActionKind::Hold).next().is_some();
+    let deleted = match facts.closed.is_some() && holds {
+        true => kept::deletions(ctx, key).await?,
+        false => Vec::new(),
+    };
     for fact in taken {
         let status = match (fact.refused, fact.action) {
             (Some(refused), _) => refusal(refused),
-            (None, ActionKind::Recall) => recalled(facts, fact),
+            (None, ActionKind::Recall) => recalled(ctx, key, facts, fact).await?,
             (None, ActionKind::Revoke) => revoked(facts, fact),
             (None, ActionKind::Renew) => renewal(facts, renewed.get(&fact.uid)),
             // The word stands in the bucket before anybody is told.
-            (None, ActionKind::Hold | ActionKind::LiftHold) => word::counted(),
+            (None, ActionKind::Hold) => held(&deleted),
+            (None, ActionKind::LiftHold) => word::counted(),
         };
-        word::write::<AirlockAction>(ctx, namespace, &fact.name, &fact.uid, &status).await?;
+        let status = if fact.unconfirmed {
+            to_confirm(status)
+        } else {
+            status
+        };
+        let named = (fact.name.as_str(), fact.uid.as_str());
+        word::write::<AirlockAction>(ctx, &key.namespace, named.0, named.1, &status).await?;
     }
     Ok(())
+}
+
+/// A hold that came after the files were deleted says so.
+fn held(deleted: &[Deletion]) -> AirlockReviewStatus {
+    match retention::held_after(deleted) {
+        Some(HeldAfter::All(what)) => word::not_counted(reason::TOO_LATE, &what),
+        Some(HeldAfter::Part(what)) => AirlockReviewStatus {
+            message: Some(what),
+            ..word::counted()
+        },
+        None => word::counted(),
+    }
+}
+
+/// What was carried out and is to be confirmed says so.
+fn to_confirm(status: AirlockReviewStatus) -> AirlockReviewStatus {
+    if status.state != Some(ReviewState::Counted) {
+        return status;
+    }
+    AirlockReviewStatus {
+        reason: Some(reason::UNCONFIRMED.to_owned()),
+        message: Some(TO_CONFIRM.to_owned()),
+        ..status
+    }
 }
 
 fn refusal(refused: Refused) -> AirlockReviewStatus {
@@ -199,22 +315,30 @@ fn revoked(facts: &Facts, fact: &ActionFact) -> AirlockReviewStatus {
 }
 
 fn renewal(facts: &Facts, renewed: Option<&Renewed>) -> AirlockReviewStatus {
-    match renewed {
-        Some(Renewed::Done(url)) => AirlockReviewStatus {
+    if let Some(Renewed::Done(url)) = renewed {
+        return AirlockReviewStatus {
             message: Some(format!(
                 "issue {}, in the Secret {}, until {}",
                 url.issue, url.secret_name, url.expires
             )),
             ..word::counted()
-        },
-        _ if facts.revoked.is_some() => refusal(Refused::AlreadyRevoked),
+        };
+    }
+    if let Some(revoked) = &facts.revoked {
+        let what = format!(
+            "the release was revoked by {} at {}, before a URL was made; no URL of it works",
+            revoked.by, revoked.time
+        );
+        return word::not_counted(reason::TOO_LATE, &what);
+    }
+    match renewed {
         Some(Renewed::WindowOver) => refusal(Refused::WindowOver),
         Some(Renewed::Failed(message)) => word::not_counted(reason::INTEGRITY_MISMATCH, message),
         Some(Renewed::UnderWay) => word::pending(
             "Copying",
             "the package is being copied to another key, so that the earlier URLs end",
         ),
-        None => word::pending("Renewing", "the URL is being made"),
+        Some(Renewed::Done(_)) | None => word::pending("Renewing", "the URL is being made"),
     }
 }
 
@@ -250,26 +374,49 @@ pub async fn tell_unknown(ctx: &Context, action: &AirlockAction) -> Result<(), E
     word::write::<AirlockAction>(ctx, &namespace, &action.name_any(), &uid, &status).await
 }
 
-fn recalled(facts: &Facts, fact: &ActionFact) -> AirlockReviewStatus {
-    let of_round = facts.last.as_ref().filter(|last| last.round == fact.round);
-    let recalled = of_round.is_some_and(|last| {
-        let decided = last.decision.as_ref().and_then(|d| d.recalled.as_ref());
-        let refused = last.freeze.as_deref().and_then(|f| match f {
-            crate::domain::commit::Freeze::Refusal(refusal) => refusal.recalled.as_ref(),
-            crate::domain::commit::Freeze::Manifest(_) => None,
-        });
-        decided.or(refused).is_some_and(|by| by.uid == fact.uid)
-    });
+async fn recalled(
+    ctx: &Context,
+    key: &RequestKey,
+    facts: &Facts,
+    fact: &ActionFact,
+) -> Result<AirlockReviewStatus, EffectError> {
+    // The next round may have come before its author could be told.
+    let earlier = match &facts.last {
+        Some(last) if last.round > fact.round => {
+            Some(observe::round(ctx.zones.records.bucket(), key, fact.round).await?)
+        }
+        _ => None,
+    };
+    let last = facts.last.as_ref().filter(|last| last.round == fact.round);
+    Ok(recalled_in(earlier.as_ref().or(last), fact))
+}
+
+/// What became of a recall, by the round that it is about.
+fn recalled_in(of_round: Option<&Round>, fact: &ActionFact) -> AirlockReviewStatus {
+    let recalled = of_round.and_then(Round::recalled);
+    let recalled = recalled.is_some_and(|by| by.uid == fact.uid);
     let ended = of_round.is_none_or(|last| last.end().is_some() || last.decision.is_some());
     if recalled {
         word::counted()
     } else if ended {
-        refusal(Refused::AlreadyDecided)
+        word::not_counted(reason::TOO_LATE, &overtaken(of_round))
     } else {
         AirlockReviewStatus {
             state: Some(ReviewState::Pending),
             ..AirlockReviewStatus::default()
         }
+    }
+}
+
+/// What had happened to a round before it could be taken back.
+fn overtaken(round: Option<&Round>) -> String {
+    let decided = round.and_then(|round| round.decision.as_ref());
+    match decided {
+        Some(decision) => format!(
+            "round {} was decided ({:?}) at {}, before the recall could be carried out; set spec.withdrawn to stop a release, or revoke it",
+            decision.round, decision.verdict, decision.time
+        ),
+        None => "the round had ended before the recall could be carried out".to_owned(),
     }
 }
 
@@ -314,20 +461,19 @@ fn untold(
             TargetKind::AirlockRequest => Some(target.name.as_str()) == request,
             TargetKind::ReleaseRecord => target.name == record,
         };
+        named && action.namespace().as_deref() == Some(namespace)
+    });
+    in_order(found)
+}
+
+/// Those that have no final word, oldest first.
+pub fn in_order(mut actions: Vec<Arc<AirlockAction>>) -> Vec<Arc<AirlockAction>> {
+    actions.retain(|action| {
         let state = action.status.as_ref().and_then(|s| s.state);
-        named
-            && action.namespace().as_deref() == Some(namespace)
-            && state.is_none_or(|state| state == ReviewState::Pending)
+        state.is_none_or(|state| state == ReviewState::Pending)
     });
-    found.sort_by_key(|action| {
-        let created = action
-            .metadata
-            .creation_timestamp
-            .as_ref()
-            .map(|Time(t)| *t);
-        (created, action.uid())
-    });
-    found
+    actions.sort_by_key(|action| (created(action), action.uid()));
+    actions
 }
 
 /// Whether the target's uid is that of the object.

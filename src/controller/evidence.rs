@@ -9,7 +9,8 @@ use kube::Resource as _;
 use super::context::Context;
 use super::error::EffectError;
 use super::reconcile::Subject;
-use crate::api::AirlockRequest;
+use crate::api::{AirlockRequest, EditsSummary};
+use crate::domain::edits::{self, Edits, Seen, Unconfirmed};
 use crate::domain::manifest::Frozen;
 use crate::domain::quorum::ReviewFact;
 use crate::rules::Report;
@@ -28,6 +29,25 @@ pub async fn bear_out(
     }
     prove(ctx, reviews).await?;
     count_views(ctx, subject, frozen, reviews).await
+}
+
+/// The same where some reviews were looked over before: what their reviewers had read by
+/// then is known.
+pub async fn bear_out_anew(
+    ctx: &Context,
+    subject: &Subject,
+    frozen: &Frozen,
+    reviews: &mut [ReviewFact],
+    known: &[ReviewFact],
+) -> Result<(), EffectError> {
+    let before = |review: &ReviewFact| known.iter().find(|known| known.uid == review.uid);
+    if !reviews.iter().all(|review| before(review).is_some()) {
+        return bear_out(ctx, subject, frozen, reviews).await;
+    }
+    for review in reviews.iter_mut() {
+        review.viewed = before(review).map_or(0, |known| known.viewed);
+    }
+    prove(ctx, reviews).await
 }
 
 /// The same by the last verification, if it found the rules in force: enough to see
@@ -112,9 +132,53 @@ async fn views(
     Ok(found)
 }
 
-/// Why nothing counts of a request that was itself made, or last edited, while the
+/// Accounts for the edits of a request as it was read. `recalled`: when its submitter
+/// recalled it, by an action that was made in an epoch.
+pub fn account(
+    report: &Report,
+    request: &AirlockRequest,
+    recalled: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Edits> {
+    let status = request.status.as_ref();
+    let shown = status.and_then(|status| status.edits.as_ref());
+    let known = shown.map(|shown| Edits {
+        generation: shown.generation,
+        epoch: shown.epoch,
+        unconfirmed: shown.unconfirmed_generation.map(|generation| Unconfirmed {
+            generation,
+            noticed: shown.unconfirmed_time.as_ref().map_or(now, |Time(at)| *at),
+        }),
+    });
+    let seen = Seen {
+        generation: request.meta().generation.unwrap_or_default(),
+        created: request.meta().creation_timestamp.as_ref().map(|Time(t)| *t),
+        edited: last_edit(request),
+        known_before: status.is_some_and(|status| status.phase.is_some()),
+        recalled,
+    };
+    // Before the first verification nothing is known of any epoch.
+    if !report.verified {
+        return known;
+    }
+    edits::account(known.as_ref(), seen, &report.epochs, now)
+}
+
+/// As status has it.
+pub fn shown(edits: &Edits) -> EditsSummary {
+    let unconfirmed = edits.unconfirmed.as_ref();
+    EditsSummary {
+        generation: edits.generation,
+        epoch: edits.epoch,
+        unconfirmed_generation: unconfirmed.map(|unconfirmed| unconfirmed.generation),
+        unconfirmed_time: unconfirmed
+            .map(|unconfirmed| Time(crate::api::condition::second(unconfirmed.noticed))),
+    }
+}
+
+/// Why nothing counts of a request that was itself made, or edited, while the
 /// rules were away; none: it was made in an epoch.
-pub fn outside(report: &Report, request: &AirlockRequest) -> Option<String> {
+pub fn outside(report: &Report, request: &AirlockRequest, edits: Option<&Edits>) -> Option<String> {
     let created = request.meta().creation_timestamp.as_ref().map(|Time(t)| *t);
     if created.is_none_or(|time| report.epoch_of(time).is_none()) {
         return Some(
@@ -126,7 +190,11 @@ pub fn outside(report: &Report, request: &AirlockRequest) -> Option<String> {
             "the request was last edited while the admission rules were not proved to be in force; recall it (AirlockAction Recall), look at every field, and submit again".to_owned(),
         );
     }
-    None
+    let unconfirmed = edits.and_then(|edits| edits.unconfirmed.as_ref())?;
+    Some(format!(
+        "the request was edited while the admission rules were not proved to be in force (noticed at generation {}), and later edits do not undo that; its submitter confirms what it says: recall it (AirlockAction Recall), look at every field, and submit again; or withdraw it and create it again",
+        unconfirmed.generation
+    ))
 }
 
 /// The newest managedFields time outside status. Whoever may write can choose the

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::actions::ActionFact;
+use super::actions::{self, ActionFact, Target};
 use super::context::Context;
-use super::effects::record::{self, Crossed};
+use super::effects::record::{self, Crossed, record_name};
 use super::error::EffectError;
-use crate::api::{ActionKind, AirlockRequestStatus};
+use super::{current, observe};
+use crate::api::{ActionKind, AirlockRequestStatus, Direction, TargetKind};
 use crate::audit::Event;
-use crate::domain::phase::Facts;
+use crate::domain::commit::Owner;
+use crate::domain::phase::{self, Facts, NOTHING_ASKED};
 use crate::domain::retention::{Deletion, Hold, HoldState, What};
 use crate::retention::Trouble;
 use crate::retention::holds::{self, Asked};
@@ -52,6 +54,7 @@ pub async fn look(ctx: &Context, key: &RequestKey, facts: &Facts) -> Result<Kept
             reason: Some(format!("the last word on a hold cannot be read: {problem}")),
             action: None,
             time: Timestamp::UNIX_EPOCH,
+            unconfirmed: false,
         }),
         Err(error) => return Err(error.into()),
     };
@@ -90,6 +93,7 @@ pub async fn carry_out(
             reason: fact.reason.clone(),
             action: Some(fact.uid.clone()),
             time: fact.time,
+            unconfirmed: fact.unconfirmed,
         };
         let hold = holds::say(ctx.zones.quarantine.bucket(), key, &asked).await?;
         let event = holds::event(key, &hold);
@@ -100,6 +104,59 @@ pub async fn carry_out(
         }
     }
     Ok(events)
+}
+
+/// Carries out what hold officers asked for until now, as the API server has it, before
+/// something is deleted. The ledger has it with the next look at the request.
+pub async fn take_up_holds(
+    ctx: &Context,
+    key: &RequestKey,
+    owner: &Owner,
+) -> Result<(), EffectError> {
+    let crossed = Crossed {
+        key: key.clone(),
+        record: record_name(&owner.name, &key.uid),
+        // The namespace may be gone: the bucket has it all.
+        going: true,
+    };
+    let namespace = &key.namespace;
+    let name = Some(owner.name.as_str());
+    let mut asked = current::actions_on_both(ctx, namespace, name, &crossed.record).await?;
+    asked.retain(|action| {
+        let target = &action.spec.target;
+        let holds = matches!(action.spec.action, ActionKind::Hold | ActionKind::LiftHold);
+        // Another request may have the name by now.
+        holds && (target.kind == TargetKind::ReleaseRecord || target.uid == key.uid)
+    });
+    if asked.is_empty() {
+        return Ok(());
+    }
+    ctx.claim()?;
+    let facts = observe::facts(ctx.zones.records.bucket(), key).await?;
+    let (phase, round) = phase::standing(&facts, NOTHING_ASKED);
+    let target = Target {
+        key,
+        request: name,
+        record: &crossed.record,
+        submitter: &owner.submitter,
+        phase,
+        round,
+        window_over: false,
+        inwards: owner.direction == Direction::Ingress,
+    };
+    let taken = actions::judge_all(ctx, &target, asked).await?;
+    carry_out(ctx, &crossed, &taken).await?;
+    Ok(())
+}
+
+/// What was deleted of a request, and when.
+pub async fn deletions(ctx: &Context, key: &RequestKey) -> Result<Vec<Deletion>, EffectError> {
+    let mut found = Vec::new();
+    for what in What::ALL {
+        let at = key.deletion(what.word());
+        found.extend(read(ctx.zones.records.bucket(), &at).await?);
+    }
+    Ok(found)
 }
 
 /// Whether a closed request's status may be behind what the sweeper did.

@@ -11,6 +11,7 @@ use super::actions::ActionFact;
 use super::context::Context;
 use crate::audit::{Event, Head};
 use crate::domain::commit::{Decision, Freeze, Outcome, Revoked, UrlDeleted};
+use crate::domain::edits::Edits;
 use crate::domain::phase::{Facts, Round};
 use crate::domain::quorum::ReviewFact;
 use crate::domain::retention::IdleWarning;
@@ -63,12 +64,30 @@ pub fn of_actions(key: &RequestKey, taken: &[ActionFact]) -> BTreeMap<String, Ev
         events: BTreeMap::new(),
     };
     for fact in taken {
-        let detail = json!({
+        let mut detail = json!({
             "name": fact.name, "action": fact.action, "as": fact.role, "reason": fact.reason,
             "round": fact.round, "refused": fact.refused, "revokeOld": fact.revoke_old,
         });
+        if fact.unconfirmed {
+            detail["unconfirmed"] = true.into();
+        }
         let id = format!("action-{}", fact.uid);
         log.add(&id, "Acted", Some(&fact.actor), fact.time, detail);
+    }
+    log.events
+}
+
+/// That edits outside an epoch were noticed, by id.
+pub fn of_edits(key: &RequestKey, edits: Option<&Edits>) -> BTreeMap<String, Event> {
+    let mut log = Log {
+        key,
+        events: BTreeMap::new(),
+    };
+    if let Some(unconfirmed) = edits.and_then(|edits| edits.unconfirmed.as_ref()) {
+        let id = format!("edits-{}", unconfirmed.generation);
+        let detail = json!({"generation": unconfirmed.generation});
+        let noticed = unconfirmed.noticed;
+        log.add(&id, "EditedOutsideEpoch", None, noticed, detail);
     }
     log.events
 }

@@ -12,6 +12,7 @@ mod catch_up;
 mod certificate;
 mod checkpoints;
 mod context;
+mod current;
 mod definitions;
 mod echo;
 mod effects;

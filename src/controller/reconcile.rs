@@ -13,6 +13,7 @@ use tracing::Instrument as _;
 
 use super::actions::{ActionFact, Target};
 use super::context::Context;
+use super::current::{self, ForRenewal};
 use super::effects::idle::{self, Patience};
 use super::effects::record::{Crossed, record_name};
 use super::effects::renew::{self, Renewed};
@@ -21,16 +22,17 @@ use super::effects::{
 };
 use super::error::EffectError;
 use super::kept::{self, Kept};
-use super::{actions, catch_up, jobs, ledger, observe, reviews, status};
+use super::{actions, catch_up, evidence, jobs, ledger, observe, reviews, status};
 use crate::api::condition::{self, reason};
-use crate::api::{AirlockRequest, Direction, FINALIZER, Phase};
+use crate::api::{ActionKind, AirlockAction, AirlockRequest, Direction, FINALIZER, Phase};
 use crate::audit;
 use crate::domain::commit::{
     ClosedAs, Recall, Refusal, Revoked, RevokedThrough, Seal, SealedBecause,
 };
+use crate::domain::edits::Edits;
 use crate::domain::epoch::LONGEST_LOOK;
 use crate::domain::format;
-use crate::domain::phase::{self, Ended, Facts, Next, Wish};
+use crate::domain::phase::{self, Ended, Facts, Next, Round, Wish};
 use crate::domain::policy::{self, Applied, PolicyProblem};
 use crate::domain::quorum::{Judgement, ReviewFact};
 use crate::spans::{self, effect};
@@ -58,6 +60,8 @@ pub struct Subject {
     pub renewed: BTreeMap<String, Renewed>,
     /// Holds, and what was deleted.
     pub kept: Kept,
+    /// Up to where its edits are accounted for.
+    pub edits: Option<Edits>,
 }
 
 impl Subject {
@@ -232,6 +236,7 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
         renewals: Vec::new(),
         renewed: BTreeMap::new(),
         kept: Kept::default(),
+        edits: None,
         request,
     };
 
@@ -250,6 +255,8 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
     }
     let mut advanced = Box::pin(advance(ctx, &mut subject, &mut facts, &mut events)).await;
     events.extend(ledger::of_actions(&subject.key, &taken));
+    subject.edits = account(ctx, &subject, &facts);
+    events.extend(ledger::of_edits(&subject.key, subject.edits.as_ref()));
     if let Ok(rest) = &advanced {
         events.extend(ledger::of_reviews(&subject.key, &rest.reviews));
     }
@@ -273,14 +280,7 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
     // An action that has its word is not looked at again: the ledger has it before.
     if head.is_ok()
         && advanced.is_ok()
-        && let Err(error) = actions::tell(
-            ctx,
-            &subject.key.namespace,
-            &facts,
-            &taken,
-            &subject.renewed,
-        )
-        .await
+        && let Err(error) = actions::tell(ctx, &subject.key, &facts, &taken, &subject.renewed).await
     {
         advanced = Err(error);
     }
@@ -295,6 +295,15 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
     }
 }
 
+/// Accounts for its edits. A recall that was made in an epoch confirms those before it.
+fn account(ctx: &Context, subject: &Subject, facts: &Facts) -> Option<Edits> {
+    let report = ctx.rules.report();
+    let recalled = facts.last.as_ref().and_then(Round::recalled);
+    let recalled = recalled.map(|recall| recall.time);
+    let recalled = recalled.filter(|time| report.epoch_of(*time).is_some());
+    evidence::account(&report, &subject.request, recalled, Timestamp::now())
+}
+
 /// What is asked of it beside reviews, and of its release.
 async fn take_up(
     ctx: &Context,
@@ -304,34 +313,68 @@ async fn take_up(
     if facts.owner.is_none() {
         return Ok(Vec::new());
     }
-    let (phase, round) = phase::standing(facts, subject.wish());
     let record = record_name(&subject.name, &subject.key.uid);
-    let target = Target {
-        key: &subject.key,
-        request: Some(&subject.name),
-        record: &record,
-        submitter: subject
-            .request
-            .spec
-            .submitter
-            .as_deref()
-            .unwrap_or_default(),
-        phase,
-        round,
-        window_over: renew::window_end(facts).is_some_and(|end| end <= Timestamp::now()),
-        inwards: subject.request.spec.direction == Direction::Ingress,
-    };
-    let taken = actions::take_up(ctx, &target).await?;
+    let taken = actions::take_up(ctx, &target(subject, facts, &record)).await?;
     subject.recall = actions::recall(&taken);
     subject.renewals = actions::renewals(&taken);
     if facts.released_time().is_some() && facts.revoked.is_none() {
-        subject.revocation = match actions::revocation(&taken) {
-            Some(asked) => Some(asked),
-            None if subject.request.spec.withdrawn => Some(withdrawal(&subject.request)),
-            None => reviews::late_rejection(ctx, subject, facts).await?,
-        };
+        let found = reviews::list(ctx, subject).await?;
+        subject.revocation = revocation(ctx, subject, facts, &taken, found).await?;
     }
     Ok(taken)
+}
+
+/// What actions on it are about.
+fn target<'a>(subject: &'a Subject, facts: &Facts, record: &'a str) -> Target<'a> {
+    let (phase, round) = phase::standing(facts, subject.wish());
+    let spec = &subject.request.spec;
+    Target {
+        key: &subject.key,
+        request: Some(&subject.name),
+        record,
+        submitter: spec.submitter.as_deref().unwrap_or_default(),
+        phase,
+        round,
+        window_over: renew::window_end(facts).is_some_and(|end| end <= Timestamp::now()),
+        inwards: spec.direction == Direction::Ingress,
+    }
+}
+
+/// What takes the release back, if something does.
+async fn revocation(
+    ctx: &Context,
+    subject: &Subject,
+    facts: &Facts,
+    taken: &[ActionFact],
+    reviews: Vec<ReviewFact>,
+) -> Result<Option<Revoked>, EffectError> {
+    Ok(match actions::revocation(taken) {
+        Some(asked) => Some(asked),
+        None if subject.request.spec.withdrawn => Some(withdrawal(&subject.request)),
+        None => reviews::late_rejection(ctx, subject, facts, reviews).await?,
+    })
+}
+
+/// Judges actions that were read just before a decision: a recall that was accepted by
+/// then is carried out. Whatever else they ask for waits for the watch.
+pub async fn recalled(
+    ctx: &Context,
+    subject: &mut Subject,
+    facts: &Facts,
+    actions: Vec<Arc<AirlockAction>>,
+) -> Result<bool, EffectError> {
+    let recalls = actions.into_iter();
+    let recalls = recalls.filter(|action| action.spec.action == ActionKind::Recall);
+    let record = record_name(&subject.name, &subject.key.uid);
+    let target = target(subject, facts, &record);
+    let round = target.round;
+    let taken = actions::judge_all(ctx, &target, recalls.collect()).await?;
+    let recall = actions::recall(&taken).filter(|recall| recall.round == round);
+    let recalls = recall.is_some();
+    if recalls {
+        subject.recall = recall;
+    }
+    Ok(recalls)
 }
 
 /// A request that is withdrawn after its release takes the release back.
@@ -484,7 +527,7 @@ async fn advance(
                     }
                 }
                 events.extend(ledger::of_urls(ctx, &subject.key, None).await?);
-                if facts.revoked.is_some() {
+                if facts.revoked.is_some() || subject.revocation.is_some() {
                     continue;
                 }
                 effect("reviews::settle", reviews::settle(ctx, subject, facts)).await?;
@@ -561,13 +604,36 @@ async fn renew_all(
 ) -> Result<(), EffectError> {
     let crossed = Crossed::of(subject);
     for fact in std::mem::take(&mut subject.renewals) {
-        let renewed = renew::renew(ctx, &crossed, &subject.name, facts, &fact).await?;
+        let read = current::for_renewal(ctx, subject, &crossed.record).await?;
+        if is_taken_back(ctx, subject, facts, &read).await? {
+            break;
+        }
+        let renewed = renew::renew(ctx, &crossed, &subject.name, facts, (&fact, read)).await?;
         subject.renewed.insert(fact.uid, renewed);
         if facts.revoked.is_some() {
             break;
         }
     }
     Ok(())
+}
+
+/// Whether something that was accepted before a renewal takes the release back.
+async fn is_taken_back(
+    ctx: &Context,
+    subject: &mut Subject,
+    facts: &Facts,
+    read: &ForRenewal,
+) -> Result<bool, EffectError> {
+    if let Some(live) = &read.request {
+        subject.request = live.clone();
+    }
+    let revokes = read.actions.iter().cloned();
+    let revokes = revokes.filter(|action| action.spec.action == ActionKind::Revoke);
+    let record = record_name(&subject.name, &subject.key.uid);
+    let target = target(subject, facts, &record);
+    let taken = actions::judge_all(ctx, &target, revokes.collect()).await?;
+    subject.revocation = revocation(ctx, subject, facts, &taken, read.reviews.clone()).await?;
+    Ok(subject.revocation.is_some())
 }
 
 /// Writes what is to be shown, and says when to look again.

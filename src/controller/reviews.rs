@@ -13,11 +13,14 @@ use super::error::EffectError;
 use super::reconcile::Subject;
 use super::word::{counted, not_counted};
 use super::{evidence, ledger, word};
+use crate::api::condition::reason;
 use crate::api::{AirlockRequest, AirlockReview, AirlockReviewStatus, Phase, ReviewDecision};
-use crate::domain::commit::{Revoked, RevokedThrough};
+use crate::domain::action::TO_CONFIRM;
+use crate::domain::commit::{Decision, Outcome, Revoked, RevokedThrough};
 use crate::domain::phase::{Facts, Round};
-use crate::domain::quorum::{Judgement, Question, ReviewFact, judge};
+use crate::domain::quorum::{Judgement, NotCounted, Question, ReviewFact, judge};
 use crate::pages::PAGE;
+use crate::storage::commit::read;
 use crate::storage::keys::RequestKey;
 
 /// A review that came after the request closed.
@@ -62,7 +65,12 @@ pub async fn list(ctx: &Context, subject: &Subject) -> Result<Vec<ReviewFact>, E
     let mut found = Vec::new();
     // Of each only the fact is kept: all together they may be any number of long ones.
     loop {
-        let page = api.list(&params).await?;
+        let page = match api.list(&params).await {
+            Ok(page) => page,
+            // The definition was deleted, and every review with it.
+            Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(found),
+            Err(error) => return Err(error.into()),
+        };
         found.extend(page.items.iter().map(fact));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
@@ -81,8 +89,17 @@ pub async fn show(
     decided: Option<&[ReviewFact]>,
 ) -> Result<(), EffectError> {
     for review in reviews {
+        if let Some((judgement, _)) = judged
+            && judgement.not_counted.get(&review.uid) == Some(&NotCounted::OtherDigest)
+            && !is_told(ctx, review)
+            && let Some(status) = in_its_round(ctx, subject, review).await?
+        {
+            let named = (review.name.as_str(), review.uid.as_str());
+            write(ctx, &subject.key.namespace, named, status).await?;
+            continue;
+        }
         let status = match (decided, judged) {
-            (Some(decided), _) if decided.iter().any(|d| d.uid == review.uid) => counted(),
+            (Some(decided), _) if decided.iter().any(|d| d.uid == review.uid) => decisive(review),
             (_, Some((judgement, question))) => match judgement.not_counted.get(&review.uid) {
                 Some(why) => not_counted(why.reason(), &why.message(question, review)),
                 None if decided.is_none() => counted(),
@@ -94,6 +111,57 @@ pub async fn show(
         write(ctx, &subject.key.namespace, named, status).await?;
     }
     Ok(())
+}
+
+/// Whether the watch tells that its author has a word already.
+fn is_told(ctx: &Context, review: &ReviewFact) -> bool {
+    let known = ctx.reviews.state();
+    let known = known
+        .iter()
+        .find(|known| known.uid().as_ref() == Some(&review.uid));
+    known.is_some_and(|known| known.status.as_ref().is_some_and(|s| s.state.is_some()))
+}
+
+/// That a review made the decision of an earlier round, where its author could not be told
+/// before the next round came.
+async fn in_its_round(
+    ctx: &Context,
+    subject: &Subject,
+    review: &ReviewFact,
+) -> Result<Option<AirlockReviewStatus>, EffectError> {
+    let records = ctx.zones.records.bucket();
+    let rounds = records.folders(&subject.key.rounds()).await?;
+    let mut rounds: Vec<i64> = rounds.iter().filter_map(|n| n.parse().ok()).collect();
+    rounds.sort_unstable();
+    for number in rounds.into_iter().rev() {
+        let at = subject.key.decision(number);
+        let Some(decision) = read::<Decision>(records, &at).await? else {
+            continue;
+        };
+        let of_it = decision.manifest_digest.as_ref();
+        if of_it.is_none_or(|digest| digest.as_str() != review.manifest_digest) {
+            continue;
+        }
+        let at = subject.key.outcome(number);
+        let outcome: Option<Outcome> = read(records, &at).await?;
+        let outcome = outcome.iter().flat_map(|outcome| &outcome.reviews);
+        let mut made_it = decision.reviews.iter().chain(outcome);
+        return Ok(made_it.find(|known| known.uid == review.uid).map(decisive));
+    }
+    Ok(None)
+}
+
+/// One that made a decision, or stopped something. Where its reviewer is not proved, the
+/// latter is to be confirmed.
+fn decisive(review: &ReviewFact) -> AirlockReviewStatus {
+    if review.epoch.is_some() || review.decision == ReviewDecision::Approve {
+        return counted();
+    }
+    AirlockReviewStatus {
+        reason: Some(reason::UNCONFIRMED.to_owned()),
+        message: Some(TO_CONFIRM.to_owned()),
+        ..counted()
+    }
 }
 
 /// After a decision or an outcome: the reviews that made it count, the rest do not.
@@ -145,7 +213,8 @@ pub async fn settle(ctx: &Context, subject: &Subject, facts: &Facts) -> Result<(
 
 fn rejects_late(review: &ReviewFact, judgement: &Judgement, decided: &[ReviewFact]) -> bool {
     let one_of = |reviews: &[ReviewFact]| reviews.iter().any(|r| r.uid == review.uid);
-    rejects(review) && one_of(&judgement.counted) && !one_of(decided)
+    let stands = one_of(&judgement.counted) || one_of(&judgement.unconfirmed);
+    rejects(review) && stands && !one_of(decided)
 }
 
 /// Whether a review of a released request has no word yet and may revoke it.
@@ -166,6 +235,7 @@ pub async fn late_rejection(
     ctx: &Context,
     subject: &Subject,
     facts: &Facts,
+    mut found: Vec<ReviewFact>,
 ) -> Result<Option<Revoked>, EffectError> {
     let last = facts.last.as_ref();
     let frozen = last.and_then(Round::frozen);
@@ -173,7 +243,6 @@ pub async fn late_rejection(
     let (Some(frozen), Some(decision)) = (frozen, decision) else {
         return Ok(None);
     };
-    let mut found = list(ctx, subject).await?;
     found.retain(|review| {
         review.manifest_digest == frozen.digest.as_str()
             && !decision.reviews.iter().any(|known| known.uid == review.uid)
@@ -184,7 +253,9 @@ pub async fn late_rejection(
     evidence::bear_out(ctx, subject, &frozen, &mut found).await?;
     found.extend(decision.reviews.iter().cloned());
     let judgement = judge(&Question::of(&frozen, &decision.quorum), &found);
+    // What stops is carried out, and is to be confirmed, where it was made outside an epoch.
     let mut rejections = judgement.counted;
+    rejections.extend(judgement.unconfirmed);
     rejections.retain(rejects);
     rejections.sort_by(|a, b| (a.time, &a.uid).cmp(&(b.time, &b.uid)));
     Ok(rejections.into_iter().next().map(|review| {

@@ -2,6 +2,7 @@
 //! the resourceVersion of the object that was read, on failure too.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -13,6 +14,7 @@ use super::context::Context;
 use super::effects::deliver;
 use super::effects::record::record_name;
 use super::error::EffectError;
+use super::evidence;
 use super::reconcile::{Rest, Subject, refusal_of, seal_of};
 use crate::api::condition::{self, reason};
 use crate::api::{
@@ -26,6 +28,14 @@ use crate::domain::manifest::Frozen;
 use crate::domain::phase::{self, Facts, Round};
 use crate::domain::quorum::{NotCounted, ReviewFact};
 use crate::domain::{policy, rounds};
+
+/// Tries to store an Event, with the pause after each that failed. Events are a comfort:
+/// what is to be kept is in the ledger, and nothing waits for long to tell of it.
+const TRIES: [Duration; 3] = [
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::ZERO,
+];
 
 /// Files and reviews that status shows.
 const SHOWN: usize = 50;
@@ -66,6 +76,19 @@ pub async fn write(
     object.metadata = subject.request.metadata.clone();
     object.metadata.managed_fields = None;
     let moved = status.phase != before.phase;
+    if let Some(generation) =
+        unconfirmed(&status).filter(|_| unconfirmed(&before) != unconfirmed(&status))
+    {
+        let note = format!(
+            "it was edited while the admission rules were not proved to be in force (noticed at generation {generation}): look at every field; what it says is reviewed, and not released before its submitter has recalled it (AirlockAction Recall) and submitted it again"
+        );
+        warn(ctx, subject, reason::OUTSIDE_EPOCH, note).await;
+    }
+    // Told before it is shown: whoever is killed in between tells of it again, and what was
+    // shown was told.
+    if moved || told.stalled {
+        tell(ctx, subject, before.phase, &told).await;
+    }
     object.status = Some(status);
     let api: Api<AirlockRequest> = Api::namespaced(ctx.client.clone(), &subject.key.namespace);
     let written = api
@@ -83,18 +106,25 @@ pub async fn write(
             "a request moved on"
         );
     }
-    if moved || told.stalled {
-        for passed in passed(before.phase, told.phase) {
-            let note = String::new();
-            publish(ctx, subject, EventType::Normal, passed.to_string(), note).await;
-        }
-        let (kind, word) = match told.stalled {
-            true => (EventType::Warning, told.reason.to_owned()),
-            false => (EventType::Normal, told.phase.to_string()),
-        };
-        publish(ctx, subject, kind, word, told.message).await;
-    }
     Ok(())
+}
+
+/// The generation at which edits outside an epoch were noticed, if nobody confirmed them.
+fn unconfirmed(status: &AirlockRequestStatus) -> Option<i64> {
+    status.edits.as_ref()?.unconfirmed_generation
+}
+
+/// Tells of a new phase, and of those on the way to it, by Events.
+async fn tell(ctx: &Context, subject: &Subject, before: Option<Phase>, told: &Told) {
+    for passed in passed(before, told.phase) {
+        let note = String::new();
+        publish(ctx, subject, EventType::Normal, passed.to_string(), note).await;
+    }
+    let (kind, word) = match told.stalled {
+        true => (EventType::Warning, told.reason.to_owned()),
+        false => (EventType::Normal, told.phase.to_string()),
+    };
+    publish(ctx, subject, kind, word, told.message.clone()).await;
 }
 
 async fn derive(
@@ -148,10 +178,12 @@ async fn derive(
             bytes: deleted.map(|d| int(d.totals.bytes)),
         });
     }
+    status.edits = subject.edits.as_ref().map(evidence::shown);
     status.held = subject.kept.held().map(|hold| HeldSummary {
         by: hold.by.clone(),
         reason: hold.reason.clone(),
         since: Time(condition::second(hold.time)),
+        unconfirmed: hold.unconfirmed.then_some(true),
     });
     if phase == Phase::Released {
         let url = deliver::url_in_force(ctx, subject).await?;
@@ -450,6 +482,7 @@ impl Told {
             Phase::Released if inwards => (reason::RELEASED, "GET release of the gateway signs a URL to each file".to_owned()),
             Phase::Released => (reason::RELEASED, "the URL is in the Secret status.release.secretName, and by GET release of the gateway".to_owned()),
             Phase::Rejected => (reason::REJECTED, "a checker rejected it; make a new request".to_owned()),
+            Phase::Withdrawn if unconfirmed(status).is_some() => (reason::WITHDRAWN, "it was withdrawn; it was edited while the admission rules were not proved to be in force, so that who withdrew it is not proved: make a new request if that was not its submitter".to_owned()),
             Phase::Withdrawn => (reason::WITHDRAWN, "it was withdrawn".to_owned()),
             Phase::Revoked => (reason::REVOKED, revoked(facts)),
         };
@@ -469,10 +502,7 @@ impl Told {
         );
         let released = phase == Phase::Released;
         let held = status.held.as_ref().map_or_else(String::new, |held| {
-            format!(
-                "nothing of it is deleted while the hold of {} stands; a hold officer lifts it",
-                held.by
-            )
+            held_message(&held.by, held.unconfirmed == Some(true))
         });
         let rows = [
             (
@@ -546,6 +576,18 @@ impl Told {
                 now,
             );
         }
+    }
+}
+
+/// What is said while a hold stands.
+pub fn held_message(by: &str, unconfirmed: bool) -> String {
+    let stands =
+        format!("nothing of it is deleted while the hold of {by} stands; a hold officer lifts it");
+    match unconfirmed {
+        false => stands,
+        true => format!(
+            "{stands}. It was asked for while the admission rules were not proved to be in force: a hold officer confirms it by an AirlockAction Hold"
+        ),
     }
 }
 
@@ -652,7 +694,13 @@ async fn publish(ctx: &Context, subject: &Subject, type_: EventType, reason: Str
         secondary: None,
     };
     let reference = subject.request.object_ref(&());
-    if let Err(error) = ctx.recorder.publish(&event, &reference).await {
-        tracing::debug!(request = %subject.request.name_any(), %error, "the Event was not stored");
+    for pause in TRIES {
+        match ctx.recorder.publish(&event, &reference).await {
+            Ok(()) => return,
+            Err(error) => {
+                tracing::debug!(request = %subject.request.name_any(), %error, "the Event was not stored");
+                tokio::time::sleep(pause).await;
+            }
+        }
     }
 }

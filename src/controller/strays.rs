@@ -20,13 +20,13 @@ use super::effects::record::{self, Crossed};
 use super::effects::{outbox, renew, revoke};
 use super::error::EffectError;
 use super::find::find;
-use super::{kept, ledger, observe};
+use super::{current, kept, ledger, observe};
 use crate::api::{
-    AirlockAction, AirlockRequest, Direction, ReleaseRecord, ReleaseRecordSpec, TargetKind,
-    condition,
+    ActionKind, AirlockAction, AirlockRequest, Direction, ReleaseRecord, ReleaseRecordSpec,
+    TargetKind, condition,
 };
 use crate::domain::commit::Revoked;
-use crate::domain::phase::{self, Wish};
+use crate::domain::phase::{self, NOTHING_ASKED};
 use crate::storage::commit::read;
 use crate::storage::keys::RequestKey;
 
@@ -124,13 +124,7 @@ async fn act_alone(
         record: record.name_any(),
         going: false,
     };
-    let nothing_asked = Wish {
-        submission: 0,
-        stop: false,
-        recall: None,
-        revoke: false,
-    };
-    let (phase, round) = phase::standing(&facts, nothing_asked);
+    let (phase, round) = phase::standing(&facts, NOTHING_ASKED);
     let target = Target {
         key: &key,
         request: None,
@@ -141,12 +135,18 @@ async fn act_alone(
         window_over: renew::window_end(&facts).is_some_and(|end| end <= Timestamp::now()),
         inwards: owner.direction == Direction::Ingress,
     };
-    let taken = actions::take_up(ctx, &target).await?;
+    let read = current::for_renewal_alone(ctx, namespace, &crossed.record).await?;
+    let taken = actions::judge_all(ctx, &target, read.actions).await?;
     let holds = kept::carry_out(ctx, &crossed, &taken).await?;
     let mut renewed = BTreeMap::new();
     if facts.revoked.is_none() && actions::revocation(&taken).is_none() {
         for fact in actions::renewals(&taken) {
-            let done = renew::renew(ctx, &crossed, &owner.name, &mut facts, &fact).await?;
+            let read = current::for_renewal_alone(ctx, namespace, &crossed.record).await?;
+            let revokes = |action: &AirlockAction| action.spec.action == ActionKind::Revoke;
+            if read.actions.iter().any(|action| revokes(action)) {
+                break;
+            }
+            let done = renew::renew(ctx, &crossed, &owner.name, &mut facts, (&fact, read)).await?;
             renewed.insert(fact.uid, done);
         }
     }
@@ -166,7 +166,7 @@ async fn act_alone(
     let told = outbox::told(&key, &facts, &events, true);
     let head = ledger::append(ctx, &key, &facts, events).await?;
     Box::pin(outbox::fill_alone(ctx, &key, &facts, told, head.as_ref())).await?;
-    actions::tell(ctx, namespace, &facts, &taken, &renewed).await?;
+    actions::tell(ctx, &key, &facts, &taken, &renewed).await?;
     ctx.forget(&key.uid);
     Ok(true)
 }

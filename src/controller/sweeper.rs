@@ -19,7 +19,7 @@ use super::effects::record::{self, Crossed, record_name};
 use super::effects::{outbox, url};
 use super::error::EffectError;
 use super::find::find;
-use super::{leftovers, observe};
+use super::{kept, leftovers, observe};
 use crate::api::{AirlockRequest, ReleaseRecord, ReleaseRecordSpec};
 use crate::audit::Heads;
 use crate::domain::commit::Owner;
@@ -236,6 +236,15 @@ async fn ends_the_release(
 impl Witness for Shows<'_> {
     fn leads(&self) -> bool {
         self.0.claim().is_ok()
+    }
+
+    async fn asked(&self, key: &RequestKey, owner: &Owner) -> Result<(), RetentionError> {
+        let asked = Box::pin(kept::take_up_holds(self.0, key, owner)).await;
+        asked.map_err(|error| match error {
+            EffectError::Storage(error) => RetentionError::Storage(error),
+            EffectError::NotLeading => RetentionError::NotLeading,
+            error => RetentionError::NotAsked(error.to_string()),
+        })
     }
 
     fn heads(&self) -> Arc<Heads> {

@@ -18,7 +18,25 @@ pub struct Standing<'a> {
     pub window_over: bool,
     /// Whether it crossed inwards.
     pub inwards: bool,
+    /// Whether the action was created while the admission rules were proved to be in force,
+    /// so that it is its actor's.
+    pub in_epoch: bool,
 }
+
+/// Whether an action loosens something: it ends a protection, or lets something out again.
+/// Such an action counts only from an epoch. What stops something is carried out at once,
+/// and is to be confirmed where it was made outside an epoch: a hold that is asked for
+/// during an upgrade must not be void.
+#[must_use]
+pub fn loosens(action: ActionKind) -> bool {
+    match action {
+        ActionKind::Renew | ActionKind::LiftHold => true,
+        ActionKind::Recall | ActionKind::Revoke | ActionKind::Hold => false,
+    }
+}
+
+/// What is said of an action that stopped something and was made outside an epoch.
+pub const TO_CONFIRM: &str = "carried out at once; it was made while the admission rules were not proved to be in force, so that its actor is not proved: whoever is responsible confirms it, or puts it right, by an action of their own";
 
 /// Why an action is not carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -41,6 +59,8 @@ pub enum Refused {
     NothingToRenew,
     /// No object of that name and uid is there.
     UnknownTarget,
+    /// It loosens something, and was made while the admission rules were not proved live.
+    OutsideEpoch,
 }
 
 impl Refused {
@@ -57,6 +77,7 @@ impl Refused {
             Self::WindowOver => "WindowOver",
             Self::NothingToRenew => "NothingToRenew",
             Self::UnknownTarget => "UnknownTarget",
+            Self::OutsideEpoch => "OutsideEpoch",
         }
     }
 
@@ -87,6 +108,9 @@ impl Refused {
             Self::UnknownTarget => {
                 "no object of this kind, name and uid is here; compare spec.target with kubectl get -o yaml"
             }
+            Self::OutsideEpoch => {
+                "it was made while the admission rules were not proved to be in force; make it again once they are (condition RulesLive of the AirlockPolicy)"
+            }
         }
     }
 }
@@ -104,6 +128,15 @@ pub fn judge(
     if role == ActionRole::Submitter && actor != standing.submitter {
         return Err(Refused::NotSubmitter);
     }
+    possible(action, standing)?;
+    if loosens(action) && !standing.in_epoch {
+        return Err(Refused::OutsideEpoch);
+    }
+    Ok(())
+}
+
+/// Whether there is something to do.
+fn possible(action: ActionKind, standing: Standing<'_>) -> Result<(), Refused> {
     match action {
         ActionKind::Recall => match standing.phase {
             Phase::Submitted | Phase::InReview => Ok(()),
@@ -192,6 +225,7 @@ mod tests {
                         submitter: "alice",
                         window_over: false,
                         inwards: false,
+                        in_epoch: true,
                     },
                 )
             };
@@ -224,6 +258,7 @@ mod tests {
                 submitter: "alice",
                 window_over,
                 inwards,
+                in_epoch: true,
             };
             judge(action, Checker, "bob", standing)
         };
@@ -245,6 +280,40 @@ mod tests {
     }
 
     #[test]
+    fn outside_an_epoch_what_stops_counts_and_what_loosens_does_not() {
+        let of = |action, role, phase, in_epoch| {
+            let standing = Standing {
+                phase,
+                submitter: "alice",
+                window_over: false,
+                inwards: false,
+                in_epoch,
+            };
+            judge(action, role, "alice", standing)
+        };
+        let outside = Err(Refused::OutsideEpoch);
+        for (action, role, phase, judged) in [
+            (Recall, Submitter, Phase::InReview, Ok(())),
+            (Revoke, Submitter, Phase::Released, Ok(())),
+            (Revoke, Checker, Phase::Released, Ok(())),
+            (Hold, HoldOfficer, Phase::Released, Ok(())),
+            (Hold, HoldOfficer, Phase::Draft, Ok(())),
+            (LiftHold, HoldOfficer, Phase::Released, outside),
+            (LiftHold, HoldOfficer, Phase::Draft, outside),
+            (Renew, Submitter, Phase::Released, outside),
+            (Renew, Checker, Phase::Released, outside),
+        ] {
+            let name = format!("{action:?} {role:?} {phase}");
+            assert_eq!(of(action, role, phase, false), judged, "{name}");
+            assert_eq!(of(action, role, phase, true), Ok(()), "{name}");
+            assert_eq!(loosens(action), judged.is_err(), "{name}");
+        }
+        // What is missing is said first.
+        let none = of(Renew, Checker, Phase::Draft, false);
+        assert_eq!(none, Err(Refused::NotReleased));
+    }
+
+    #[test]
     fn every_refusal_says_what_to_do() {
         for refused in [
             Refused::NotSubmitter,
@@ -256,6 +325,7 @@ mod tests {
             Refused::WindowOver,
             Refused::NothingToRenew,
             Refused::UnknownTarget,
+            Refused::OutsideEpoch,
         ] {
             assert_eq!(refused.reason(), format!("{refused:?}"));
             assert!(refused.message().len() > 20);

@@ -12,6 +12,7 @@ pub mod collection;
 pub mod commit;
 pub mod declared;
 pub mod digest;
+pub mod edits;
 pub mod epoch;
 #[cfg(test)]
 pub(crate) mod examples;
@@ -33,6 +34,7 @@ pub mod receipt;
 pub mod retention;
 pub mod rounds;
 pub mod seen;
+pub mod session;
 pub mod sniff;
 pub mod texts;
 pub mod url_ending;

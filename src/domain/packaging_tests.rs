@@ -207,6 +207,7 @@ fn a_stricter_quorum_than_the_policys_is_taken_and_a_looser_one_is_not() {
         required: rules.required_approvals,
         reviewers: named(&["bob", "carol"]),
         require_viewed: true,
+        fold_names: true,
     };
     let rows = [
         (2, named(&["bob", "carol"]), true, true),
@@ -221,6 +222,7 @@ fn a_stricter_quorum_than_the_policys_is_taken_and_a_looser_one_is_not() {
             required,
             reviewers,
             require_viewed,
+            fold_names: true,
         };
         assert_eq!(at_least(&quorum, &least), taken, "{quorum:?}");
     }

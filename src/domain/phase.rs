@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::commit::{
     Attempt, AttemptFailure, Closed, ClosedAs, Decision, Freeze, Outcome, OutcomeKind, Owner,
-    PackageFact, Revoked, Seal, SealedBecause, Terms, Verdict,
+    PackageFact, Recall, Revoked, Seal, SealedBecause, Terms, Verdict,
 };
 use super::format::Later;
 use super::frozen::FrozenRound;
@@ -67,6 +67,14 @@ pub struct Wish {
     /// What was released is to be taken back, by somebody who may.
     pub revoke: bool,
 }
+
+/// Of a request whose resource is gone, or is not looked at.
+pub const NOTHING_ASKED: Wish = Wish {
+    submission: 0,
+    stop: false,
+    recall: None,
+    revoke: false,
+};
 
 impl Facts {
     /// A fact that a later version wrote, if there is one: then nothing that loosens is done.
@@ -161,6 +169,16 @@ impl Round {
             Some(Freeze::Refusal(refusal)) if refusal.reason == reason::WITHDRAWN => None,
             Some(Freeze::Refusal(_)) => Some(End::Returned),
             _ => None,
+        }
+    }
+
+    /// The recall that ended it, if one did.
+    #[must_use]
+    pub fn recalled(&self) -> Option<&Recall> {
+        let decided = self.decision.as_ref().and_then(|d| d.recalled.as_ref());
+        match self.freeze.as_deref() {
+            Some(Freeze::Refusal(refusal)) => decided.or(refusal.recalled.as_ref()),
+            _ => decided,
         }
     }
 

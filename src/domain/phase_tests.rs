@@ -21,6 +21,7 @@ const QUORUM: Quorum = Quorum {
     required: 2,
     reviewers: None,
     require_viewed: false,
+    fold_names: false,
 };
 
 /// Whose reviews are made while the admission rules are away.

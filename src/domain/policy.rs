@@ -445,6 +445,7 @@ pub fn quorum(sealed: &Rules, current: Option<&Rules>, manifest: &Manifest) -> Q
             (None, None) => None,
         },
         require_viewed: sealed.require_viewed || now.require_viewed,
+        fold_names: true,
     }
 }
 

@@ -230,6 +230,7 @@ fn a_quorum_of_more_than_may_review_is_a_problem_that_says_so() {
             required,
             reviewers: listed.map(|l| l.iter().map(|&n| n.to_owned()).collect()),
             require_viewed: false,
+            fold_names: true,
         };
         impossible(&manifest.policy, &quorum, &manifest)
     };

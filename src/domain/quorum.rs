@@ -51,6 +51,32 @@ pub struct Quorum {
     /// An approval counts only of who has read every file.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub require_viewed: bool,
+    /// Names that are the same after Unicode case folding are one person where that takes
+    /// an approval away. Decisions of before this rule do not say so, and are judged without.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fold_names: bool,
+}
+
+impl Quorum {
+    /// Whether two names are one person, where that takes an approval away.
+    fn same_person(&self, one: &str, other: &str) -> bool {
+        one == other || (self.fold_names && folded(one) == folded(other))
+    }
+}
+
+/// A person's name after Unicode case folding: `J.Smith` and `j.smith` are one account to
+/// many identity providers, and two users to Kubernetes.
+fn folded(name: &str) -> String {
+    let upper_and_lower = |name: &str| -> String {
+        let fold = |c: char| match c {
+            // It folds to itself, and has the upper case of i.
+            '\u{131}' => vec![c],
+            c => c.to_uppercase().flat_map(char::to_lowercase).collect(),
+        };
+        name.chars().flat_map(fold).collect()
+    };
+    // The capital sharp s is its own upper case: its lower case is folded then.
+    upper_and_lower(&upper_and_lower(name))
 }
 
 /// Why a review does not count.
@@ -66,6 +92,8 @@ pub enum NotCounted {
     Superseded,
     /// The policy wants every file read before an approval.
     NotViewed,
+    /// Another approval counts already, by a name that differs in upper and lower case only.
+    SamePerson,
     /// It was made while the admission rules were not proved live.
     OutsideEpoch,
     /// It does not say who reviews.
@@ -82,6 +110,7 @@ impl NotCounted {
             Self::NotAmongReviewers => "NotAmongReviewers",
             Self::Superseded => "Superseded",
             Self::NotViewed => "NotViewed",
+            Self::SamePerson => "SamePerson",
             Self::OutsideEpoch => "OutsideEpoch",
             Self::NoReviewer => "NoReviewer",
         }
@@ -106,6 +135,12 @@ impl NotCounted {
                 "the policy wants every file read before an approval, and you have read {} of {} whole; read the rest through the gateway (GET content), and this review counts by itself",
                 review.viewed, question.files
             ),
+            Self::SamePerson => {
+                "another approval counts by a name that differs from yours in upper and lower case only, and the two are taken for one person; somebody else has to approve".into()
+            }
+            Self::OutsideEpoch if review.decision != ReviewDecision::Approve => {
+                "it was made while the admission rules were not proved to be in force: it stops the approval, and decides nothing until you confirm it; create it again once they are (condition RulesLive of the AirlockPolicy)".into()
+            }
             Self::OutsideEpoch => {
                 "it was made while the admission rules were not proved to be in force; create it again once they are (condition RulesLive of the AirlockPolicy)".into()
             }
@@ -152,6 +187,10 @@ pub struct Judgement {
     pub counted: Vec<ReviewFact>,
     /// The others, by uid, and why.
     pub not_counted: BTreeMap<String, NotCounted>,
+    /// Of those that do not count: the last word of its reviewer, adverse, and made while
+    /// the admission rules were not proved live. It decides nothing, and nothing is approved
+    /// until its reviewer has confirmed it or taken it back by another review.
+    pub unconfirmed: Vec<ReviewFact>,
 }
 
 impl Judgement {
@@ -174,8 +213,8 @@ impl Judgement {
 /// the stricter (DESIGN §2).
 ///
 /// A review that was made while the admission rules were not proved live counts
-/// for nothing; but where it takes back what its reviewer said before, that no
-/// longer counts either.
+/// for nothing. But an adverse one stops the approval until its reviewer has said
+/// more, and what it takes back of what its reviewer said before no longer counts.
 #[must_use]
 pub fn judge(question: &Question<'_>, reviews: &[ReviewFact]) -> Judgement {
     let mut not_counted = BTreeMap::new();
@@ -202,21 +241,25 @@ pub fn judge(question: &Question<'_>, reviews: &[ReviewFact]) -> Judgement {
             .entry(loser.uid.clone())
             .or_insert(NotCounted::Superseded);
     }
-    let counted: Vec<ReviewFact> = last
+    let (unconfirmed, counted): (Vec<_>, Vec<_>) = last
         .into_values()
-        .filter(|review| !not_counted.contains_key(&review.uid))
         .cloned()
-        .collect();
+        .partition(|review| not_counted.contains_key(&review.uid));
+    let (mut counted, mut not_counted) = (counted, not_counted);
+    count_people_once(question.quorum, &mut counted, &mut not_counted);
     let mut judgement = Judgement {
         verdict: None,
         counted,
         not_counted,
+        unconfirmed,
     };
     let says = |decision| judgement.counted.iter().any(|r| r.decision == decision);
     judgement.verdict = if says(ReviewDecision::Reject) {
         Some(Verdict::Rejected)
     } else if says(ReviewDecision::RequestChanges) {
         Some(Verdict::Returned)
+    } else if !judgement.unconfirmed.is_empty() {
+        None
     } else if judgement.approvals() >= question.quorum.required.max(1) {
         Some(Verdict::Approved)
     } else {
@@ -225,13 +268,37 @@ pub fn judge(question: &Question<'_>, reviews: &[ReviewFact]) -> Judgement {
     judgement
 }
 
+/// Of approvals by names that are one person the first counts, and no other. Adverse
+/// reviews all count.
+fn count_people_once(
+    quorum: &Quorum,
+    counted: &mut Vec<ReviewFact>,
+    not_counted: &mut BTreeMap<String, NotCounted>,
+) {
+    if !quorum.fold_names {
+        return;
+    }
+    let mut approvals: Vec<&ReviewFact> = counted
+        .iter()
+        .filter(|review| review.decision == ReviewDecision::Approve)
+        .collect();
+    approvals.sort_by(|a, b| (a.time, &a.uid).cmp(&(b.time, &b.uid)));
+    let mut people = BTreeSet::new();
+    for review in approvals {
+        if !people.insert(folded(&review.reviewer)) {
+            not_counted.insert(review.uid.clone(), NotCounted::SamePerson);
+        }
+    }
+    counted.retain(|review| !not_counted.contains_key(&review.uid));
+}
+
 fn why_not(question: &Question<'_>, review: &ReviewFact) -> Option<NotCounted> {
     let reviewer = review.reviewer.as_str();
     let listed = question.quorum.reviewers.as_ref();
     let unread = question.quorum.require_viewed && review.viewed < question.files;
     if reviewer.is_empty() {
         Some(NotCounted::NoReviewer)
-    } else if reviewer == question.submitter || Some(reviewer) == question.created_by {
+    } else if is_submitter(question, review) {
         Some(NotCounted::Submitter)
     } else if listed.is_some_and(|listed| !listed.contains(reviewer)) {
         Some(NotCounted::NotAmongReviewers)
@@ -244,6 +311,18 @@ fn why_not(question: &Question<'_>, review: &ReviewFact) -> Option<NotCounted> {
     } else {
         None
     }
+}
+
+/// Whether the submitter reviews, or whoever created the request: by the exact name, and for
+/// an approval by a name that is the same person's, too.
+fn is_submitter(question: &Question<'_>, review: &ReviewFact) -> bool {
+    let approves = review.decision == ReviewDecision::Approve;
+    let mut theirs = [Some(question.submitter), question.created_by]
+        .into_iter()
+        .flatten();
+    theirs.any(|name| {
+        name == review.reviewer || (approves && question.quorum.same_person(name, &review.reviewer))
+    })
 }
 
 /// A thing that the quorum approved. It can be made by [`approve`] alone.
@@ -329,6 +408,7 @@ mod tests {
             required: 2,
             reviewers: None,
             require_viewed: false,
+            fold_names: false,
         }
     }
 
@@ -436,6 +516,120 @@ mod tests {
     }
 
     #[test]
+    fn folding_names_only_takes_approvals_away() {
+        let d = Sha256Hex::of(b"manifest");
+        let r = |who, what, at| review(who, what, &d, at);
+        for (name, reviews, exact, folded) in [
+            (
+                "the submitter in capitals",
+                vec![r("ALICE", Approve, 1), r("bob", Approve, 2)],
+                Some(Verdict::Approved),
+                None,
+            ),
+            (
+                "the creator in capitals",
+                vec![r("Pipeline", Approve, 1), r("bob", Approve, 2)],
+                Some(Verdict::Approved),
+                None,
+            ),
+            (
+                "one reviewer in two spellings",
+                vec![r("j.smith@x", Approve, 1), r("J.Smith@X", Approve, 2)],
+                Some(Verdict::Approved),
+                None,
+            ),
+            (
+                "in two spellings, and another",
+                vec![
+                    r("j.smith@x", Approve, 1),
+                    r("J.Smith@X", Approve, 2),
+                    r("bob", Approve, 3),
+                ],
+                Some(Verdict::Approved),
+                Some(Verdict::Approved),
+            ),
+            (
+                "letters that fold to two",
+                vec![r("stra\u{df}e", Approve, 1), r("STRASSE", Approve, 2)],
+                Some(Verdict::Approved),
+                None,
+            ),
+            (
+                "a capital sharp s",
+                vec![r("stra\u{1e9e}e", Approve, 1), r("STRASSE", Approve, 2)],
+                Some(Verdict::Approved),
+                None,
+            ),
+            (
+                "a final sigma",
+                vec![
+                    r("\u{3bd}\u{3af}\u{3ba}\u{3bf}\u{3c2}", Approve, 1),
+                    r("\u{39d}\u{38a}\u{39a}\u{39f}\u{3a3}", Approve, 2),
+                ],
+                Some(Verdict::Approved),
+                None,
+            ),
+            (
+                "letters that only look alike",
+                vec![r("s\u{131}nan", Approve, 1), r("sinan", Approve, 2)],
+                Some(Verdict::Approved),
+                Some(Verdict::Approved),
+            ),
+            (
+                "a no by the other spelling stands beside the yes",
+                vec![
+                    r("j.smith@x", Approve, 1),
+                    r("bob", Approve, 1),
+                    r("J.Smith@X", Reject, 2),
+                ],
+                Some(Verdict::Rejected),
+                Some(Verdict::Rejected),
+            ),
+            (
+                "a no by a spelling of the submitter's",
+                vec![r("Alice", Reject, 1)],
+                Some(Verdict::Rejected),
+                Some(Verdict::Rejected),
+            ),
+            (
+                "the submitter's own no",
+                vec![r("alice", Reject, 1)],
+                None,
+                None,
+            ),
+        ] {
+            for (fold_names, verdict) in [(false, exact), (true, folded)] {
+                let quorum = Quorum {
+                    fold_names,
+                    ..two()
+                };
+                let found = judge(&question(&d, &quorum), &reviews);
+                assert_eq!(found.verdict, verdict, "{name}, folded: {fold_names}");
+                let reversed: Vec<_> = reviews.iter().rev().cloned().collect();
+                assert_eq!(judge(&question(&d, &quorum), &reversed), found, "{name}");
+            }
+        }
+        // Those who are named, and what they have read, go by the exact name.
+        let quorum = Quorum {
+            required: 1,
+            reviewers: Some(["bob".to_owned()].into()),
+            fold_names: true,
+            ..two()
+        };
+        let found = judge(&question(&d, &quorum), &[r("Bob", Approve, 1)]);
+        let why: Vec<_> = found.not_counted.values().collect();
+        assert_eq!(why, [&NotCounted::NotAmongReviewers]);
+    }
+
+    #[test]
+    fn a_decision_of_before_the_folding_of_names_is_judged_without() {
+        let said: Quorum = serde_json::from_str(r#"{"required":2}"#).unwrap();
+        assert!(!said.fold_names);
+        let without = serde_json::to_string(&said).unwrap();
+        assert_eq!(without, r#"{"required":2}"#);
+    }
+
+    #[test]
     fn a_review_of_an_earlier_digest_does_not_supersede_one_that_counts() {
         let d = Sha256Hex::of(b"manifest");
         let old = Sha256Hex::of(b"older manifest");
@@ -462,6 +656,7 @@ mod tests {
             required: 1,
             reviewers: Some(["alice", "bob", "pipeline"].map(String::from).into()),
             require_viewed: true,
+            fold_names: false,
         };
         let rows = [
             ("counts", yes("bob"), None),
@@ -524,6 +719,76 @@ mod tests {
     }
 
     #[test]
+    fn a_no_outside_an_epoch_stops_the_approval_until_its_author_says_more() {
+        let d = Sha256Hex::of(b"manifest");
+        let old = Sha256Hex::of(b"older manifest");
+        let outside = |who, decision, digest: &Sha256Hex, at| ReviewFact {
+            epoch: None,
+            ..review(who, decision, digest, at)
+        };
+        let yes = [
+            review("bob", Approve, &d, 1),
+            review("carol", Approve, &d, 1),
+        ];
+        for (name, more, stops, verdict) in [
+            ("a reject", vec![outside("dan", Reject, &d, 2)], 1, None),
+            (
+                "changes",
+                vec![outside("dan", RequestChanges, &d, 2)],
+                1,
+                None,
+            ),
+            (
+                "confirmed",
+                vec![outside("dan", Reject, &d, 2), review("dan", Reject, &d, 3)],
+                0,
+                Some(Verdict::Rejected),
+            ),
+            (
+                "taken back",
+                vec![outside("dan", Reject, &d, 2), review("dan", Approve, &d, 3)],
+                0,
+                Some(Verdict::Approved),
+            ),
+            (
+                "taken back outside, too",
+                vec![
+                    outside("dan", Reject, &d, 2),
+                    outside("dan", Approve, &d, 3),
+                ],
+                1,
+                None,
+            ),
+            (
+                "the submitter's",
+                vec![outside("alice", Reject, &d, 2)],
+                0,
+                Some(Verdict::Approved),
+            ),
+            (
+                "of another manifest",
+                vec![outside("dan", Reject, &old, 2)],
+                0,
+                Some(Verdict::Approved),
+            ),
+            (
+                "beside one that counts",
+                vec![
+                    outside("dan", Reject, &d, 2),
+                    review("eve", RequestChanges, &d, 2),
+                ],
+                1,
+                Some(Verdict::Returned),
+            ),
+        ] {
+            let all: Vec<_> = yes.iter().cloned().chain(more).collect();
+            let found = ask(&d, &all);
+            assert_eq!(found.unconfirmed.len(), stops, "{name}");
+            assert_eq!(found.verdict, verdict, "{name}");
+        }
+    }
+
+    #[test]
     fn a_no_outside_an_epoch_takes_back_the_yes_before_it_and_counts_for_nothing_itself() {
         let d = Sha256Hex::of(b"manifest");
         let outside = |decision, at| ReviewFact {
@@ -567,7 +832,7 @@ mod tests {
                     ..review(who[w], what[x], if y == 0 { &d } else { &old }, t)
                 })
                 .collect();
-            let quorum = Quorum { required, reviewers: listed.clone(), require_viewed };
+            let quorum = Quorum { required, reviewers: listed.clone(), require_viewed, fold_names: false };
             let question = Question { digest: &d, submitter: "alice", created_by: None, quorum: &quorum, files: 3 };
             let found = judge(&question, &reviews);
             if found.verdict == Some(Verdict::Approved) {
@@ -594,6 +859,7 @@ mod tests {
             (NotCounted::NotAmongReviewers, "ask one of those"),
             (NotCounted::Superseded, "later review"),
             (NotCounted::NotViewed, "3 of 3"),
+            (NotCounted::SamePerson, "somebody else has to approve"),
             (NotCounted::OutsideEpoch, "create it again"),
             (NotCounted::NoReviewer, "create it again"),
         ] {

@@ -191,6 +191,10 @@ pub struct Hold {
     pub action: Option<String>,
     /// When.
     pub time: Timestamp,
+    /// It was asked for while the admission rules were not proved to be in force: it holds
+    /// all the same, and a hold officer is to confirm it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unconfirmed: bool,
 }
 
 /// Whether deletion stops.
@@ -208,6 +212,54 @@ pub enum HoldState {
 pub fn stops(hold: Option<&Hold>, what: What, revoked: bool) -> bool {
     let held = hold.is_some_and(|hold| hold.state == HoldState::Held);
     held && !(what == What::Release && revoked)
+}
+
+/// What a hold found deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeldAfter {
+    /// The files that it was to keep; with what had happened, for people.
+    All(String),
+    /// Something else; the files are kept.
+    Part(String),
+}
+
+/// Whether a hold came after a deletion, by the receipts of what was deleted.
+#[must_use]
+pub fn held_after(deleted: &[Deletion]) -> Option<HeldAfter> {
+    if deleted.is_empty() {
+        return None;
+    }
+    let what: Vec<String> = deleted
+        .iter()
+        .map(|deletion| {
+            let what = match deletion.what {
+                What::Quarantine => "the files under review",
+                What::Release => "the package",
+                What::Staging => "what was left of the uploads",
+            };
+            format!(
+                "{what} (due {}) {} deleted at {}",
+                deletion.due,
+                if deletion.what == What::Quarantine {
+                    "were"
+                } else {
+                    "was"
+                },
+                deletion.finished
+            )
+        })
+        .collect();
+    let what = what.join("; ");
+    let all = deleted.iter().any(|d| d.what == What::Quarantine);
+    Some(if all {
+        HeldAfter::All(format!(
+            "{what}, before this hold was carried out; it stands for whatever is left"
+        ))
+    } else {
+        HeldAfter::Part(format!(
+            "{what}, before this hold was carried out; the files under review are kept"
+        ))
+    })
 }
 
 /// `deleted/<what>.plan.json`: what is to go, counted before the first of it goes.

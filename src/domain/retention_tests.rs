@@ -263,6 +263,7 @@ fn a_hold_stops_all_but_the_end_of_what_is_revoked() {
         reason: None,
         action: None,
         time: at(0),
+        unconfirmed: false,
     };
     let (held, lifted) = (hold(HoldState::Held), hold(HoldState::Lifted));
     for what in What::ALL {

@@ -15,8 +15,9 @@ use super::cache::Cache;
 use super::kubernetes::in_time;
 use super::problem::Problem;
 use super::token::{Claim, SERVICE_ACCOUNT, Token, session_name};
-use crate::api::AirlockSession;
+use crate::api::{AirlockSession, SessionState};
 use crate::domain::digest::Sha256Hex;
+use crate::domain::session::usable;
 
 /// How long an answer is believed.
 const BELIEVED: Duration = Duration::from_secs(5);
@@ -159,6 +160,7 @@ impl Authenticator {
         if !ours || user.starts_with(SERVICE_ACCOUNT) {
             return Err(unknown());
         }
+        accepted(&session)?;
         let groups = session.spec.groups.unwrap_or_default();
         Ok(Caller {
             user: user.to_owned(),
@@ -209,6 +211,31 @@ impl Authenticator {
             until: None,
             pod,
         })
+    }
+}
+
+/// Whether the operator accepted it: it was created while the admission rules were in
+/// force, and its spec is the one that was created.
+fn accepted(session: &AirlockSession) -> Result<(), Problem> {
+    let status = session.status.clone().unwrap_or_default();
+    let mark = status.state == Some(SessionState::Accepted);
+    if usable(
+        mark,
+        status.observed_generation,
+        session.metadata.generation,
+    ) {
+        return Ok(());
+    }
+    match (status.state, status.message) {
+        (None, _) => Err(Problem::unavailable(
+            "SessionPending",
+            "the operator has not accepted this session yet; try again in a moment",
+            1,
+        )),
+        (Some(SessionState::Refused), Some(message)) => Err(Problem::unauthenticated(format!(
+            "the session is refused: {message}"
+        ))),
+        (Some(_), _) => Err(unknown()),
     }
 }
 

@@ -184,6 +184,7 @@ async fn step(
                 required: 0,
                 reviewers: None::<BTreeSet<String>>,
                 require_viewed: false,
+                fold_names: false,
             },
             reviews: Vec::new(),
             recalled: None,

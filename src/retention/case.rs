@@ -1,6 +1,8 @@
 //! One ticket that is due: whether the closing facts bear it out, and then the deletion.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -165,7 +167,8 @@ impl Sweeper {
         let gate = NotHeld {
             sweeper: self,
             case,
-            leads: || witness.leads(),
+            witness,
+            asked: Mutex::default(),
         };
         if !gate.open().await? {
             witness.held(key, &case.whose.owner).await;
@@ -255,18 +258,37 @@ impl Sweeper {
 
 const UNKNOWN: &str = "no request of this namespace and uid is recorded";
 
+/// What was asked for is read again before a batch, when the last read is so old.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+
 /// Open while no hold stops it, looked up each time, and while this process leads.
-struct NotHeld<'a, L> {
+struct NotHeld<'a, W> {
     sweeper: &'a Sweeper,
     case: &'a Case,
-    leads: L,
+    witness: &'a W,
+    asked: Mutex<Option<Instant>>,
 }
 
-impl<L: Fn() -> bool + Sync> Gate for NotHeld<'_, L> {
+impl<W: Witness> NotHeld<'_, W> {
+    async fn ask(&self) -> Result<(), RetentionError> {
+        let began = Instant::now();
+        let last = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|last| began.duration_since(last) < READ_AGAIN) {
+            return Ok(());
+        }
+        let whose = &self.case.whose;
+        self.witness.asked(&whose.key, &whose.owner).await?;
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(began);
+        Ok(())
+    }
+}
+
+impl<W: Witness> Gate for NotHeld<'_, W> {
     async fn open(&self) -> Result<bool, RetentionError> {
-        if !(self.leads)() {
+        if !self.witness.leads() {
             return Err(RetentionError::NotLeading);
         }
+        self.ask().await?;
         let work = self.sweeper.zones.quarantine.bucket();
         let hold = holds::standing(work, &self.case.whose.key).await?;
         Ok(!stops(

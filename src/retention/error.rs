@@ -58,6 +58,11 @@ pub enum RetentionError {
     /// Another process leads.
     #[error("another controller leads")]
     NotLeading,
+    /// Whether a hold was asked for cannot be told.
+    #[error(
+        "whether a hold was asked for cannot be told, so that nothing is deleted: {0}; look at the API server"
+    )]
+    NotAsked(String),
     /// It is done, and could not be shown.
     #[error("the deletion is recorded and could not be shown yet: {0}")]
     NotShown(String),
@@ -82,7 +87,7 @@ impl RetentionError {
             Self::StillThere { .. } => "DeletionIncomplete",
             Self::NoStaging => "StagingNotConfigured",
             Self::NotLeading => "NotLeading",
-            Self::NotShown(_) => "ApiServerUnavailable",
+            Self::NotAsked(_) | Self::NotShown(_) => "ApiServerUnavailable",
         }
     }
 }

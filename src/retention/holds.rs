@@ -25,6 +25,8 @@ pub struct Asked {
     pub action: Option<String>,
     /// When.
     pub time: Timestamp,
+    /// Its author is not proved.
+    pub unconfirmed: bool,
 }
 
 /// The word that stands; none: nobody ever said one. `work` is the quarantine bucket.
@@ -63,6 +65,7 @@ pub async fn say(work: &Bucket, key: &RequestKey, asked: &Asked) -> Result<Hold,
             reason: asked.reason.clone(),
             action: asked.action.clone(),
             time: asked.time,
+            unconfirmed: asked.unconfirmed,
         };
         let standing = commit(work, &key.hold(sequence), &hold).await?.into_inner();
         let same = standing == hold || (hold.action.is_some() && standing.action == hold.action);
@@ -102,6 +105,7 @@ pub fn event(key: &RequestKey, hold: &Hold) -> Event {
         ("sequence", Some(serde_json::json!(hold.sequence))),
         ("reason", hold.reason.clone().map(Into::into)),
         ("action", hold.action.clone().map(Into::into)),
+        ("unconfirmed", hold.unconfirmed.then(|| true.into())),
     ];
     let detail = detail
         .into_iter()

@@ -40,6 +40,14 @@ pub struct Done {
 pub trait Witness: Send + Sync {
     /// Whether this process may still act.
     fn leads(&self) -> bool;
+    /// Every word on a hold of this request that was asked for until now stands in the bucket;
+    /// read from where it is asked for, and not from what was seen of it. An error: it cannot
+    /// be told, and nothing is deleted.
+    fn asked(
+        &self,
+        key: &RequestKey,
+        owner: &Owner,
+    ) -> impl Future<Output = Result<(), RetentionError>> + Send;
     /// Who is told of what the ledger gets, for the next checkpoint.
     fn heads(&self) -> Arc<Heads> {
         Arc::default()
@@ -70,6 +78,9 @@ pub struct Silent;
 impl Witness for Silent {
     fn leads(&self) -> bool {
         true
+    }
+    async fn asked(&self, _: &RequestKey, _: &Owner) -> Result<(), RetentionError> {
+        Ok(())
     }
     async fn deleted(&self, _: &Done) -> Result<(), String> {
         Ok(())

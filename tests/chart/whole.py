@@ -86,6 +86,17 @@ def test_definitions_are_kept_unless_values_say_otherwise():
     assert not [doc for doc in rendered("smallest", "crds.install=false") if doc["kind"] == "CustomResourceDefinition"]
 
 
+def test_rules_about_people_are_kept_with_the_definitions():
+    def kept(documents):
+        return {doc["metadata"]["name"] for doc in documents if (doc["metadata"].get("annotations") or {}).get("helm.sh/resource-policy") == "keep"
+                and doc["kind"] in ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")}
+
+    people = {f"trevor-{name}" for name in ("airlockrequests", "airlockreviews", "airlockactions", "airlocksessions", "releaserecords", "status", "crds", "volumes")}
+    assert kept(rendered("smallest")) == people
+    assert len([doc for doc in rendered("smallest") if doc["metadata"]["name"] in people and doc["kind"].startswith("Validating")]) == 2 * len(people)
+    assert not kept(rendered("smallest", "crds.keep=false"))
+
+
 def test_without_workloads_there_are_no_pods_and_the_rules_are_the_same():
     off, on = rendered("smallest", "workloads.enabled=false"), rendered("smallest")
     kinds = {doc["kind"] for doc in off}

@@ -42,10 +42,12 @@ def status(t, f):
         REQUESTS: {"phase": "Released"},
         REVIEWS: {"state": "Counted"},
         ACTIONS: {"state": "Counted"},
+        SESSIONS: {"state": "Accepted", "epoch": 1, "observedGeneration": 1},
         RECORDS: {"phase": "Available"},
         POLICIES: {"observedGeneration": secrets.randbelow(10**9)},
     }
-    for kind, name in ((REQUESTS, f.request), (REVIEWS, f.review), (ACTIONS, f.action), (RECORDS, f.record), (POLICIES, f.policy)):
+    session = api.must("POST", path(SESSIONS), sess(user="alice", groups=alice["all"]), alice)["metadata"]["name"]
+    for kind, name in ((REQUESTS, f.request), (REVIEWS, f.review), (ACTIONS, f.action), (SESSIONS, session), (RECORDS, f.record), (POLICIES, f.policy)):
         ns = None if kind == POLICIES else PROJECT
         p = path(kind, name, "status", ns)
         meta = {"apiVersion": f"{GROUP}/v1alpha1", "kind": KINDS[kind], "metadata": {"name": name}}

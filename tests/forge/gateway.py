@@ -96,8 +96,15 @@ def session_of(token, ns, ttl=3600, sha=None, **spec):
 def log_in(api, who, name, ns=PROJECT, ttl=3600):
     """As `trevor login` does it."""
     token = new_token(ns, name)
-    api.must("POST", path(SESSIONS, ns=ns), session_of(token, ns, ttl, user=name, **({"groups": who["all"]} if "all" in who else {})), who)
+    made = api.must("POST", path(SESSIONS, ns=ns), session_of(token, ns, ttl, user=name, **({"groups": who["all"]} if "all" in who else {})), who)
+    if not until(lambda: state_of(api, made["metadata"]["name"], ns) == "Accepted", 30):
+        raise SystemExit(f"set-up failed: the session of {name} is {state_of(api, made['metadata']['name'], ns) or 'not judged'}")
     return token
+
+
+def state_of(api, session, ns=PROJECT):
+    """What the operator made of a session."""
+    return api.must("GET", path(SESSIONS, session, ns=ns)).get("status", {}).get("state")
 
 
 class Cast:
@@ -163,12 +170,14 @@ def request_in(api, gateway, cast, wanted, who="alice"):
     return name
 
 
-def short_session(api):
-    """A session of the shortest life there is, made early: its time is over when it is tried."""
-    return log_in(api, {"token": api.tokens["alice"]}, "alice", ttl=60)
+def early_session(api):
+    """A session that is made before the operator has proved for the first time that the rules are in force."""
+    token = new_token(PROJECT, "alice")
+    api.must("POST", path(SESSIONS, ns=PROJECT), session_of(token, PROJECT, user="alice"), {"token": api.tokens["alice"]})
+    return token
 
 
-def attack(api, table, state, short):
+def attack(api, table, state, early):
     """Every row."""
     gateway, cast = Gateway(state, table), Cast(api, state)
     try:
@@ -178,10 +187,10 @@ def attack(api, table, state, short):
         what_one_may(api, gateway, cast, requests)
         paths(gateway, cast, requests)
         methods(gateway, cast, requests)
-        table.begin("gateway: a session whose time is over")
-        until(lambda: gateway.call(short, "GET", f"{base(requests['InReview'])}/files")[0] == 401, 70)
+        table.begin("gateway: a session from outside an epoch")
         for what, (method, rest) in FILES.items():
-            gateway.row(what, "401 Unauthenticated" if method != "HEAD" else "401", short, method, f"{base(requests['InReview'])}/{rest}")
+            gateway.row(what, "401 Unauthenticated" if method != "HEAD" else "401", early, method, f"{base(requests['InReview'])}/{rest}")
+        table.row("what the operator made of it", "Refused", state_of(api, f"s-{hashlib.sha256(early.encode()).hexdigest()[:40]}") or "nothing")
     finally:
         clean_up(api)
 

@@ -40,7 +40,7 @@ def main():
         t = admission.attack(api, table, not options.no_fill, without=True)
         print(f"without the bindings {t.through} of {t.denials} refusals get through")
         return 0
-    short = gateway.short_session(api) if "gateway" in options.doors else None
+    early = gateway.early_session(api) if "gateway" in options.doors else None
     if "admission" in options.doors:
         admission.attack(api, table, not options.no_fill, without=False)
     if "values" in options.doors:
@@ -50,7 +50,7 @@ def main():
     if "roles" in options.doors:
         roles.attack(api, table)
     if "gateway" in options.doors:
-        gateway.attack(api, table, json.loads((options.env / "env.json").read_text()), short)
+        gateway.attack(api, table, json.loads((options.env / "env.json").read_text()), early)
     if "storage" in options.doors:
         import storage  # needs boto3, the others do not
 

@@ -25,7 +25,7 @@ test does must then be denied.
   resources: [airlockrequests/status]
   verbs: [update]
 - apiGroups: [{{ include "trevor.group" . }}]
-  resources: [airlockreviews/status, airlockactions/status, airlockpolicies/status, releaserecords/status]
+  resources: [airlockreviews/status, airlockactions/status, airlocksessions/status, airlockpolicies/status, releaserecords/status]
   verbs: [patch]
 - apiGroups: [{{ include "trevor.group" . }}]
   resources: [releaserecords]
@@ -40,10 +40,10 @@ test does must then be denied.
 - apiGroups: [{{ include "trevor.group" . }}]
   resources: [airlockreviews]
   verbs: [delete]
-# Sessions whose time is over are deleted.
+# Sessions are accepted or ended, and deleted when their time is over.
 - apiGroups: [{{ include "trevor.group" . }}]
   resources: [airlocksessions]
-  verbs: [list, delete]
+  verbs: [list, watch, delete]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

@@ -121,11 +121,9 @@ impl Holds {
         longest
     }
 
-    /// The hold that stood at a time, for so long that whoever deletes had seen it.
-    pub fn standing_at(&self, time: Timestamp, seen: SignedDuration) -> Option<Held> {
-        let stood = |held: &&Held| {
-            time.duration_since(held.from) > seen && held.until.is_none_or(|until| time < until)
-        };
+    /// The hold that had been asked for before a time, and stood then.
+    pub fn standing_at(&self, time: Timestamp) -> Option<Held> {
+        let stood = |held: &&Held| held.from < time && held.until.is_none_or(|until| time < until);
         self.0.iter().find(stood).copied()
     }
 }
@@ -180,21 +178,16 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_counts_against_a_deletion_once_it_had_time_to_be_seen() {
+    fn a_hold_counts_against_a_deletion_from_the_second_after_it_was_asked_for() {
         let holds = holds(&[(true, 100), (false, 200)]);
-        let seen = SignedDuration::from_secs(10);
         for (time, stands) in [
             (99, false),
-            (105, false),
-            (111, true),
+            (100, false),
+            (101, true),
             (199, true),
             (200, false),
         ] {
-            assert_eq!(
-                holds.standing_at(at(time), seen).is_some(),
-                stands,
-                "{time}"
-            );
+            assert_eq!(holds.standing_at(at(time)).is_some(), stands, "{time}");
         }
     }
 }

@@ -122,6 +122,20 @@ async fn a_hold_explains_the_time_that_it_stood_and_no_other() {
         .receipt("quarantine", gone, 0)
         .receipt("release", (LATER, LATER, SOON), 0);
     assert_eq!(case.found(MUCH_LATER).await, [Kind::DeletedEarly]);
+    // By a second, too; and not what went before it was asked for.
+    for (asked, wanted) in [
+        ("1971-01-01T00:59:59Z", &[Kind::DeletedEarly; 2][..]),
+        ("1971-01-01T01:00:00Z", &[]),
+        ("1971-01-01T01:00:01Z", &[]),
+    ] {
+        let case = Case::new()
+            .holds(&[("Held", asked)])
+            .receipt("quarantine", (LATER, LATER, SOON), 0)
+            .receipt("release", (LATER, LATER, SOON), 0);
+        let mut found = case.found(MUCH_LATER).await;
+        found.retain(|kind| *kind != Kind::NotInLedger);
+        assert_eq!(found, wanted, "{asked}");
+    }
     // A hold that nobody can read is one, and is told.
     let case = Case::new();
     case.made.put_bytes(&first().hold(1), b"?");

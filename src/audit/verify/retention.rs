@@ -16,10 +16,6 @@ use crate::domain::commit::{Closed, ClosedAs, Revoked};
 use crate::domain::retention::What;
 use crate::storage::keys::RequestKey;
 
-/// A hold that stood for so long was seen by whoever deletes: it is looked at before each
-/// batch, and clocks may differ by 5 minutes.
-const SEEN: SignedDuration = SignedDuration::from_mins(10);
-
 /// A deletion's receipt, as far as it is looked at.
 #[derive(Debug, Deserialize, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -200,8 +196,11 @@ fn in_time(
     }
     let ended = deletion.finished.unwrap_or(question.now);
     let stops = what != What::Release || case.revoked.is_none_or(|revoked| revoked.time > ended);
-    if let Some(held) = case.holds.standing_at(ended, SEEN).filter(|_| stops) {
-        let detail = format!("ended at {ended}, and a hold stood since {}", held.from);
+    if let Some(held) = case.holds.standing_at(ended).filter(|_| stops) {
+        let detail = format!(
+            "ended at {ended}, and a hold was asked for at {}",
+            held.from
+        );
         findings.add(Kind::DeletedEarly, at, &detail);
     }
     if deletion.remaining > 0 {

@@ -13,6 +13,7 @@ use super::super::context::Context;
 use super::super::error::EffectError;
 use super::super::find::find;
 use super::super::reconcile::Subject;
+use super::super::status;
 use crate::api::condition::{self, reason};
 use crate::api::{
     Approval, Contents, PolicySummary, ReleasePhase, ReleaseRecord, ReleaseRecordSpec,
@@ -264,10 +265,7 @@ pub async fn show_held(ctx: &Context, crossed: &Crossed, hold: &Hold) -> Result<
     let (word, message) = match held {
         true => (
             reason::ON_HOLD,
-            format!(
-                "nothing of it is deleted while the hold of {} stands; a hold officer lifts it",
-                hold.by
-            ),
+            status::held_message(&hold.by, hold.unconfirmed),
         ),
         false => (reason::NOT_HELD, format!("lifted by {}", hold.by)),
     };

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use kube::Api;
 use kube::runtime::reflector::ObjectRef;
 use tokio::task::JoinHandle;
 
 use super::super::context::Context;
+use super::super::current::{self, ForOutcome};
 use super::super::error::EffectError;
 use super::super::reconcile::{Rest, Subject};
 use super::super::{evidence, jobs, reviews};
@@ -74,15 +74,20 @@ pub async fn release(
     round: i64,
 ) -> Result<Option<Rest>, EffectError> {
     let finished = take_finished(ctx, &subject.key.uid, round).await;
-    if let Some((kind, reviews)) = stopped(ctx, subject, facts).await? {
-        cancel(ctx, &subject.key.uid).await;
-        if volume_of(facts).is_some() {
-            jobs::end_delivery(ctx, &subject.key).await?;
+    let read = match stopped(ctx, subject, facts).await? {
+        Standing::Stopped(kind, reviews, read) => {
+            stop(
+                ctx,
+                subject,
+                facts,
+                outcome(round, kind, None, reviews),
+                read,
+            )
+            .await?;
+            return Ok(None);
         }
-        let outcome = outcome(round, kind, None, reviews);
-        conclude(ctx, subject, facts, outcome).await?;
-        return Ok(None);
-    }
+        Standing::GoesOn(read) => read,
+    };
     let crossed = match finished {
         Some(Ok(Crossed::Files(files))) if volume_of(facts).is_some() => {
             let hashed = Some((round, files.clone()));
@@ -103,8 +108,23 @@ pub async fn release(
         },
     };
     let outcome = outcome(round, OutcomeKind::Released, Some(crossed), Vec::new());
-    conclude(ctx, subject, facts, outcome).await?;
+    conclude(ctx, subject, facts, outcome, read).await?;
     Ok(None)
+}
+
+/// Stops a release that is under way, for good.
+async fn stop(
+    ctx: &Context,
+    subject: &Subject,
+    facts: &mut Facts,
+    outcome: Outcome,
+    read: ForOutcome,
+) -> Result<(), EffectError> {
+    cancel(ctx, &subject.key.uid).await;
+    if volume_of(facts).is_some() {
+        jobs::end_delivery(ctx, &subject.key).await?;
+    }
+    conclude(ctx, subject, facts, outcome, read).await
 }
 
 /// Waits a moment for a release of few bytes: to show that it is under way and look
@@ -152,7 +172,7 @@ fn volume_of(facts: &Facts) -> Option<(Frozen, VolumePath)> {
 /// A Job carries files that were hashed again into their volume.
 async fn carry(
     ctx: &Context,
-    subject: &Subject,
+    subject: &mut Subject,
     facts: &mut Facts,
     round: i64,
     files: FilesFact,
@@ -167,9 +187,18 @@ async fn carry(
     };
     match deliver_volume::deliver(ctx, subject, &frozen, &volume, &files).await? {
         Delivery::Done(files) => {
-            let crossed = Some(Crossed::Files(files));
-            let outcome = outcome(round, OutcomeKind::Released, crossed, Vec::new());
-            conclude(ctx, subject, facts, outcome).await?;
+            // The Job took its time: what was said meanwhile counts.
+            match stopped(ctx, subject, facts).await? {
+                Standing::Stopped(kind, reviews, read) => {
+                    let outcome = outcome(round, kind, None, reviews);
+                    stop(ctx, subject, facts, outcome, read).await?;
+                }
+                Standing::GoesOn(read) => {
+                    let crossed = Some(Crossed::Files(files));
+                    let outcome = outcome(round, OutcomeKind::Released, crossed, Vec::new());
+                    conclude(ctx, subject, facts, outcome, read).await?;
+                }
+            }
             Ok(None)
         }
         Delivery::Runs(what) => Ok(Some(after(Rest {
@@ -230,19 +259,35 @@ async fn take_finished(ctx: &Context, uid: &str, round: i64) -> Option<Finished>
     None
 }
 
+/// Whether a release goes on, with what was read to tell.
+enum Standing {
+    GoesOn(ForOutcome),
+    Stopped(OutcomeKind, Vec<ReviewFact>, ForOutcome),
+}
+
 /// The quorum read: withdrawal, deletion, a new submission, or a review that
-/// stops it. Such a word counts until the outcome is committed (DESIGN §2).
+/// stops it. Such a word counts until the outcome is committed.
 async fn stopped(
     ctx: &Context,
     subject: &mut Subject,
     facts: &Facts,
+) -> Result<Standing, EffectError> {
+    let read = current::for_outcome(ctx, subject).await?;
+    Ok(match stops(ctx, subject, facts, &read).await? {
+        Some((kind, reviews)) => Standing::Stopped(kind, reviews, read),
+        None => Standing::GoesOn(read),
+    })
+}
+
+async fn stops(
+    ctx: &Context,
+    subject: &mut Subject,
+    facts: &Facts,
+    read: &ForOutcome,
 ) -> Result<Option<(OutcomeKind, Vec<ReviewFact>)>, EffectError> {
-    let api: Api<AirlockRequest> = Api::namespaced(ctx.client.clone(), &subject.key.namespace);
-    match api.get_opt(&subject.name).await? {
-        Some(live) if live.metadata.uid.as_deref() == Some(&subject.key.uid) => {
-            subject.request = live
-        }
-        _ => return Ok(Some((OutcomeKind::Withdrawn, Vec::new()))),
+    match &read.request {
+        Some(live) => subject.request = live.clone(),
+        None => return Ok(Some((OutcomeKind::Withdrawn, Vec::new()))),
     }
     let wish = subject.wish();
     if wish.stop {
@@ -263,7 +308,7 @@ async fn stopped(
     // What the decision rests on was borne out then, and stands.
     let rests_on =
         |review: &ReviewFact| decision.reviews.iter().any(|known| known.uid == review.uid);
-    let mut found = reviews::list(ctx, subject).await?;
+    let mut found = read.reviews.clone();
     found.retain(|review| !rests_on(review));
     evidence::bear_out(ctx, subject, &frozen, &mut found).await?;
     found.extend(decision.reviews.iter().cloned());
@@ -271,17 +316,19 @@ async fn stopped(
     Ok(match judgement.verdict {
         Some(Verdict::Rejected) => Some((OutcomeKind::Rejected, judgement.counted)),
         Some(Verdict::Returned) => Some((OutcomeKind::Returned, judgement.counted)),
-        // Somebody took back a yes while the admission rules were away.
+        // While the admission rules were away somebody took back a yes, or said no.
         None => Some((OutcomeKind::Returned, judgement.counted)),
         _ => None,
     })
 }
 
+/// Commits the outcome, on what was read just before.
 async fn conclude(
     ctx: &Context,
     subject: &Subject,
     facts: &mut Facts,
     outcome: Outcome,
+    _: ForOutcome,
 ) -> Result<(), EffectError> {
     ctx.claim()?;
     let key = subject.key.outcome(outcome.round);

@@ -15,6 +15,7 @@ use kube::runtime::reflector::ObjectRef;
 
 use super::super::actions::ActionFact;
 use super::super::context::Context;
+use super::super::current::ForRenewal;
 use super::super::error::EffectError;
 use super::close;
 use super::record::{self, Crossed};
@@ -41,14 +42,15 @@ pub enum Renewed {
     Failed(String),
 }
 
-/// Makes the URL that an action asks for. A revocation by somebody else is seen at
+/// Makes the URL that an action asks for, once it was read that nothing takes the release
+/// back. A revocation by somebody else is seen at
 /// the end: then the facts have it.
 pub async fn renew(
     ctx: &Context,
     crossed: &Crossed,
     request: &str,
     facts: &mut Facts,
-    fact: &ActionFact,
+    (fact, now): (&ActionFact, ForRenewal),
 ) -> Result<Renewed, EffectError> {
     let bucket = ctx.zones.quarantine.bucket();
     let (all, made) = loop {
@@ -57,7 +59,7 @@ pub async fn renew(
         if let Some(known) = known.cloned() {
             break (all, known);
         }
-        match issue(ctx, crossed, request, facts, fact, &all).await? {
+        match issue(ctx, crossed, request, facts, (fact, &now), &all).await? {
             Issued::Stored(made) => break (all, made),
             Issued::NotYet(renewed) => return Ok(renewed),
             // The package may be elsewhere by now: look again.
@@ -100,7 +102,7 @@ async fn issue(
     crossed: &Crossed,
     request: &str,
     facts: &Facts,
-    fact: &ActionFact,
+    (fact, _): (&ActionFact, &ForRenewal),
     all: &[UrlIssue],
 ) -> Result<Issued, EffectError> {
     if let Some(later) = facts.later() {

@@ -4,20 +4,20 @@
 //! decides second adopts the first.
 
 use jiff::Timestamp;
-use kube::Api;
 
 use super::super::context::Context;
+use super::super::current::{self, ForDecision};
 use super::super::error::EffectError;
-use super::super::reconcile::{Rest, Subject, seal_of};
+use super::super::reconcile::{Rest, Subject, recalled, seal_of};
 use super::super::{evidence, reviews};
 use super::look_back::look_back;
 use crate::api::condition::reason;
-use crate::api::{AirlockRequest, Direction};
-use crate::domain::commit::{Decision, Verdict};
+use crate::api::Direction;
+use crate::domain::commit::{Decision, Seal, Verdict};
 use crate::domain::manifest::Frozen;
 use crate::domain::phase::{Facts, Round};
 use crate::domain::policy::{self, Rules};
-use crate::domain::quorum::{Question, Quorum, ReviewFact, judge};
+use crate::domain::quorum::{Judgement, Question, Quorum, ReviewFact, judge};
 use crate::storage::commit::commit;
 
 const NO_PUBLISHER: &str = "packages name who releases them, and no publisher is configured: a cluster administrator sets crate.publisher.name (Helm values); approvals stay as they are, and the release follows by itself";
@@ -36,6 +36,7 @@ pub async fn review(
         return Ok(Some(Rest::default()));
     };
     if subject.wish().stop {
+        let read = current::for_decision(ctx, subject).await?;
         let decision = decision(
             ctx,
             subject,
@@ -47,30 +48,46 @@ pub async fn review(
             &seal.policy,
             round,
         );
-        return decide(ctx, subject, facts, decision).await.map(|()| None);
+        return decide(ctx, subject, facts, decision, read)
+            .await
+            .map(|()| None);
     }
     let looked_back = look_back(ctx, subject, facts, &frozen).await?;
-    let current = subject.policy.as_ref().ok().map(|a| &a.rules);
-    let quorum = policy::quorum(&seal.rules, current, &frozen.manifest);
+    let mut quorum = quorum_of(subject, &seal, &frozen);
     let mut found = reviews::list(ctx, subject).await?;
     evidence::look_over(ctx, subject, &frozen, &mut found).await?;
-    let question = Question::of(&frozen, &quorum);
-    let mut judgement = judge(&question, &found);
-    // Verifying the rules costs the API server dozens of calls.
+    let mut judgement = judge(&Question::of(&frozen, &quorum), &found);
+    // To read it all anew costs calls, and to verify the rules costs dozens: only where
+    // there is something to decide.
+    let mut read = None;
     if judgement.verdict.is_some() {
-        evidence::prove(ctx, &mut found).await?;
-        judgement = judge(&question, &found);
+        let now = current::for_decision(ctx, subject).await?;
+        match &now.request {
+            Some(live) => subject.request = live.clone(),
+            None => return Ok(Some(Rest::default())),
+        }
+        subject.policy = now.policy.clone();
+        if subject.wish().stop || recalled(ctx, subject, facts, now.actions.clone()).await? {
+            return Ok(None);
+        }
+        quorum = quorum_of(subject, &seal, &frozen);
+        let known = std::mem::replace(&mut found, now.reviews.clone());
+        evidence::bear_out_anew(ctx, subject, &frozen, &mut found, &known).await?;
+        judgement = judge(&Question::of(&frozen, &quorum), &found);
+        read = Some(now);
     }
+    let question = Question::of(&frozen, &quorum);
     let waits = if looked_back {
         waits(ctx, subject, &seal.rules, &frozen, &quorum)
     } else {
         let message = "the files are being compared with those of earlier requests";
         Some((reason::LOOKING_BACK, message.to_owned()))
     };
-    let Some(verdict) = judgement
+    let decides = judgement
         .verdict
-        .filter(|v| waits.is_none() || *v != Verdict::Approved)
-    else {
+        .filter(|v| waits.is_none() || *v != Verdict::Approved);
+    let Some((verdict, read)) = decides.zip(read) else {
+        let waits = waits.or_else(|| to_confirm(&judgement));
         reviews::show(ctx, subject, &found, Some((&judgement, &question)), None).await?;
         // A view writes no resource, and the gateway's hint may be lost.
         let reading = quorum.require_viewed && !found.is_empty();
@@ -84,17 +101,6 @@ pub async fn review(
             ..Rest::default()
         }));
     };
-    // The quorum read of the request: a withdrawal that arrived meanwhile wins.
-    let api: Api<AirlockRequest> = Api::namespaced(ctx.client.clone(), &subject.key.namespace);
-    match api.get_opt(&subject.name).await? {
-        Some(live) if live.metadata.uid.as_deref() == Some(&subject.key.uid) => {
-            subject.request = live
-        }
-        _ => return Ok(Some(Rest::default())),
-    }
-    if subject.wish().stop {
-        return Ok(None);
-    }
     let counted = judgement.counted;
     let decision = decision(
         ctx,
@@ -107,9 +113,15 @@ pub async fn review(
         &seal.policy,
         round,
     );
-    decide(ctx, subject, facts, decision).await?;
+    decide(ctx, subject, facts, decision, read).await?;
     reviews::settle(ctx, subject, facts).await?;
     Ok(None)
+}
+
+/// What it takes: the stricter of what the policy said at the seal and what it says now.
+fn quorum_of(subject: &Subject, seal: &Seal, frozen: &Frozen) -> Quorum {
+    let current = subject.policy.as_ref().ok().map(|applied| &applied.rules);
+    policy::quorum(&seal.rules, current, &frozen.manifest)
 }
 
 /// Commits that a round which was refused for it is withdrawn.
@@ -133,7 +145,8 @@ pub async fn withdraw(
         &seal.policy,
         round,
     );
-    decide(ctx, subject, facts, decision).await
+    let read = current::for_decision(ctx, subject).await?;
+    decide(ctx, subject, facts, decision, read).await
 }
 
 /// Commits that a frozen round is returned because its submitter recalls it.
@@ -159,7 +172,8 @@ pub async fn recall(
         round,
     );
     decision.recalled = Some(recall);
-    decide(ctx, subject, facts, decision).await?;
+    let read = current::for_decision(ctx, subject).await?;
+    decide(ctx, subject, facts, decision, read).await?;
     reviews::settle(ctx, subject, facts).await
 }
 
@@ -169,7 +183,18 @@ fn nothing_asked() -> Quorum {
         required: 0,
         reviewers: None,
         require_viewed: false,
+        fold_names: false,
     }
+}
+
+/// Whether nothing is approved because an adverse review is to be confirmed.
+fn to_confirm(judgement: &Judgement) -> Option<(&'static str, String)> {
+    let review = judgement.unconfirmed.first()?;
+    let message = format!(
+        "AirlockReview {} ({:?}, by {}) was made while the admission rules were not proved to be in force: nothing is approved until its reviewer confirms it or takes it back by another review, or the submitter recalls the round and submits again",
+        review.name, review.decision, review.reviewer
+    );
+    Some((reason::OUTSIDE_EPOCH, message))
 }
 
 /// Why approvals cannot count now, if so: reason and message.
@@ -191,7 +216,8 @@ fn waits(
     if !report.live() {
         return Some((reason::RULES_NOT_LIVE, report.message()));
     }
-    if let Some(why) = evidence::outside(&report, &subject.request) {
+    let edits = evidence::account(&report, &subject.request, None, Timestamp::now());
+    if let Some(why) = evidence::outside(&report, &subject.request, edits.as_ref()) {
         return Some((reason::OUTSIDE_EPOCH, why));
     }
     // The decision fixes what the package says, so that it waits and not the release.
@@ -201,11 +227,13 @@ fn waits(
         .then(|| (reason::PUBLISHER_MISSING, NO_PUBLISHER.to_owned()))
 }
 
+/// Commits a decision, on what was read just before.
 async fn decide(
     ctx: &Context,
     subject: &Subject,
     facts: &mut Facts,
     decision: Decision,
+    _: ForDecision,
 ) -> Result<(), EffectError> {
     ctx.claim()?;
     let key = subject.key.decision(decision.round);

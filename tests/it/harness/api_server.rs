@@ -28,13 +28,13 @@ use super::Env;
 use super::http::{connector, roots};
 
 /// A process's kubeconfig, read and with its server exchanged.
-struct Account {
+pub struct Account {
     config: Kubeconfig,
     folder: tempfile::TempDir,
 }
 
 impl Account {
-    fn of(env: &Env, process: &str) -> Self {
+    pub fn of(env: &Env, process: &str) -> Self {
         let file = env.folder().join(format!("{process}.kubeconfig"));
         Self {
             config: Kubeconfig::read_from(file).unwrap(),
@@ -47,11 +47,16 @@ impl Account {
     }
 
     /// The server, as `https://host:port`.
-    fn server(&mut self) -> String {
+    pub fn server(&mut self) -> String {
         self.cluster().server.clone().unwrap()
     }
 
-    fn points_at(&mut self, url: &str) {
+    /// Whose word the server has, in PEM as base64.
+    pub fn authority(&mut self) -> String {
+        self.cluster().certificate_authority_data.clone().unwrap()
+    }
+
+    pub fn points_at(&mut self, url: &str) {
         self.cluster().server = Some(url.to_owned());
         let text = serde_yaml::to_string(&self.config).unwrap();
         std::fs::write(self.file(), text).unwrap();
@@ -61,7 +66,7 @@ impl Account {
         self.folder.path().join("kubeconfig")
     }
 
-    fn variables(&self) -> Vec<(String, String)> {
+    pub fn variables(&self) -> Vec<(String, String)> {
         let file = self.file().to_str().unwrap().to_owned();
         vec![("KUBECONFIG".to_owned(), file)]
     }
@@ -191,7 +196,7 @@ impl Drop for Busy {
     }
 }
 
-fn client(authority: &str) -> Client<HttpsConnector<HttpConnector>, Body> {
+pub fn client(authority: &str) -> Client<HttpsConnector<HttpConnector>, Body> {
     let pem = STANDARD.decode(authority).unwrap();
     let roots = roots(std::str::from_utf8(&pem).unwrap());
     Client::builder(TokioExecutor::new()).build(connector(roots))
@@ -223,7 +228,7 @@ async fn pass(State(shared): State<Arc<Shared>>, mut request: Request) -> Respon
     })
 }
 
-fn refusal(code: u16, reason: &str) -> Response {
+pub fn refusal(code: u16, reason: &str) -> Response {
     let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
         "code": code, "reason": reason, "message": "as the test wants it"});
     let answer = Response::builder()

@@ -4,6 +4,7 @@
 mod api_server;
 mod http;
 mod kubelet;
+mod lagging;
 mod packer;
 mod people;
 mod private;
@@ -25,6 +26,7 @@ use serde_json::Value;
 pub use api_server::{Busy, Line};
 pub use http::{Answer, Http};
 pub use kubelet::{Ended, Kubelet, job_name};
+pub use lagging::Lagging;
 pub use packer::Packer;
 pub use people::Person;
 pub use private::{Private, fresh, private};

@@ -1,5 +1,7 @@
 //! A person: their Kubernetes credentials, their session, and what they do.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -8,9 +10,9 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
-use trevor::api::{AirlockRequest, AirlockReview, AirlockSession, ReviewDecision};
+use trevor::api::{AirlockRequest, AirlockReview, AirlockSession, ReviewDecision, SessionState};
 
-use super::{Answer, Http, PROJECT, Request, sha256, unique};
+use super::{Answer, Http, PATIENCE, PROJECT, Request, sha256, unique};
 
 /// What stands unencoded in a segment of a path.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
@@ -51,9 +53,41 @@ impl Person {
         moved
     }
 
-    /// As `trevor login` does it.
+    /// As `trevor login` does it: a session that was made while the rules settled is made
+    /// again. Where there is no gateway, nothing is waited for.
     pub async fn log_in(&mut self, namespace: &str, ttl: i64) {
-        self.token = Some(self.new_session(namespace, ttl).await);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            let token = self.new_session(namespace, ttl).await;
+            self.token = Some(token.clone());
+            let goes_on = tokio::time::Instant::now() < deadline;
+            if self.gateway.contains("nowhere")
+                || self.state_of(namespace, &token, deadline).await != Some(SessionState::Refused)
+                || !goes_on
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// What the operator made of a session, if it did until a deadline.
+    async fn state_of(
+        &self,
+        namespace: &str,
+        token: &str,
+        deadline: tokio::time::Instant,
+    ) -> Option<SessionState> {
+        let api: Api<AirlockSession> = Api::namespaced(self.kube.clone(), namespace);
+        let name = format!("s-{}", &sha256(token.as_bytes())[..40]);
+        while tokio::time::Instant::now() < deadline {
+            let session = api.get_opt(&name).await.unwrap()?;
+            if let Some(state) = session.status.and_then(|status| status.state) {
+                return Some(state);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        None
     }
 
     /// A session of this person; gives its token.
@@ -184,7 +218,21 @@ impl Person {
         if let Some(bearer) = &bearer {
             all.push(("authorization", bearer));
         }
-        self.http.call(method, url, &all, body).await
+        let body = body.into();
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let answer = self
+                .http
+                .call(method.clone(), url, &all, body.clone())
+                .await;
+            // The operator has not accepted the session yet.
+            let pending = answer.status == 503
+                && String::from_utf8_lossy(&answer.body).contains("SessionPending");
+            if !pending || tokio::time::Instant::now() > deadline {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     pub async fn gets(&self, request: &Request, rest: &str) -> Answer {

@@ -5,7 +5,19 @@ time for the operator, which compares it with what the cluster serves. For that 
 API server's defaults are written out: namespaceSelector, objectSelector, scope.
 */}}
 
-{{/* A binding of a policy: (list $ name). */}}
+{{/*
+Rules about what people do stay at uninstall, as the definitions do: Helm installs roles before
+admission policies, so that with the next installation roles that are bound already would count for
+some seconds without the rules that bound them.
+*/}}
+{{- define "trevor.admission.kept" -}}
+{{- if .Values.crds.keep -}}
+annotations:
+  helm.sh/resource-policy: keep
+{{- end -}}
+{{- end -}}
+
+{{/* A binding of a policy: (list $ name), or (list $ name "kept"). */}}
 {{- define "trevor.admission.binding" -}}
 {{- $ := index . 0 -}}
 apiVersion: admissionregistration.k8s.io/v1
@@ -13,6 +25,9 @@ kind: ValidatingAdmissionPolicyBinding
 metadata:
   name: {{ include "trevor.name" $ }}-{{ index . 1 }}
   labels: {{- include "trevor.labels" $ | nindent 4 }}
+  {{- if gt (len .) 2 }}
+  {{- include "trevor.admission.kept" $ | nindent 2 }}
+  {{- end }}
 spec:
   policyName: {{ include "trevor.name" $ }}-{{ index . 1 }}
   validationActions: [Deny, Audit]
