@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::plan::Entry;
 use super::read::FileData;
 use super::stream::{Mismatch, PackError, Stop};
-use super::zip_format::{self, DosTime, Method, Record};
+use super::zip_format::{self, DosTime, Layout, Method, Record};
 
 /// Smaller pieces are gathered before they are passed on.
 const GATHER: usize = 16 << 10;
@@ -44,52 +44,73 @@ pub(super) fn frame<E>(
     let mut directory = Vec::new();
     let mut deflate = Deflate::new();
     for entry in entries {
+        let held = entry.ours.is_some();
         let mut record = Record {
             name: &entry.name,
-            method: entry.method,
+            layout: Layout::of(entry.method, entry.size, held, out.written),
             time,
             crc32: entry.crc32,
             size: entry.size,
             packed: entry.size,
             offset: out.written,
-            zip64: entry.zip64,
         };
-        record.local_header(&mut out.gathered);
-        out.settle()?;
-        let start = out.written;
-        let mut check = Check::new(entry);
-        loop {
-            let data = match &entry.ours {
-                Some(bytes) => FileData {
-                    chunks: vec![bytes.clone()],
-                    end: true,
-                },
-                None => input.blocking_recv().ok_or(Stop::Elsewhere)?,
-            };
-            for chunk in data.chunks {
-                check.update(&chunk)?;
-                match entry.method {
-                    Method::Stored => out.write(chunk)?,
-                    Method::Deflated => deflate.write(&chunk, &mut out)?,
-                }
+        let layout = record.layout;
+        if layout.method == Method::Deflated && !layout.descriptor {
+            let mut packed: Vec<u8> = Vec::new();
+            each_chunk(entry, &mut input, |chunk| {
+                deflate.write(&chunk, &mut packed)
+            })?;
+            deflate.finish(&mut packed)?;
+            record.packed = packed.len() as u64;
+            record.local_header(&mut out.gathered);
+            out.settle()?;
+            out.write(packed.into())?;
+        } else {
+            record.local_header(&mut out.gathered);
+            out.settle()?;
+            let start = out.written;
+            each_chunk(entry, &mut input, |chunk| match layout.method {
+                Method::Stored => out.write(chunk),
+                Method::Deflated => deflate.write(&chunk, &mut out),
+            })?;
+            if layout.method == Method::Deflated {
+                deflate.finish(&mut out)?;
             }
-            if data.end {
-                break;
-            }
+            record.packed = out.written - start;
+            record.descriptor(&mut out.gathered);
+            out.settle()?;
         }
-        check.finish()?;
-        if entry.method == Method::Deflated {
-            deflate.finish(&mut out)?;
-        }
-        record.packed = out.written - start;
-        record.descriptor(&mut out.gathered);
-        out.settle()?;
         record.central_header(&mut directory);
     }
     let (offset, size) = (out.written, directory.len() as u64);
     zip_format::end(&mut directory, entries.len() as u64, offset, size);
     out.write(directory.into())?;
     out.finish()
+}
+
+/// The bytes of an entry, which are those of the manifest once this returns.
+fn each_chunk<E>(
+    entry: &Entry,
+    input: &mut mpsc::Receiver<FileData>,
+    mut write: impl FnMut(Bytes) -> Result<(), Stop<E>>,
+) -> Result<(), Stop<E>> {
+    let mut check = Check::new(entry);
+    loop {
+        let data = match &entry.ours {
+            Some(bytes) => FileData {
+                chunks: vec![bytes.clone()],
+                end: true,
+            },
+            None => input.blocking_recv().ok_or(Stop::Elsewhere)?,
+        };
+        for chunk in data.chunks {
+            check.update(&chunk)?;
+            write(chunk)?;
+        }
+        if data.end {
+            return check.finish();
+        }
+    }
 }
 
 /// A file on its way, against what the manifest says of it.
@@ -141,6 +162,24 @@ impl<'a> Check<'a> {
     }
 }
 
+/// Where deflated bytes go.
+trait Sink {
+    fn take<E>(&mut self, bytes: &[u8]) -> Result<(), Stop<E>>;
+}
+
+impl Sink for Output {
+    fn take<E>(&mut self, bytes: &[u8]) -> Result<(), Stop<E>> {
+        self.write(Bytes::copy_from_slice(bytes))
+    }
+}
+
+impl Sink for Vec<u8> {
+    fn take<E>(&mut self, bytes: &[u8]) -> Result<(), Stop<E>> {
+        self.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
 /// Deflate whose output depends on the bytes alone.
 struct Deflate {
     stream: Compress,
@@ -157,7 +196,7 @@ impl Deflate {
         }
     }
 
-    fn write<E>(&mut self, mut bytes: &[u8], out: &mut Output) -> Result<(), Stop<E>> {
+    fn write<E>(&mut self, mut bytes: &[u8], out: &mut impl Sink) -> Result<(), Stop<E>> {
         self.block.reserve_exact(BLOCK - self.block.len());
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at(bytes.len().min(BLOCK - self.block.len()));
@@ -170,14 +209,14 @@ impl Deflate {
         Ok(())
     }
 
-    fn finish<E>(&mut self, out: &mut Output) -> Result<(), Stop<E>> {
+    fn finish<E>(&mut self, out: &mut impl Sink) -> Result<(), Stop<E>> {
         self.deflate(FlushCompress::Finish, out)?;
         self.stream.reset();
         Ok(())
     }
 
     /// Takes in the whole block, and with `Finish` gives out all there is.
-    fn deflate<E>(&mut self, flush: FlushCompress, out: &mut Output) -> Result<(), Stop<E>> {
+    fn deflate<E>(&mut self, flush: FlushCompress, out: &mut impl Sink) -> Result<(), Stop<E>> {
         let mut taken = 0;
         loop {
             self.packed.clear();
@@ -186,7 +225,7 @@ impl Deflate {
             let input = self.block.get(taken..).unwrap_or_default();
             let status = self.stream.compress_vec(input, &mut self.packed, flush);
             taken += usize::try_from(self.stream.total_in() - before).unwrap_or(usize::MAX);
-            out.write(Bytes::copy_from_slice(&self.packed))?;
+            out.take(&self.packed)?;
             match (status, flush) {
                 (Ok(Status::StreamEnd), _) => break,
                 (Ok(_), FlushCompress::None) if taken >= self.block.len() => break,

@@ -2,8 +2,8 @@
 //!
 //! Everything of it follows from two stored facts, the manifest and the
 //! decision ([`CrateInputs`]): no clock, no machine, no random number. So two
-//! packages of one request are the same bytes, and what reviewers approved is
-//! all that can be in it.
+//! packages of one request are the same bytes where the packager is of the same
+//! [`VERSION`], and what reviewers approved is all that can be in it.
 //!
 //! [`Plan`] lays the zip out before a byte is read: the metadata, the preview
 //! ([`metadata`], [`preview`]), then the files in order, each stored or deflated
@@ -42,6 +42,10 @@ pub use plan::{Method, Plan, PlanError};
 pub use read::OpenError;
 pub use spool::{Part, PartBody};
 pub use stream::{Budget, Mismatch, PackError, Packed, pack};
+
+/// What is recorded with each attempt to release. Packages of one approval are the same
+/// bytes where this is the same: the layout's number is raised when the layout changes.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+layout.2");
 
 #[cfg(test)]
 mod tests;

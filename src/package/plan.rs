@@ -11,7 +11,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::inputs::{CrateInputs, entry_name};
-use super::zip_format::{self, DosTime, LIMIT_32};
+use super::zip_format::{self, DosTime, packed_max};
 use super::{metadata, preview};
 use crate::domain::manifest::{Manifest, ManifestFile};
 use crate::domain::{media_type, names};
@@ -63,7 +63,6 @@ pub struct Plan<'a> {
 pub(super) struct Entry {
     pub(super) name: String,
     pub(super) method: Method,
-    pub(super) zip64: bool,
     pub(super) size: u64,
     pub(super) crc32: u32,
     pub(super) sha256: [u8; 32],
@@ -161,7 +160,6 @@ impl Entry {
         Self {
             name: name.to_owned(),
             method,
-            zip64: zip64(method, size),
             size,
             crc32: crc32fast::hash(&bytes),
             sha256: Sha256::digest(&bytes).into(),
@@ -176,7 +174,6 @@ impl Entry {
         Self {
             name: entry_name(file),
             method,
-            zip64: zip64(method, file.size),
             size: file.size,
             crc32: file.crc32.0,
             sha256,
@@ -190,21 +187,6 @@ fn method(size: u64, compresses: bool) -> Method {
         Method::Deflated
     } else {
         Method::Stored
-    }
-}
-
-fn zip64(method: Method, size: u64) -> bool {
-    packed_max(method, size) >= LIMIT_32
-}
-
-/// Bytes that an entry's data have in the zip, at most. The fastest level of
-/// deflate can spend nine bits on a byte.
-fn packed_max(method: Method, size: u64) -> u64 {
-    match method {
-        Method::Stored => size,
-        Method::Deflated => size
-            .saturating_add(size / 8)
-            .saturating_add(size / 1024 + 64),
     }
 }
 

@@ -110,7 +110,7 @@ fn files(page: &mut String, inputs: &CrateInputs<'_>) -> std::fmt::Result {
 fn row(page: &mut String, said: &Texts<'_>, file: &ManifestFile) -> std::fmt::Result {
     let name = entry_name(file);
     page.push_str("<tr><td>");
-    if is_inert(&file.media_type) {
+    if is_inert(&file.path) {
         write!(
             page,
             "<a href=\"{}\">{}</a>",
@@ -148,17 +148,23 @@ fn foot(page: &mut String) -> std::fmt::Result {
     )
 }
 
-/// Whether a browser shows such a file, or saves it, and runs nothing of it.
-fn is_inert(media_type: &str) -> bool {
-    let (kind, name) = media_type.split_once('/').unwrap_or_default();
-    match kind {
-        "image" => name != "svg+xml",
-        "text" => !matches!(name, "html" | "javascript" | "xml"),
-        "audio" | "video" => true,
-        // The formats of office suites are called xml and are zips.
-        _ if name.contains("openxml") => true,
-        _ => !name.contains("xml") && !name.contains("script"),
-    }
+/// Endings of names that a browser shows as a picture, a text or a document, or saves, and
+/// runs nothing of. It goes by the ending of a file that was unpacked, and guesses at the
+/// content where it does not know the ending: only what is listed is linked.
+const INERT: &[&str] = &[
+    // Text. What is not known to every system, such as .md, is guessed at.
+    "csv", "json", "tsv", "txt", // Pictures, none of which has scripts in it.
+    "bmp", "gif", "jpeg", "jpg", "png", "tif", "tiff", "webp",
+    // Documents that are saved, or shown by a viewer without access to the page.
+    "doc", "docx", "ods", "odt", "pdf", "pptx", "rtf", "xls", "xlsx", "zip",
+];
+
+/// Whether a browser runs nothing of a file of this name.
+fn is_inert(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
+    let ending = ending.to_ascii_lowercase();
+    INERT.contains(&ending.as_str())
 }
 
 /// A text, escaped for an element or a quoted attribute. What nobody sees is
@@ -254,22 +260,48 @@ mod tests {
     }
 
     #[test]
-    fn files_that_a_browser_runs_are_not_linked() {
-        for media_type in [
-            "text/html",
-            "image/svg+xml",
-            "application/xml",
-            "text/javascript",
+    fn only_what_is_known_to_be_inert_is_linked() {
+        for path in [
+            "a.html",
+            "a.HTM",
+            "a.xhtml",
+            "a.xht",
+            "a.shtml",
+            "a.mht",
+            "a.mhtml",
+            "a.svg",
+            "a.svgz",
+            "a.xml",
+            "a.xsl",
+            "a.js",
+            "a.mjs",
+            "a.css",
+            "a.wasm",
+            "a.swf",
+            "a.hta",
+            "a.url",
+            "a.webloc",
+            "a.unknown",
+            "README",
+            "a.",
+            ".html",
+            "csv",
+            "a.csv/x",
+            "a.html.gz",
+            "a.txt.xht",
+            "a.csv ",
         ] {
-            assert!(!is_inert(media_type), "{media_type}");
+            assert!(!is_inert(path), "{path}");
         }
-        for media_type in [
-            "text/csv",
-            "image/png",
-            "application/pdf",
-            "application/octet-stream",
+        for path in [
+            "a.csv",
+            "d.html/a.CSV",
+            "a.xhtml.txt",
+            "a.png",
+            "a.pdf",
+            "a.xlsx",
         ] {
-            assert!(is_inert(media_type), "{media_type}");
+            assert!(is_inert(path), "{path}");
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The promises of the package, kept end to end in memory.
 
 mod hostile;
+mod layout;
 mod packing;
 mod planning;
+mod readers;
 mod samples;
 
 use std::collections::HashMap;

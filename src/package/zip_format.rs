@@ -1,10 +1,23 @@
-//! The records of the zip format (PKWARE APPNOTE 6.3.3), as bytes.
+//! The records of the zip format (PKWARE APPNOTE 6.3.3), as bytes, and the choice of
+//! layout for each entry ([`Layout`]).
 //!
 //! We write them ourselves since the manifest knows each file's size and CRC-32
 //! before the first byte is read: a stored entry then states them in its header
 //! and needs no data descriptor. A descriptor behind stored bytes is something
 //! that readers of streams must guess at, and that a hostile file could forge.
-//! Deflated entries, whose end the data itself marks, do have one.
+//!
+//! Readers disagree where an entry's records do, so that these rules hold for every entry,
+//! whatever its size and place:
+//!
+//! - An entry has a data descriptor only where its compressed size is not known before its
+//!   header is written: it is deflated, and too large to be deflated in memory first.
+//! - Local and central header agree: both have a zip64 extra field or neither, with the
+//!   same version and flags. Some readers take the central header's extra field as the
+//!   sign that the descriptor has fields of 8 bytes (Info-ZIP with the check for
+//!   overlapping entries), others the local one's, and others the size of the data (Java's
+//!   `ZipInputStream`). So an entry with a descriptor has zip64 if and only if its data
+//!   has more than 4 GiB. One for which this cannot be had is stored: behind 4 GiB of
+//!   other entries its central header needs zip64 for the offset alone.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -61,29 +74,69 @@ impl DosTime {
     }
 }
 
+/// Files up to this size are deflated in memory, before their header is written.
+pub(super) const HELD: u64 = 1 << 20;
+
+/// How an entry is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    pub(super) method: Method,
+    /// Its headers have a zip64 extra field, and its descriptor has fields of 8 bytes.
+    pub(super) zip64: bool,
+    /// Its compressed size is not known before its header is written.
+    pub(super) descriptor: bool,
+}
+
+impl Layout {
+    /// Of an entry at an offset. `held`: its bytes are in memory.
+    pub(super) fn of(planned: Method, size: u64, held: bool, offset: u64) -> Self {
+        let held = held || size <= HELD;
+        let beyond = offset >= LIMIT_32;
+        let streams = planned == Method::Deflated && !held;
+        // With zip64 only where the data alone makes every reader expect it.
+        let large = size > LIMIT_32;
+        let small = !beyond && packed_max(Method::Deflated, size) < LIMIT_32;
+        let descriptor = streams && (large || small);
+        let method = match streams && !descriptor {
+            true => Method::Stored,
+            false => planned,
+        };
+        Self {
+            method,
+            zip64: beyond || packed_max(method, size) >= LIMIT_32,
+            descriptor,
+        }
+    }
+}
+
+/// Bytes of an entry's data in the zip, at most. The fastest level of deflate can spend
+/// nine bits on a byte.
+pub(super) fn packed_max(method: Method, size: u64) -> u64 {
+    match method {
+        Method::Stored => size,
+        Method::Deflated => size
+            .saturating_add(size / 8)
+            .saturating_add(size / 1024 + 64),
+    }
+}
+
 /// An entry, as its records describe it.
 #[derive(Clone, Debug)]
 pub(super) struct Record<'a> {
     pub(super) name: &'a str,
-    pub(super) method: Method,
+    pub(super) layout: Layout,
     pub(super) time: DosTime,
     pub(super) crc32: u32,
     pub(super) size: u64,
-    /// Bytes in the zip: known for stored entries, and for others afterwards.
+    /// Bytes in the zip: where a descriptor follows, known afterwards.
     pub(super) packed: u64,
     /// Where its local header is.
     pub(super) offset: u64,
-    /// Whether its local header and descriptor use zip64, decided beforehand.
-    pub(super) zip64: bool,
 }
 
 impl Record<'_> {
-    fn descriptor_follows(&self) -> bool {
-        self.method == Method::Deflated
-    }
-
     fn flags(&self) -> u16 {
-        if self.descriptor_follows() {
+        if self.layout.descriptor {
             FLAG_UTF8 | FLAG_DESCRIPTOR
         } else {
             FLAG_UTF8
@@ -91,8 +144,12 @@ impl Record<'_> {
     }
 
     /// What local and central header have in common.
-    fn common(&self, out: &mut Vec<u8>, version: u16, sizes: [u32; 3], extra: usize) {
-        let method: u16 = match self.method {
+    fn common(&self, out: &mut Vec<u8>, sizes: [u32; 3], extra: usize) {
+        let version = match self.layout.zip64 {
+            true => VERSION_ZIP64,
+            false => VERSION_PLAIN,
+        };
+        let method: u16 = match self.layout.method {
             Method::Stored => 0,
             Method::Deflated => 8,
         };
@@ -115,31 +172,31 @@ impl Record<'_> {
     /// Before the bytes.
     pub(super) fn local_header(&self, out: &mut Vec<u8>) {
         // What is only known afterwards is zero here, and in the descriptor.
-        let known = if self.descriptor_follows() {
+        let known = if self.layout.descriptor {
             (0, 0, 0)
         } else {
             (self.crc32, self.packed, self.size)
         };
         let (crc32, packed, size) = known;
         out.extend(b"PK\x03\x04");
-        if self.zip64 {
-            self.common(out, VERSION_ZIP64, [crc32, u32::MAX, u32::MAX], 20);
+        if self.layout.zip64 {
+            self.common(out, [crc32, u32::MAX, u32::MAX], 20);
             out.extend(self.name.as_bytes());
             zip64_extra(out, &[size, packed]);
         } else {
-            self.common(out, VERSION_PLAIN, [crc32, low_32(packed), low_32(size)], 0);
+            self.common(out, [crc32, low_32(packed), low_32(size)], 0);
             out.extend(self.name.as_bytes());
         }
     }
 
-    /// After deflated bytes.
+    /// After the bytes of an entry whose header could not say how many they are.
     pub(super) fn descriptor(&self, out: &mut Vec<u8>) {
-        if !self.descriptor_follows() {
+        if !self.layout.descriptor {
             return;
         }
         out.extend(b"PK\x07\x08");
         out.extend(self.crc32.to_le_bytes());
-        if self.zip64 {
+        if self.layout.zip64 {
             out.extend(self.packed.to_le_bytes());
             out.extend(self.size.to_le_bytes());
         } else {
@@ -159,13 +216,14 @@ impl Record<'_> {
         } else {
             4 + 8 * large.len()
         };
-        let zip64 = self.zip64 || !large.is_empty();
-        let version = if zip64 { VERSION_ZIP64 } else { VERSION_PLAIN };
         out.extend(b"PK\x01\x02");
+        let version = match self.layout.zip64 {
+            true => VERSION_ZIP64,
+            false => VERSION_PLAIN,
+        };
         out.extend((MADE_ON_UNIX | version).to_le_bytes());
         self.common(
             out,
-            version,
             [self.crc32, low_32(self.packed), low_32(self.size)],
             extra,
         );
@@ -276,13 +334,12 @@ mod tests {
         let large = 5 << 30;
         let stored = |name, size, offset| Record {
             name,
-            method: Method::Stored,
+            layout: Layout::of(Method::Stored, size, false, offset),
             time,
             crc32: crc32fast::hash(b"beyond"),
             size,
             packed: size,
             offset,
-            zip64: size >= LIMIT_32,
         };
         let mut head = Vec::new();
         stored("large", large, 0).local_header(&mut head);
