@@ -50,6 +50,8 @@ pub mod reason {
     pub const NOT_APPROVED: &str = "NotApproved";
     pub const LATER_FORMAT: &str = "LaterFormat";
     pub const FILE_MISSING: &str = "FileMissing";
+    pub const STORAGE_NOT_ENCRYPTED: &str = "StorageNotEncrypted";
+    pub const TOO_MANY_ATTEMPTS: &str = "TooManyAttempts";
     pub const STORAGE_UNAVAILABLE: &str = "StorageUnavailable";
     pub const NO_POLICY: &str = "NoPolicy";
     pub const CONFLICTING_POLICIES: &str = "ConflictingPolicies";

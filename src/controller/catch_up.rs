@@ -20,6 +20,7 @@ use super::effects::{revoke, url};
 use super::error::EffectError;
 use super::find::find;
 use super::observe;
+use super::retries::Thing;
 use crate::api::{ReleasePhase, ReleaseRecord, ReleaseRecordSpec, condition};
 use crate::domain::phase::Facts;
 use crate::domain::retention::Deletion;
@@ -30,7 +31,9 @@ use crate::storage::{revocation, urls};
 
 /// Between two that are compared.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Looks again this long after something failed.
+/// Comparing them all.
+const LOOP: Thing = Thing::Loop("catch_up");
+/// Looks again this long after something failed, at the soonest.
 const AGAIN: Duration = Duration::from_secs(30);
 
 /// Compares them all, now and then. It never ends.
@@ -42,10 +45,13 @@ pub async fn serve(ctx: Arc<Context>) {
             records(&ctx).await
         };
         let pause = match Box::pin(compared).await {
-            Ok(()) => every,
+            Ok(()) => {
+                ctx.retries.succeeded("", &LOOP);
+                every
+            }
             Err(error) => {
                 tracing::warn!(%error, "requests and records could not be compared with the bucket; it is tried again");
-                AGAIN.min(every)
+                ctx.retries.failed("", LOOP).clamp(AGAIN.min(every), every)
             }
         };
         tokio::time::sleep(pause).await;

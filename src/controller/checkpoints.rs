@@ -12,13 +12,16 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use super::context::Context;
+use super::retries::Thing;
 use crate::audit::checkpoint::Signed;
 use crate::audit::{Keeper, Kept};
 use crate::config::Config;
 
 /// The ConfigMap, in the operator's namespace; the chart makes it.
 pub const CONFIG_MAP: &str = "trevor-audit-checkpoint";
-/// After a failure.
+/// Making checkpoints.
+const LOOP: Thing = Thing::Loop("checkpoints");
+/// After a failure, at the soonest.
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// How checkpoints stand, for metrics and for who asks.
@@ -91,8 +94,12 @@ pub async fn serve(ctx: Arc<Context>, namespace: String) {
     let mut shown = None;
     loop {
         let pause = match keeper.keep().await {
-            Ok(Kept::Nothing) => every,
+            Ok(Kept::Nothing) => {
+                ctx.retries.succeeded("", &LOOP);
+                every
+            }
             Ok(Kept::Made(signed)) => {
+                ctx.retries.succeeded("", &LOOP);
                 ctx.checkpoints.made(*signed);
                 // Perhaps there are more heads than one checkpoint takes.
                 Duration::from_millis(10)
@@ -100,7 +107,7 @@ pub async fn serve(ctx: Arc<Context>, namespace: String) {
             Err(error) => {
                 ctx.checkpoints.failures.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(%error, "no checkpoint of the ledger could be made; it is tried again");
-                AGAIN.min(every)
+                ctx.retries.failed("", LOOP).clamp(AGAIN.min(every), every)
             }
         };
         if let Some(latest) = ctx.checkpoints.latest()

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kube::Client;
 use kube::runtime::events::Recorder;
@@ -21,12 +21,14 @@ use super::effects::release::Task;
 use super::error::EffectError;
 use super::jobs::template::Template;
 use super::past::Past;
+use super::retries::Retries;
 use super::throughput::Throughput;
 use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
 use crate::audit::{Chain, Heads, SigningKey};
 use crate::config::Config;
 use crate::domain::ingress::FilesFact;
 use crate::domain::receipt::Receipt;
+use crate::domain::retry;
 use crate::lease::{Claim, Leadership};
 use crate::notify::Outbox;
 use crate::retention::{Numbers, Troubles};
@@ -104,6 +106,8 @@ pub struct Context {
     pub past: Arc<Past>,
     /// What the watches tell of this process's own writes.
     pub echoes: Echoes,
+    /// What failed, and when it is tried again.
+    pub retries: Arc<Retries>,
     /// What may be lost at any time.
     pub memory: Memories,
 }
@@ -137,18 +141,9 @@ struct AtHand {
 /// What is remembered of a request that is not closed; rebuilt after a restart.
 #[derive(Default)]
 struct Memory {
-    failures: u32,
     looks: u32,
-    pause: Option<Pause>,
+    unsent: Option<(i64, i64)>,
     hashed: Option<(i64, FilesFact)>,
-}
-
-/// Why a release rests between two attempts, and until when.
-#[derive(Clone)]
-struct Pause {
-    round: i64,
-    until: Instant,
-    why: String,
 }
 
 impl Context {
@@ -189,42 +184,24 @@ impl Context {
         held(&self.memory.at_hand).pop(uid);
     }
 
-    /// The next pause after a failure: doubling from a second to a minute, with
-    /// jitter.
-    pub fn backoff(&self, uid: &str) -> Duration {
-        let failures = self.remember(uid, |m| {
-            m.failures = m.failures.saturating_add(1);
-            m.failures
-        });
-        jittered(
-            Duration::from_secs(1 << failures.saturating_sub(1).min(6))
-                .min(Duration::from_secs(60)),
-        )
-    }
-
     /// The next pause of a request that waits for files: growing to two minutes.
     pub fn patience(&self, uid: &str) -> Duration {
         let looks = self.remember(uid, |m| {
             m.looks = m.looks.saturating_add(1);
             m.looks
         });
-        jittered(Duration::from_secs(1 << looks.min(7)).min(Duration::from_secs(120)))
+        retry::LOOKS.pause(looks, rand::random())
     }
 
-    /// A release rests for a while after an attempt broke off.
-    pub fn pause_release(&self, uid: &str, round: i64, pause: Duration, why: String) {
-        let until = Instant::now() + pause;
-        self.remember(uid, |m| m.pause = Some(Pause { round, until, why }));
+    /// The attempt of a round of which nothing can be stored, or that there is none.
+    pub fn set_unsent(&self, uid: &str, unsent: Option<(i64, i64)>) {
+        self.remember(uid, |m| m.unsent = unsent);
     }
 
-    /// How long a release still rests, and why.
-    pub fn release_pause(&self, uid: &str, round: i64) -> Option<(Duration, String)> {
-        let pause = self.remember(uid, |m| m.pause.clone())?;
-        if pause.round != round {
-            return None;
-        }
-        let left = pause.until.saturating_duration_since(Instant::now());
-        (!left.is_zero()).then_some((left, pause.why))
+    /// The attempt of a round of which nothing can be stored.
+    pub fn unsent(&self, uid: &str, round: i64) -> Option<i64> {
+        let (of, attempt) = self.remember(uid, |m| m.unsent)?;
+        (of == round).then_some(attempt)
     }
 
     /// The files of a round were hashed again, and are to be delivered; or they are
@@ -285,11 +262,6 @@ impl Context {
         self.releases.lock().await.contains_key(uid)
     }
 
-    /// Something went right: pauses start small again.
-    pub fn succeeded(&self, uid: &str) {
-        self.remember(uid, |m| m.failures = 0);
-    }
-
     /// A hint came, or the spec changed: look often again.
     pub fn look_often(&self, uid: &str) {
         self.remember(uid, |m| m.looks = 0);
@@ -299,8 +271,4 @@ impl Context {
 /// What is remembered may be lost, so that a panic of another thread spoils nothing.
 pub fn held<T>(memory: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     memory.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(0.75 + rand::random::<f64>() / 2.0)
 }

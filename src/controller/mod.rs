@@ -33,6 +33,7 @@ mod past;
 mod policies;
 mod reconcile;
 mod removal;
+mod retries;
 mod reviews;
 mod run;
 mod sessions;

@@ -22,6 +22,7 @@ use super::effects::{
 };
 use super::error::EffectError;
 use super::kept::{self, Kept};
+use super::retries::{Broke, Thing, tried};
 use super::{actions, catch_up, evidence, jobs, ledger, observe, reviews, status};
 use crate::api::condition::{self, reason};
 use crate::api::{ActionKind, AirlockAction, AirlockRequest, Direction, FINALIZER, Phase};
@@ -35,7 +36,7 @@ use crate::domain::format;
 use crate::domain::phase::{self, Ended, Facts, Next, Round, Wish};
 use crate::domain::policy::{self, Applied, PolicyProblem};
 use crate::domain::quorum::{Judgement, ReviewFact};
-use crate::spans::{self, effect};
+use crate::spans;
 use crate::storage::keys::RequestKey;
 
 /// A request as it was read, at the start of the look.
@@ -102,6 +103,8 @@ pub struct Rest {
     pub collecting: Option<String>,
     /// A release is under way, or why its last attempt broke off.
     pub releasing: Option<String>,
+    /// Something failed, and is tried again by itself: reason and message.
+    pub failing: Option<(&'static str, String)>,
     /// Look again after this long, beside watches.
     pub after: Option<Duration>,
     /// When to warn that the URL ends, unless it is used by then.
@@ -210,6 +213,7 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
     let Some(request) = api.get_opt(&cached.name_any()).await? else {
         let uid = cached.uid().unwrap_or_default();
         ctx.forget(&uid);
+        ctx.retries.forget(&uid);
         ctx.set_behind(&uid, false);
         return Ok(Action::await_change());
     };
@@ -242,18 +246,24 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
 
     let mut facts = match observe::facts(ctx.zones.records.bucket(), &subject.key).await {
         Ok(facts) => facts,
-        Err(error) => return report(ctx, &subject, None, Err(error.into()), None).await,
+        Err(error) => {
+            return report(ctx, &subject, None, Err(error.into()), None, Thing::Look).await;
+        }
     };
     let mut events = BTreeMap::new();
     let taken = match take_up(ctx, &mut subject, &facts).await {
         Ok(taken) => taken,
-        Err(error) => return report(ctx, &subject, None, Err(error), None).await,
+        Err(error) => return report(ctx, &subject, None, Err(error), None, Thing::Look).await,
     };
     match kept::carry_out(ctx, &Crossed::of(&subject), &taken).await {
         Ok(holds) => events.extend(holds),
-        Err(error) => return report(ctx, &subject, None, Err(error), None).await,
+        Err(error) => return report(ctx, &subject, None, Err(error), None, Thing::Look).await,
     }
-    let mut advanced = Box::pin(advance(ctx, &mut subject, &mut facts, &mut events)).await;
+    let advanced = Box::pin(advance(ctx, &mut subject, &mut facts, &mut events)).await;
+    let (mut advanced, thing) = match advanced {
+        Ok(rest) => (Ok(rest), Thing::Look),
+        Err(broke) => (Err(broke.error), broke.thing),
+    };
     events.extend(ledger::of_actions(&subject.key, &taken));
     subject.edits = account(ctx, &subject, &facts);
     events.extend(ledger::of_edits(&subject.key, subject.edits.as_ref()));
@@ -287,11 +297,11 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
     match head {
         // Revoked is shown when it is done, not while URLs may still work.
         Ok(_) if facts.revoked.is_some() && advanced.is_err() => {
-            report(ctx, &subject, None, advanced, None).await
+            report(ctx, &subject, None, advanced, None, thing).await
         }
-        Ok(head) => report(ctx, &subject, Some(&facts), advanced, head).await,
+        Ok(head) => report(ctx, &subject, Some(&facts), advanced, head, thing).await,
         // Nothing is shown that the ledger does not have, or the outbox.
-        Err(error) => report(ctx, &subject, None, Err(error.into()), None).await,
+        Err(error) => report(ctx, &subject, None, Err(error.into()), None, Thing::Look).await,
     }
 }
 
@@ -392,7 +402,8 @@ async fn advance(
     subject: &mut Subject,
     facts: &mut Facts,
     events: &mut BTreeMap<String, audit::Event>,
-) -> Result<Rest, EffectError> {
+) -> Result<Rest, Broke> {
+    let uid = subject.key.uid.clone();
     if facts.owner.is_none() && subject.deleting() {
         // No byte was ever taken: there is nothing to close.
         return Ok(Rest {
@@ -400,8 +411,13 @@ async fn advance(
             ..Rest::default()
         });
     }
-    if let Some(stalled) =
-        effect("establish::ensure", establish::ensure(ctx, subject, facts)).await?
+    if let Some(stalled) = tried(
+        ctx,
+        &uid,
+        "establish::ensure",
+        establish::ensure(ctx, subject, facts),
+    )
+    .await?
     {
         // What else is missing comes by a watch; a place among the open ones does not.
         let waits = stalled.0 == reason::TOO_MANY_OPEN_REQUESTS;
@@ -422,9 +438,17 @@ async fn advance(
                 ..Rest::default()
             });
         }
-        record_first(ctx, subject, facts, &next, events).await?;
+        tried(
+            ctx,
+            &uid,
+            "ledger::record_first",
+            record_first(ctx, subject, facts, &next, events),
+        )
+        .await?;
         match next {
-            Next::Rest => match effect(
+            Next::Rest => match tried(
+                ctx,
+                &uid,
                 "idle::patience",
                 idle::patience(ctx, subject, facts, events),
             )
@@ -439,8 +463,13 @@ async fn advance(
                 }
             },
             Next::Gather { round } => {
-                if let Some(rest) =
-                    effect("gather::gather", gather::gather(ctx, subject, facts, round)).await?
+                if let Some(rest) = tried(
+                    ctx,
+                    &uid,
+                    "gather::gather",
+                    gather::gather(ctx, subject, facts, round),
+                )
+                .await?
                 {
                     return Ok(rest);
                 }
@@ -451,38 +480,57 @@ async fn advance(
                     _ if subject.idle => SealedBecause::Idle,
                     _ => SealedBecause::Withdrawn,
                 };
-                effect(
+                tried(
+                    ctx,
+                    &uid,
                     "gather::seal",
                     gather::seal(ctx, subject, facts, round, because),
                 )
                 .await?;
             }
             Next::Freeze { round, refuse } => {
-                effect(
+                tried(
+                    ctx,
+                    &uid,
                     "freeze::freeze",
                     freeze::freeze(ctx, subject, facts, round, refuse),
                 )
                 .await?;
             }
             Next::Recall { round } => {
-                effect("review::recall", review::recall(ctx, subject, facts, round)).await?
+                tried(
+                    ctx,
+                    &uid,
+                    "review::recall",
+                    review::recall(ctx, subject, facts, round),
+                )
+                .await?
             }
             Next::Withdraw { round } => {
-                effect(
+                tried(
+                    ctx,
+                    &uid,
                     "review::withdraw",
                     review::withdraw(ctx, subject, facts, round),
                 )
                 .await?
             }
             Next::Review { round } => {
-                if let Some(rest) =
-                    effect("review::review", review::review(ctx, subject, facts, round)).await?
+                if let Some(rest) = tried(
+                    ctx,
+                    &uid,
+                    "review::review",
+                    review::review(ctx, subject, facts, round),
+                )
+                .await?
                 {
                     return Ok(rest);
                 }
             }
             Next::Release { round } => {
-                if let Some(rest) = effect(
+                if let Some(rest) = tried(
+                    ctx,
+                    &uid,
                     "release::release",
                     release::release(ctx, subject, facts, round),
                 )
@@ -491,7 +539,9 @@ async fn advance(
                     if phase::standing(facts, subject.wish()).0 != Phase::Failed || subject.idle {
                         return Ok(rest);
                     }
-                    match effect(
+                    match tried(
+                        ctx,
+                        &uid,
                         "idle::patience",
                         idle::patience(ctx, subject, facts, events),
                     )
@@ -506,33 +556,70 @@ async fn advance(
                 }
             }
             Next::Deliver { .. } => {
-                effect("release::retire", release::retire(ctx, subject, facts)).await?;
+                tried(
+                    ctx,
+                    &uid,
+                    "release::retire",
+                    release::retire(ctx, subject, facts),
+                )
+                .await?;
                 if later.is_none() {
-                    effect("deliver::deliver", deliver::deliver(ctx, subject, facts)).await?;
+                    tried(
+                        ctx,
+                        &uid,
+                        "deliver::deliver",
+                        deliver::deliver(ctx, subject, facts),
+                    )
+                    .await?;
                 }
-                effect("confirm::retire", confirm::retire(ctx, subject, facts)).await?;
-                effect("jobs::retire", jobs::retire(ctx, subject, facts)).await?;
+                tried(
+                    ctx,
+                    &uid,
+                    "confirm::retire",
+                    confirm::retire(ctx, subject, facts),
+                )
+                .await?;
+                tried(ctx, &uid, "jobs::retire", jobs::retire(ctx, subject, facts)).await?;
                 if facts.closed.is_some() {
                     let crossed = Crossed::of(subject);
-                    effect("catch_up::record", catch_up::record(ctx, &crossed, facts)).await?;
+                    tried(
+                        ctx,
+                        &uid,
+                        "catch_up::record",
+                        catch_up::record(ctx, &crossed, facts),
+                    )
+                    .await?;
                 }
                 if facts.revoked.is_none() {
-                    effect(
+                    tried(
+                        ctx,
+                        &uid,
                         "close::close",
                         close::close(ctx, subject, facts, ClosedAs::Released),
                     )
                     .await?;
                     if later.is_none() {
-                        renew_all(ctx, subject, facts).await?;
+                        tried(ctx, &uid, "renew::renew", renew_all(ctx, subject, facts)).await?;
                     }
                 }
                 events.extend(ledger::of_urls(ctx, &subject.key, None).await?);
                 if facts.revoked.is_some() || subject.revocation.is_some() {
                     continue;
                 }
-                effect("reviews::settle", reviews::settle(ctx, subject, facts)).await?;
-                let url_warning =
-                    effect("url_ending::warn", url_ending::warn(ctx, subject, facts)).await?;
+                tried(
+                    ctx,
+                    &uid,
+                    "reviews::settle",
+                    reviews::settle(ctx, subject, facts),
+                )
+                .await?;
+                let url_warning = tried(
+                    ctx,
+                    &uid,
+                    "url_ending::warn",
+                    url_ending::warn(ctx, subject, facts),
+                )
+                .await?;
                 return Ok(Rest {
                     closed: true,
                     url_warning,
@@ -542,28 +629,72 @@ async fn advance(
             }
             Next::Revoke { .. } => {
                 let crossed = Crossed::of(subject);
-                effect("catch_up::record", catch_up::record(ctx, &crossed, facts)).await?;
-                effect("revoke::revoke", revoke::revoke(ctx, subject, facts)).await?;
+                tried(
+                    ctx,
+                    &uid,
+                    "catch_up::record",
+                    catch_up::record(ctx, &crossed, facts),
+                )
+                .await?;
+                tried(
+                    ctx,
+                    &uid,
+                    "revoke::revoke",
+                    revoke::revoke(ctx, subject, facts),
+                )
+                .await?;
                 let revoked = facts.revoked.clone();
                 events.extend(ledger::of_urls(ctx, &subject.key, revoked.as_ref()).await?);
-                effect("jobs::retire", jobs::retire(ctx, subject, facts)).await?;
-                effect(
+                tried(ctx, &uid, "jobs::retire", jobs::retire(ctx, subject, facts)).await?;
+                tried(
+                    ctx,
+                    &uid,
                     "close::close",
                     close::close(ctx, subject, facts, ClosedAs::Released),
                 )
                 .await?;
-                effect("reviews::settle", reviews::settle(ctx, subject, facts)).await?;
+                tried(
+                    ctx,
+                    &uid,
+                    "reviews::settle",
+                    reviews::settle(ctx, subject, facts),
+                )
+                .await?;
                 return Ok(Rest {
                     closed: true,
                     ..Rest::default()
                 });
             }
             Next::Close { closed_as, .. } => {
-                effect("release::retire", release::retire(ctx, subject, facts)).await?;
-                effect("confirm::retire", confirm::retire(ctx, subject, facts)).await?;
-                effect("jobs::retire", jobs::retire(ctx, subject, facts)).await?;
-                effect("close::close", close::close(ctx, subject, facts, closed_as)).await?;
-                effect("reviews::settle", reviews::settle(ctx, subject, facts)).await?;
+                tried(
+                    ctx,
+                    &uid,
+                    "release::retire",
+                    release::retire(ctx, subject, facts),
+                )
+                .await?;
+                tried(
+                    ctx,
+                    &uid,
+                    "confirm::retire",
+                    confirm::retire(ctx, subject, facts),
+                )
+                .await?;
+                tried(ctx, &uid, "jobs::retire", jobs::retire(ctx, subject, facts)).await?;
+                tried(
+                    ctx,
+                    &uid,
+                    "close::close",
+                    close::close(ctx, subject, facts, closed_as),
+                )
+                .await?;
+                tried(
+                    ctx,
+                    &uid,
+                    "reviews::settle",
+                    reviews::settle(ctx, subject, facts),
+                )
+                .await?;
                 return Ok(Rest {
                     closed: true,
                     ..Rest::default()
@@ -643,21 +774,22 @@ async fn report(
     facts: Option<&Facts>,
     advanced: Result<Rest, EffectError>,
     head: Option<audit::Head>,
+    thing: Thing,
 ) -> Result<Action, EffectError> {
     if matches!(advanced, Err(EffectError::NotLeading)) {
         return Ok(Action::await_change());
     }
+    let uid = subject.key.uid.as_str();
     // Somebody else wrote at the same time: there is nothing to tell, look again.
     if advanced.as_ref().is_err_and(EffectError::is_conflict) {
-        return Ok(Action::requeue(ctx.backoff(&subject.key.uid) / 10));
+        return Ok(Action::requeue(ctx.retries.failed(uid, thing) / 10));
     }
-    let uid = subject.key.uid.as_str();
     let now = Timestamp::now();
     let written = status::write(ctx, subject, facts, &advanced, head, now).await;
     let rest = match advanced {
         Ok(rest) => rest,
         Err(error) => {
-            let pause = ctx.backoff(uid);
+            let pause = ctx.retries.failed(uid, thing);
             tracing::warn!(
                 namespace = subject.key.namespace, uid, request = subject.name,
                 reason = error.reason(), %error, pause_seconds = pause.as_secs(), "an effect failed"
@@ -666,13 +798,20 @@ async fn report(
         }
     };
     match written {
-        Ok(()) => {}
+        Ok(()) => ctx.retries.succeeded(uid, &Thing::Status),
         Err(error) if error.is_conflict() => {
-            return Ok(Action::requeue(ctx.backoff(uid) / 10));
+            return Ok(Action::requeue(ctx.retries.failed(uid, Thing::Status) / 10));
         }
         // The resource or its namespace is gone or going: the bucket has the facts.
         Err(EffectError::Kube(kube::Error::Api(answer))) if answer.code == 404 => {}
-        Err(error) => return Err(error),
+        Err(error) => {
+            let pause = ctx.retries.failed(uid, Thing::Status);
+            tracing::warn!(
+                namespace = subject.key.namespace, uid, request = subject.name,
+                %error, pause_seconds = pause.as_secs(), "its status was not written"
+            );
+            return Ok(Action::requeue(pause));
+        }
     }
     if rest.closed {
         if subject.deleting() {
@@ -680,9 +819,9 @@ async fn report(
         }
         ctx.forget(uid);
         ctx.set_behind(uid, false);
-    } else {
-        ctx.succeeded(uid);
+        ctx.retries.closed(uid);
     }
+    ctx.retries.succeeded(uid, &Thing::Look);
     // Nothing else wakes us when a phase becomes overdue.
     let overdue = facts
         .and_then(|facts| status::limit_of(facts, phase::standing(facts, subject.wish()).0))
@@ -700,14 +839,14 @@ async fn report(
     Ok(after.map_or_else(Action::await_change, Action::requeue))
 }
 
-/// What happens when the reconcile itself fails (status could not be written).
+/// What happens when the reconcile itself fails (it took too long, or could not begin).
 pub fn error_policy(
     request: Arc<AirlockRequest>,
     error: &EffectError,
     ctx: Arc<Context>,
 ) -> Action {
     let uid = request.uid().unwrap_or_default();
-    let pause = ctx.backoff(&uid);
+    let pause = ctx.retries.failed(&uid, Thing::Look);
     tracing::warn!(request = %request.name_any(), uid, %error, "reconcile failed");
     Action::requeue(pause)
 }

@@ -197,6 +197,7 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
         certificates: Arc::default(),
         past: Arc::new(Past::new(requests.clone())),
         echoes: Echoes::default(),
+        retries: Arc::default(),
         memory: Memories::default(),
     });
     let seen = request_seen.clone();

@@ -377,7 +377,7 @@ impl Told {
         match advanced {
             Err(error) => {
                 told.reason = error.reason();
-                told.message = format!("{error}; nothing is lost, it is tried again by itself");
+                told.message = again(error);
                 told.stalled = error.needs_a_person();
                 told.busy = !told.stalled;
             }
@@ -398,6 +398,11 @@ impl Told {
             if subject.policy.is_err() {
                 self.waiting = Some((word, message.clone()));
             }
+            return;
+        }
+        if let Some((word, message)) = &rest.failing {
+            (self.reason, self.busy) = (word, true);
+            self.message = again(message);
             return;
         }
         // Closed, and something of it that is due does not go.
@@ -470,10 +475,15 @@ impl Told {
                     reason::FILE_MISSING => reason::FILE_MISSING,
                     reason::PACKAGE_IMPOSSIBLE => reason::PACKAGE_IMPOSSIBLE,
                     reason::DELIVERY_FAILED => reason::DELIVERY_FAILED,
+                    reason::STORAGE_NOT_ENCRYPTED => reason::STORAGE_NOT_ENCRYPTED,
+                    reason::TOO_MANY_ATTEMPTS => reason::TOO_MANY_ATTEMPTS,
+                    reason::NOT_APPROVED => reason::NOT_APPROVED,
                     _ => reason::INTEGRITY_MISMATCH,
                 };
                 let way = match word {
                     reason::DELIVERY_FAILED => "mend that, and another attempt follows by itself; or",
+                    reason::STORAGE_NOT_ENCRYPTED => "a cluster admin looks who replaced it; upload the file again and",
+                    reason::TOO_MANY_ATTEMPTS | reason::NOT_APPROVED => "a cluster admin looks at the controller's log for what broke them off;",
                     _ => "upload the file again and",
                 };
                 (word, format!("{what}; {way} set spec.submission to {next}, or withdraw"))
@@ -589,6 +599,10 @@ pub fn held_message(by: &str, unconfirmed: bool) -> String {
             "{stands}. It was asked for while the admission rules were not proved to be in force: a hold officer confirms it by an AirlockAction Hold"
         ),
     }
+}
+
+fn again(error: impl std::fmt::Display) -> String {
+    format!("{error}; nothing is lost, it is tried again by itself, with growing pauses")
 }
 
 /// When the phase lasts longer than the policy of its round allows.

@@ -20,6 +20,7 @@ use super::effects::record::{self, Crossed};
 use super::effects::{outbox, renew, revoke};
 use super::error::EffectError;
 use super::find::find;
+use super::retries::Thing;
 use super::{current, kept, ledger, observe};
 use crate::api::{
     ActionKind, AirlockAction, AirlockRequest, Direction, ReleaseRecord, ReleaseRecordSpec,
@@ -30,8 +31,8 @@ use crate::domain::phase::{self, NOTHING_ASKED};
 use crate::storage::commit::read;
 use crate::storage::keys::RequestKey;
 
-/// Looks again this long after something failed.
-const AGAIN: Duration = Duration::from_secs(5);
+/// Looks again this long after files were seen to be on their way.
+const MOVING: Duration = Duration::from_secs(5);
 /// Pauses between sweeps: they grow with the time since the revocation.
 const SWEEPS: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(120));
 
@@ -41,7 +42,7 @@ pub async fn serve(ctx: Arc<Context>) {
         let acted = act_on_all(&ctx).await;
         let swept = late(&ctx).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "revoked releases could not be looked at");
-            Some(AGAIN)
+            Some(ctx.retries.failed("", Thing::Loop("strays::late")))
         });
         let pause = acted.into_iter().chain(swept).min();
         let sleep = async {
@@ -57,15 +58,34 @@ pub async fn serve(ctx: Arc<Context>) {
     }
 }
 
+/// When something is tried again. Files that are being moved have not failed to be.
+fn pause(ctx: &Context, uid: &str, thing: Thing, error: &EffectError) -> Duration {
+    match error {
+        EffectError::Moving => MOVING,
+        _ => ctx.retries.failed(uid, thing),
+    }
+}
+
 /// Gives when to look again, if something failed.
 async fn act_on_all(ctx: &Context) -> Option<Duration> {
     let mut again = None;
     for action in actions::strays(ctx) {
-        if let Err(error) = act(ctx, &action).await {
-            let namespace = action.namespace().unwrap_or_default();
-            tracing::warn!(namespace, action = %action.name_any(), %error, "an action was not carried out; it is tried again");
-            again = Some(AGAIN);
-        }
+        let uid = action.uid().unwrap_or_default();
+        let left = match ctx.retries.rests(&uid, &Thing::Action) {
+            Some((left, _)) => left,
+            None => match act(ctx, &action).await {
+                Ok(()) => {
+                    ctx.retries.forget(&uid);
+                    continue;
+                }
+                Err(error) => {
+                    let namespace = action.namespace().unwrap_or_default();
+                    tracing::warn!(namespace, action = %action.name_any(), %error, "an action was not carried out; it is tried again");
+                    pause(ctx, &uid, Thing::Action, &error)
+                }
+            },
+        };
+        again = again.into_iter().chain([left]).min();
     }
     again
 }
@@ -203,15 +223,23 @@ async fn late(ctx: &Context) -> Result<Option<Duration>, EffectError> {
         if ready.any(|c| c.status == "True") {
             continue;
         }
-        let again = match sweep(ctx, &record).await {
-            Ok(again) => again,
-            Err(error) => {
-                tracing::warn!(record = %record.name_any(), %error, "a revoked release was not swept; it is tried again");
-                Some(AGAIN)
-            }
+        let uid = record.spec.request_ref.uid.as_str();
+        let again = match ctx.retries.rests(uid, &Thing::Revocation) {
+            Some((left, _)) => Some(left),
+            None => match sweep(ctx, &record).await {
+                Ok(again) => {
+                    ctx.retries.succeeded(uid, &Thing::Revocation);
+                    again
+                }
+                Err(error) => {
+                    tracing::warn!(record = %record.name_any(), %error, "a revoked release was not swept; it is tried again");
+                    Some(pause(ctx, uid, Thing::Revocation, &error))
+                }
+            },
         };
         next = again.into_iter().chain(next).min();
     }
+    ctx.retries.succeeded("", &Thing::Loop("strays::late"));
     Ok(next)
 }
 

@@ -19,6 +19,7 @@ use super::effects::record::{self, Crossed, record_name};
 use super::effects::{outbox, url};
 use super::error::EffectError;
 use super::find::find;
+use super::retries::Thing;
 use super::{kept, leftovers, observe};
 use crate::api::{AirlockRequest, ReleaseRecord, ReleaseRecordSpec};
 use crate::audit::Heads;
@@ -32,8 +33,8 @@ use crate::retention::{
 use crate::storage::commit::read;
 use crate::storage::keys::RequestKey;
 
-/// Looks again this long after a sweep that broke off.
-const AGAIN: Duration = Duration::from_secs(5);
+/// A sweep as a whole; each ticket has a memory of its own.
+const SWEEP: Thing = Thing::Loop("sweeper::sweep");
 
 /// Sweeps whenever something is due. It never ends.
 pub async fn serve(ctx: Arc<Context>) {
@@ -51,6 +52,7 @@ pub async fn serve(ctx: Arc<Context>) {
         let pause = match Box::pin(sweeper.sweep(Timestamp::now(), &witness)).await {
             Ok(found) => {
                 ctx.numbers.clocks_disagree.store(0, Relaxed);
+                ctx.retries.succeeded("", &SWEEP);
                 match found.more {
                     true => Duration::ZERO,
                     false => found.next.map_or(every, until).min(every),
@@ -62,7 +64,7 @@ pub async fn serve(ctx: Arc<Context>) {
                     .clocks_disagree
                     .store(u64::from(clocks), Relaxed);
                 tracing::warn!(reason = error.reason(), %error, "nothing was swept; it is tried again");
-                AGAIN
+                ctx.retries.failed("", SWEEP)
             }
         };
         tokio::select! {

@@ -32,6 +32,7 @@ pub mod policy;
 pub mod quorum;
 pub mod receipt;
 pub mod retention;
+pub mod retry;
 pub mod rounds;
 pub mod seen;
 pub mod session;

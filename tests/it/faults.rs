@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Event;
+use kube::Api;
+use kube::api::ListParams;
 use serde_json::{Value, json};
 use trevor::api::{Phase, ReviewDecision};
 
 use crate::harness::{
-    Controller, Env, Gateway, Mode, PATIENCE, Person, Proxy, Request, Spawned, Store, noise,
-    private, ready, sha256, signal,
+    Controller, Env, Gateway, Mode, PATIENCE, PROJECT, Person, Proxy, Request, Spawned, Store,
+    noise, private, ready, sha256, signal,
 };
 
 /// How long a release of many bytes may take on a busy machine.
@@ -314,8 +317,8 @@ async fn a_release_waits_for_a_server_that_refuses_and_a_review_still_stops_it()
     proxy.behaves(Mode::Refuses(403, "QuotaExceeded"));
     desk.carol.approves(&goes).await;
     desk.carol.approves(&returned).await;
-    waits_for_the_server(&goes, "another follows").await;
-    waits_for_the_server(&returned, "another follows").await;
+    waits_for_the_server(&goes, "tried again").await;
+    waits_for_the_server(&returned, "tried again").await;
     let (carol, word) = (&desk.carol, ReviewDecision::RequestChanges);
     carol.reviews_it(&returned, word).await;
     let outcome = format!("{}rounds/1/outcome.json", returned.prefix());
@@ -326,6 +329,50 @@ async fn a_release_waits_for_a_server_that_refuses_and_a_review_still_stops_it()
     assert!(env.release().keys(&returned.releases()).await.is_empty());
     assert!(returned.records().await.is_empty());
     crossed_once(&env, &goes).await;
+}
+
+#[tokio::test]
+async fn a_release_server_that_is_away_costs_one_attempt_however_often_it_is_tried() {
+    let env = private().await;
+    let proxy = Proxy::before(&env.variable("TREVOR_RELEASE_ENDPOINT")).await;
+    let setup = Controller {
+        elect: false,
+        release: Some(&proxy.url),
+        ..Controller::new(&env, "away")
+    };
+    let controller = setup.start().await;
+    let desk = desk(&env, "away-gateway", &controller.url).await;
+    let request = desk.approved_once("away", 1, 1 << 20).await;
+    proxy.behaves(Mode::Refuses(403, "AccessDenied"));
+    desk.carol.approves(&request).await;
+    waits_for_the_server(&request, "tried again").await;
+    let broke_off = || async {
+        let log = env.folder().join("log").join("away.log");
+        let log = std::fs::read_to_string(log).unwrap();
+        let tries = log.matches("a release broke off").count();
+        (tries >= 4).then_some(tries)
+    };
+    ready("four tries", PATIENCE, broke_off).await;
+    let inside = env.quarantine();
+    let attempts = format!("{}rounds/1/attempts/", request.prefix());
+    assert_eq!(inside.keys(&attempts).await.len(), 1, "one fact");
+    let tries = broke_off().await.unwrap();
+    assert!(tries <= 6, "pauses grow: {tries} tries");
+    let api: Api<Event> = Api::namespaced(env.kube("admin").await, PROJECT);
+    let on = ListParams::default().fields(&format!("involvedObject.name={}", request.name));
+    let events = api.list(&on).await.unwrap().items;
+    let told = events
+        .iter()
+        .filter(|e| e.reason.as_deref() == Some("Releasing"));
+    let told: i32 = told.map(|e| e.count.unwrap_or(1)).sum();
+    assert!(told <= 1, "{events:?}");
+    proxy.behaves(Mode::AsItIs);
+    crossed_once(&env, &request).await;
+    assert_eq!(
+        inside.keys(&attempts).await.len(),
+        1,
+        "the same attempt went through"
+    );
 }
 
 #[tokio::test]

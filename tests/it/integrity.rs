@@ -105,3 +105,20 @@ async fn a_file_deleted_after_the_freeze_is_not_released() {
     failed_for(&env, &request, "FileMissing").await;
     is_healed_by_a_new_round(&people, &request).await;
 }
+
+#[tokio::test]
+async fn a_file_stored_again_without_encryption_fails_the_request_and_one_attempt_is_kept() {
+    let env = Env::shared();
+    let people = people(&env).await;
+    let (request, key) = approved_once(&env, &people, "unencrypted").await;
+    env.quarantine().put_plain(&key, TABLE).await;
+    people.carol.approves(&request).await;
+    failed_for(&env, &request, "StorageNotEncrypted").await;
+    // It is not tried again at once, and what failed is said once.
+    tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+    failed_for(&env, &request, "StorageNotEncrypted").await;
+    let attempts = format!("{}rounds/1/attempts/", request.prefix());
+    let kept = env.quarantine().keys(&attempts).await;
+    assert_eq!(kept.len(), 2, "an attempt, and why it failed: {kept:?}");
+    is_healed_by_a_new_round(&people, &request).await;
+}

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
@@ -17,6 +18,7 @@ use tokio::task::JoinHandle;
 use super::super::context::Context;
 use super::super::error::EffectError;
 use super::super::reconcile::{Rest, Subject};
+use super::super::retries::{Thing, Why};
 use super::room::{self, Room};
 use super::{close, gather};
 use crate::api::{AirlockRequest, DeclaredFile};
@@ -24,6 +26,7 @@ use crate::domain::ingress::{self, Planned};
 use crate::domain::phase::Facts;
 use crate::domain::receipt::{Content, Receipt, version};
 use crate::domain::retention::What;
+use crate::domain::retry::PASSING;
 use crate::domain::sniff::sniff;
 use crate::domain::{declared, media_type};
 use crate::retention::SLACK_SECONDS;
@@ -142,6 +145,8 @@ pub enum Confirmed {
     Busy,
     /// All have arrived, and wait until others are taken over.
     Queued,
+    /// All have arrived, and taking them over failed: for how long it rests, and why.
+    Rests(Duration, Why),
     /// These are not what was declared.
     Mismatch(Vec<String>),
     /// A Job reads the sources, or is kept from it.
@@ -168,11 +173,28 @@ pub async fn confirm(
     let uid = subject.key.uid.as_str();
     match ctx.confirmations.look(uid, round).await {
         (true, _) => return Ok(Confirmed::Busy),
-        (_, Some(Err(error))) => return Err(error),
-        (_, Some(Ok(problems))) if !problems.is_empty() => {
-            return Ok(Confirmed::Mismatch(problems));
+        (_, Some(Err(error))) => {
+            let why = Why {
+                reason: error.reason(),
+                message: error.to_string(),
+            };
+            let failed = Thing::Confirmation;
+            let pause = ctx.retries.failed_for(uid, failed, PASSING, why);
+            tracing::warn!(
+                namespace = subject.key.namespace, uid, request = subject.name, %error,
+                pause_seconds = pause.as_secs(), "files were not taken over; it is tried again"
+            );
         }
-        _ => {}
+        (_, Some(Ok(problems))) => {
+            ctx.retries.succeeded(uid, &Thing::Confirmation);
+            if !problems.is_empty() {
+                return Ok(Confirmed::Mismatch(problems));
+            }
+        }
+        (false, None) => {}
+    }
+    if let Some((left, why)) = ctx.retries.rests(uid, &Thing::Confirmation) {
+        return Ok(Confirmed::Rests(left, why));
     }
     let wanted = subject.request.spec.files.as_deref().unwrap_or_default();
     let standing = gather::standing(ctx, subject, facts, round).await?;

@@ -61,6 +61,14 @@ pub async fn gather(
                 ..Rest::default()
             }));
         }
+        Confirmed::Rests(left, why) => {
+            return Ok(Some(Rest {
+                missing: Some(Vec::new()),
+                failing: Some((why.reason, why.message)),
+                after: Some(left),
+                ..Rest::default()
+            }));
+        }
         Confirmed::Missing(missing) => {
             let rest = Rest {
                 missing: Some(missing),

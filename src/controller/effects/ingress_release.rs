@@ -49,7 +49,10 @@ async fn check(job: &Job, file: &ManifestFile) -> Result<(), PackagingError> {
         Err(StorageError::NotFound { .. }) => {
             return Err(PackError::FileMissing { path: path() }.into());
         }
-        Err(error) => return Err(error.into()),
+        Err(source) => {
+            let path = path();
+            return Err(PackError::Source { path, source }.into());
+        }
     };
     let differs = if found.size != file.size {
         Mismatch::Size

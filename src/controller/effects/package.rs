@@ -21,6 +21,7 @@ use crate::domain::commit::{Attempt, Decision, PackageFact};
 use crate::domain::manifest::{Frozen, ManifestFile};
 use crate::domain::packaging::{Refused, Sent};
 use crate::domain::quorum::Approved;
+use crate::domain::retry::MOST_ATTEMPTS;
 use crate::package::{
     Budget, CrateInputs, OpenError, PackError, Packed, Part, PartBody, Plan, PlanError, pack,
 };
@@ -48,6 +49,8 @@ pub struct Job {
     pub attempt: Attempt,
     /// Attempts whose uploads are over.
     pub earlier: Vec<Attempt>,
+    /// It was tried before, and nothing of it was stored.
+    pub again: bool,
     /// Where it tells how far it is.
     pub progress: Arc<Progress>,
 }
@@ -124,6 +127,9 @@ pub enum PackagingError {
     /// A Job did not write the files into their volume.
     #[error("{0}")]
     Delivery(String),
+    /// Each attempt is a fact that is kept for ever.
+    #[error("{MOST_ATTEMPTS} attempts to release this round broke off, and no other is made")]
+    TooManyAttempts,
     /// The task ended without a result.
     #[error("packaging was interrupted")]
     Broken,
@@ -137,6 +143,11 @@ impl PackagingError {
                 Some(reason::INTEGRITY_MISMATCH)
             }
             Self::Pack(PackError::FileMissing { .. }) => Some(reason::FILE_MISSING),
+            Self::Pack(PackError::Source { source, .. }) | Self::Storage(source) => match source {
+                StorageError::NotEncrypted { .. } => Some(reason::STORAGE_NOT_ENCRYPTED),
+                _ => None,
+            },
+            Self::TooManyAttempts => Some(reason::TOO_MANY_ATTEMPTS),
             Self::Plan(_) => Some(reason::PACKAGE_IMPOSSIBLE),
             Self::Delivery(_) => Some(reason::DELIVERY_FAILED),
             Self::Refused(Refused::NotApproved(_) | Refused::Inconsistent(_)) => {
@@ -150,7 +161,13 @@ impl PackagingError {
 
 /// Makes, stores and verifies the package of one attempt.
 pub async fn run(job: Job) -> Result<PackageFact, PackagingError> {
-    clear(&job.release, &job.key, &job.earlier).await?;
+    clear(
+        &job.release,
+        &job.key,
+        &job.earlier,
+        job.again.then_some(&job.attempt),
+    )
+    .await?;
     let packed = make(Making {
         quarantine: &job.quarantine,
         release: &job.release,
@@ -203,20 +220,24 @@ pub async fn make(making: Making<'_>) -> Result<Sent, PackagingError> {
     })
 }
 
-/// Ends what earlier attempts left.
+/// Ends what earlier attempts left, and uploads of one that is made again.
 pub async fn clear(
     release: &Release,
     key: &RequestKey,
     earlier: &[Attempt],
+    again: Option<&Attempt>,
 ) -> Result<(), StorageError> {
-    if earlier.is_empty() {
+    if earlier.is_empty() && again.is_none() {
         return Ok(());
     }
     let over = |key: &String| earlier.iter().any(|a| a.key == *key);
     for (key, upload) in release.open_uploads(&key.releases()).await? {
-        if over(&key) {
+        if over(&key) || again.is_some_and(|again| again.key == key) {
             release.abort_upload(&key, &upload).await?;
         }
+    }
+    if earlier.is_empty() {
+        return Ok(());
     }
     let stored = release.list(&key.releases()).await?;
     let left: Vec<String> = stored.into_iter().map(|l| l.key).filter(over).collect();
@@ -266,7 +287,10 @@ async fn send(
         Err(error) => Err(error),
     };
     match sent {
-        Ok(completed) => Ok(upload.complete(&id, completed).await?),
+        Ok(completed) => {
+            progress.completes();
+            Ok(upload.complete(&id, completed).await?)
+        }
         Err(error) => {
             if let Err(left) = upload.abort(&id).await {
                 tracing::debug!(%left, "an upload stays open for the next attempt to abort");

@@ -16,13 +16,14 @@ use super::super::jobs::{self, Order, Standing, pods};
 use super::super::reconcile::{Rest, Subject};
 use super::package::{self, PackagingError};
 use super::progress::Progress;
-use super::release::{Crossed, Maker, new_attempt, run_task, superseded};
+use super::release::{self, Crossed, Maker, new_attempt, run_task, superseded};
 use crate::api::Direction;
 use crate::api::condition::reason;
 use crate::domain::commit::Attempt;
 use crate::domain::packaging::Sent;
 use crate::domain::phase::{Facts, Round};
 use crate::domain::quorum::approve;
+use crate::domain::retry::MOST_ATTEMPTS;
 use crate::domain::volume::{Errand, JobMade};
 use crate::storage::StorageError;
 use crate::storage::commit::{commit, read};
@@ -55,7 +56,7 @@ pub async fn go_on(
     round: i64,
 ) -> Result<Step, EffectError> {
     let uid = subject.key.uid.as_str();
-    if ctx.has_task(uid).await || ctx.release_pause(uid, round).is_some() {
+    if ctx.has_task(uid).await || release::rests(ctx, uid, round).is_some() {
         return Ok(Step::Itself);
     }
     let Some(last) = &mut facts.last else {
@@ -118,13 +119,18 @@ async fn begin(
     if !by_job || manifest.direction != Direction::Egress || approve(frozen, &decision).is_err() {
         return Ok(None);
     }
+    // A server that is away costs no attempt.
+    ctx.release.reach().await?;
     let term = ctx.claim()?.term;
+    if last.attempts.len() >= MOST_ATTEMPTS {
+        return Ok(None);
+    }
     let attempt = new_attempt(ctx, subject, last, Maker::Job, &decision, term).await?;
     // What Jobs began before it is over.
     let before = |a: &&Attempt| a.attempt < attempt.attempt && a.job;
     let ended = |a: &&Attempt| before(a) || superseded(a, &attempt);
     let earlier: Vec<Attempt> = last.attempts.iter().filter(ended).cloned().collect();
-    package::clear(&ctx.release, &subject.key, &earlier).await?;
+    package::clear(&ctx.release, &subject.key, &earlier, None).await?;
     last.attempts.push(attempt.clone());
     last.failure = None;
     ctx.look_often(&subject.key.uid);

@@ -16,6 +16,7 @@ pub struct Progress {
     waits: Mutex<(Server, Instant)>,
     over: CancellationToken,
     awaited: AtomicBool,
+    stored: AtomicBool,
 }
 
 /// A server that a task waits for.
@@ -35,6 +36,7 @@ impl Progress {
             waits: Mutex::new((Server::Release, Instant::now())),
             over: CancellationToken::new(),
             awaited: AtomicBool::new(false),
+            stored: AtomicBool::new(false),
         }
     }
 
@@ -56,6 +58,16 @@ impl Progress {
         // In this order: a task that ends now is seen here, or sees that nobody waits.
         self.awaited.store(false, SeqCst);
         self.is_over()
+    }
+
+    /// From here on something of it may be stored, whatever the server answers.
+    pub fn completes(&self) {
+        self.stored.store(true, SeqCst);
+    }
+
+    /// Whether something of it may be stored.
+    pub fn may_be_stored(&self) -> bool {
+        self.stored.load(SeqCst)
     }
 
     /// Something moved; from here on it waits for a server.

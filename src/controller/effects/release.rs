@@ -20,6 +20,7 @@ use super::super::context::Context;
 use super::super::current::{self, ForOutcome};
 use super::super::error::EffectError;
 use super::super::reconcile::{Rest, Subject};
+use super::super::retries::{Thing, Why};
 use super::super::{evidence, jobs, reviews};
 use super::deliver_volume::Delivery;
 use super::packaging_job::{self, Step};
@@ -34,6 +35,7 @@ use crate::domain::manifest::Frozen;
 use crate::domain::phase::{Facts, Round};
 use crate::domain::quorum::{Question, ReviewFact, approve, judge};
 use crate::domain::retention::What;
+use crate::domain::retry::{self, Try, next_try};
 use crate::storage::commit::{commit, read};
 
 /// A release that a look waits for.
@@ -73,7 +75,14 @@ pub async fn release(
     facts: &mut Facts,
     round: i64,
 ) -> Result<Option<Rest>, EffectError> {
-    let finished = take_finished(ctx, &subject.key.uid, round).await;
+    let finished = take_finished(ctx, &subject.key.uid, round)
+        .await
+        .map(|(finished, unsent)| {
+            let attempt = facts.last.as_ref().and_then(|last| last.attempts.last());
+            let unsent = attempt.filter(|_| unsent).map(|a| (round, a.attempt));
+            ctx.set_unsent(&subject.key.uid, unsent);
+            finished
+        });
     let read = match stopped(ctx, subject, facts).await? {
         Standing::Stopped(kind, reviews, read) => {
             stop(
@@ -97,7 +106,7 @@ pub async fn release(
         Some(Ok(crossed)) => crossed,
         Some(Err(error)) => {
             packaging_job::read_back_failed(ctx, subject, facts, &error).await?;
-            return failed(ctx, subject, facts, round, &error).await.map(Some);
+            return failed(ctx, subject, facts, round, error).await.map(Some);
         }
         None => match ctx.hashed(&subject.key.uid, round) {
             Some(files) => return carry(ctx, subject, facts, round, files).await,
@@ -158,7 +167,7 @@ async fn go_on(
     match Box::pin(packaging_job::go_on(ctx, subject, facts, round)).await? {
         Step::Itself => start(ctx, subject, facts, round).await,
         Step::Rest(rest) => Ok(*rest),
-        Step::Failed(error) => failed(ctx, subject, facts, round, &error).await,
+        Step::Failed(error) => failed(ctx, subject, facts, round, error).await,
     }
 }
 
@@ -214,7 +223,7 @@ async fn carry(
             jobs::end_delivery(ctx, &subject.key).await?;
             ctx.set_hashed(uid, None);
             let error = package::PackagingError::Delivery(why);
-            failed(ctx, subject, facts, round, &error).await.map(Some)
+            failed(ctx, subject, facts, round, error).await.map(Some)
         }
     }
 }
@@ -241,7 +250,8 @@ fn outcome(
 }
 
 /// The task's result, if it is done; nothing while it runs or when there is none.
-async fn take_finished(ctx: &Context, uid: &str, round: i64) -> Option<Finished> {
+/// Gives also whether nothing of it can be stored, so that its attempt may be used again.
+async fn take_finished(ctx: &Context, uid: &str, round: i64) -> Option<(Finished, bool)> {
     let mut tasks = ctx.releases.lock().await;
     let task = tasks.get(uid)?;
     if task.round != round || task.progress.is_over() || task.handle.is_finished() {
@@ -250,11 +260,10 @@ async fn take_finished(ctx: &Context, uid: &str, round: i64) -> Option<Finished>
             task.handle.abort();
             return None;
         }
-        return Some(
-            task.handle
-                .await
-                .unwrap_or(Err(package::PackagingError::Broken)),
-        );
+        let unsent = !task.progress.may_be_stored();
+        let finished = task.handle.await;
+        let finished = finished.unwrap_or(Err(package::PackagingError::Broken));
+        return Some((finished, unsent));
     }
     None
 }
@@ -335,6 +344,8 @@ async fn conclude(
     let standing = commit(ctx.zones.records.bucket(), &key, &outcome)
         .await?
         .into_inner();
+    let uid = subject.key.uid.as_str();
+    ctx.retries.succeeded(uid, &Thing::Release(outcome.round));
     let keep = standing.package.as_ref().map(|p| p.key.clone());
     if let Some(last) = &mut facts.last {
         last.outcome = Some(standing);
@@ -357,6 +368,9 @@ async fn start(
     facts: &mut Facts,
     round: i64,
 ) -> Result<Rest, EffectError> {
+    if let Some(why) = ctx.retries.why(&subject.key.uid, &Thing::Release(round)) {
+        shown(facts, &why);
+    }
     if let Some(task) = ctx.releases.lock().await.get(&subject.key.uid) {
         // Its end wakes us; this look is for one that hangs.
         return Ok(Rest {
@@ -365,9 +379,9 @@ async fn start(
             ..Rest::default()
         });
     }
-    if let Some((left, why)) = ctx.release_pause(&subject.key.uid, round) {
+    if let Some((left, why)) = rests(ctx, &subject.key.uid, round) {
         return Ok(Rest {
-            releasing: Some(why),
+            releasing: Some(why.message),
             after: Some(left),
             ..Rest::default()
         });
@@ -394,9 +408,25 @@ async fn start(
         true => Maker::Nobody,
         false => Maker::Controller,
     };
-    let attempt = new_attempt(ctx, subject, last, maker, &decision, claim.term).await?;
-    last.attempts.push(attempt.clone());
-    last.failure = None;
+    let unsent = ctx.unsent(&subject.key.uid, round);
+    ctx.set_unsent(&subject.key.uid, None);
+    let holder = &ctx.leadership.holder;
+    let (attempt, again) = match next_try(&last.attempts, unsent, holder, claim.term) {
+        Try::Again(number) => match last.attempts.iter().find(|a| a.attempt == number) {
+            Some(attempt) => (attempt.clone(), true),
+            None => return Ok(Rest::default()),
+        },
+        Try::Anew => {
+            let attempt = new_attempt(ctx, subject, last, maker, &decision, claim.term).await?;
+            last.attempts.push(attempt.clone());
+            last.failure = None;
+            (attempt, false)
+        }
+        Try::Exhausted => {
+            let error = package::PackagingError::TooManyAttempts;
+            return failed(ctx, subject, facts, round, error).await;
+        }
+    };
     let earlier: Vec<Attempt> = last
         .attempts
         .iter()
@@ -422,6 +452,7 @@ async fn start(
             decision,
             attempt,
             earlier,
+            again,
             progress: Arc::clone(&progress),
         };
         async move { package::run(job).await.map(Crossed::Package) }.boxed()
@@ -520,7 +551,7 @@ pub async fn new_attempt(
             },
             term,
             holder: ctx.leadership.holder.to_string(),
-            packager: env!("CARGO_PKG_VERSION").to_owned(),
+            packager: crate::package::VERSION.to_owned(),
             time: Timestamp::now(),
             job: maker == Maker::Job,
         };
@@ -534,49 +565,88 @@ pub async fn new_attempt(
     }
 }
 
-/// An attempt broke off: where a person must act that is stored, otherwise it is
-/// tried again later.
+/// How long the release of a round rests, and why.
+pub fn rests(ctx: &Context, uid: &str, round: i64) -> Option<(Duration, Why)> {
+    ctx.retries.rests(uid, &Thing::Release(round))
+}
+
+/// Why the last try of an attempt failed is shown, where the stored failure is of an
+/// earlier try.
+fn shown(facts: &mut Facts, why: &Why) {
+    let failure = facts.last.as_mut().and_then(|last| last.failure.as_mut());
+    if let Some(failure) = failure.filter(|_| !why.reason.is_empty()) {
+        why.reason.clone_into(&mut failure.reason);
+        failure.message.clone_from(&why.message);
+    }
+}
+
+/// A try broke off: where a person must act that is stored, once for each attempt;
+/// otherwise nothing is. It is tried again later.
 async fn failed(
     ctx: &Context,
     subject: &Subject,
     facts: &mut Facts,
     round: i64,
-    error: &package::PackagingError,
+    error: package::PackagingError,
 ) -> Result<Rest, EffectError> {
     let uid = subject.key.uid.as_str();
-    let pause = ctx.backoff(uid);
+    let into_volume = volume_of(facts).is_some();
     let Some(last) = &mut facts.last else {
         return Ok(Rest::default());
     };
+    let thing = Thing::Release(round);
+    let number = last.attempts.last().map_or(1, |a| a.attempt);
     let Some(reason) = error.needs_a_person() else {
-        let why = format!(
-            "{error}; attempt {} broke off, another follows by itself",
-            last.attempts.len()
+        let message = format!(
+            "{error}; attempt {number} broke off, and it is tried again by itself with growing pauses"
         );
-        ctx.pause_release(uid, round, pause, why.clone());
+        let why = Why {
+            reason: "",
+            message: message.clone(),
+        };
+        let pause = ctx.retries.failed_for(uid, thing, retry::PASSING, why);
+        told(subject, number, &error, pause);
         return Ok(Rest {
-            releasing: Some(why),
+            releasing: Some(message),
             after: Some(pause),
             ..Rest::default()
         });
     };
-    let attempt = last.attempts.last().map_or(1, |a| a.attempt);
-    let failure = AttemptFailure {
-        attempt,
-        reason: reason.to_owned(),
+    let why = Why {
+        reason,
         message: error.to_string(),
+    };
+    let failure = AttemptFailure {
+        attempt: number,
+        reason: reason.to_owned(),
+        message: why.message.clone(),
         time: crate::api::condition::second(Timestamp::now()),
     };
-    let key = subject.key.attempt_failed(round, attempt);
+    let key = subject.key.attempt_failed(round, number);
     let records = ctx.zones.records.bucket();
     last.failure = Some(commit(records, &key, &failure).await?.into_inner());
-    // It is left by the cause going away, which only another attempt can tell.
-    let pause = (pause * 10).max(Duration::from_secs(120));
-    ctx.pause_release(uid, round, pause, error.to_string());
+    if into_volume {
+        // The gateway gives files to a Job only while the request is shown as releasing,
+        // which takes an attempt that has not failed.
+        ctx.set_unsent(uid, None);
+    }
+    shown(facts, &why);
+    // It is left by the cause going away, which only another try can tell.
+    let pause = ctx
+        .retries
+        .failed_for(uid, thing, retry::NEEDS_A_PERSON, why);
+    told(subject, number, &error, pause);
     Ok(Rest {
         after: Some(pause),
         ..Rest::default()
     })
+}
+
+fn told(subject: &Subject, attempt: i64, error: &package::PackagingError, pause: Duration) {
+    tracing::warn!(
+        namespace = subject.key.namespace, uid = subject.key.uid, request = subject.name,
+        attempt, %error, pause_seconds = pause.as_secs(), "a release broke off; it is tried again"
+    );
 }
 
 /// Stops a task, if one runs, and waits until it is gone.

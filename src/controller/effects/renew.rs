@@ -8,8 +8,6 @@
 //! copy is read back and hashed before a URL names it, and the old one is deleted
 //! last, by the keys of earlier URLs alone.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
 
@@ -17,6 +15,7 @@ use super::super::actions::ActionFact;
 use super::super::context::Context;
 use super::super::current::ForRenewal;
 use super::super::error::EffectError;
+use super::super::retries::{Retries, Thing};
 use super::close;
 use super::record::{self, Crossed};
 use super::url::{self, Life};
@@ -201,6 +200,7 @@ async fn moved(
         approved,
         package: package.clone(),
         to: to.clone(),
+        retries: std::sync::Arc::clone(&ctx.retries),
     };
     let (wake, strays, verified) = (
         ctx.wake.clone(),
@@ -231,21 +231,35 @@ struct Copying {
     approved: Approved<Frozen>,
     package: PackageFact,
     to: String,
+    retries: std::sync::Arc<Retries>,
 }
 
 impl Copying {
     /// Goes on until the copy is verified (true), or there will be none.
     async fn until_done(&self) -> bool {
-        let mut pause = Duration::from_secs(1);
+        let uid = self.key.uid.as_str();
         loop {
+            let thing = Thing::Renewal(self.action.clone());
             match self.once().await {
-                Ok(done) => return done,
+                Ok(done) => {
+                    self.retries.succeeded(uid, &thing);
+                    return done;
+                }
                 Err(error) => {
-                    tracing::warn!(uid = self.key.uid, %error, "the package was not moved; it is tried again");
+                    let gone = matches!(error, StorageError::NotFound { .. });
+                    let pause = self.retries.failed(uid, thing);
+                    tracing::warn!(
+                        uid, %error, pause_seconds = pause.as_secs(),
+                        "the package was not moved; it is tried again"
+                    );
+                    tokio::time::sleep(pause).await;
+                    if gone {
+                        // It was moved by another action, or deleted: whoever asked
+                        // looks again.
+                        return false;
+                    }
                 }
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(60));
         }
     }
 
@@ -260,16 +274,9 @@ impl Copying {
             Err(error) => return Err(error),
         };
         if !there {
-            let copied = self
-                .release
+            self.release
                 .copy(&self.approved, &self.package, &self.to)
-                .await;
-            if matches!(copied, Err(StorageError::NotFound { .. })) {
-                // It was moved by another action, or deleted: whoever asked looks again.
-                tokio::time::sleep(Duration::from_secs(5)).await;
-                return Ok(false);
-            }
-            copied?;
+                .await?;
         }
         let found = read_back(&self.release, &self.to, size, || ()).await?;
         if found.as_ref() == Some(&self.package.sha256) {

@@ -120,6 +120,13 @@ impl Store {
             .unwrap();
     }
 
+    /// Without the encryption that trevor asks for.
+    pub async fn put_plain(&self, key: &str, bytes: &[u8]) {
+        let put = self.client.put_object().bucket(&self.bucket).key(key);
+        let body = ByteStream::from(bytes.to_vec());
+        put.body(body).send().await.unwrap();
+    }
+
     pub async fn delete(&self, key: &str) {
         self.client
             .delete_object()
