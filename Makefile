@@ -46,6 +46,12 @@ test: ## everything that CI runs
 test-long: ## the tests that take long, too
 	@tests/run.sh test-long
 
+crash: ## the laboratory: every changing call killed, lost or refused (SEED=…, PLAN=…, PLANS=n, LANES=n; long)
+	@tests/run.sh crash
+
+crash-watches: ## its schedules of watches that lag (SEED=…, PLANS=n)
+	@tests/run.sh crash --watches
+
 forge: ## attacks on the review through every door, from a table
 	@tests/run.sh forge
 
@@ -85,4 +91,4 @@ bench: ## the benchmarks
 bench-scale: ## 10,000 idle requests and 1,000 releases: memory, time, writes (half an hour)
 	@tests/run.sh bench-scale
 
-.PHONY: help tools build env-up env-down env-restart generate fmt lint test test-long forge forge-oldest chart-test chart-audit image image-twice node-tools e2e demo bench bench-scale mutants
+.PHONY: help tools build env-up env-down env-restart generate fmt lint test test-long crash crash-watches forge forge-oldest chart-test chart-audit image image-twice node-tools e2e demo bench bench-scale mutants

@@ -77,6 +77,9 @@ forge() {
 }
 boto3_python() { $driver tools | sed -n 's/^boto3_python=//p'; }
 
+# The laboratory, in an environment of its own: its own test, and plans that were chosen.
+crash_chosen() { step python3 tests/crash/run.py --chosen --results $results; }
+
 node="python3 tests/node/node.py"
 node_env=target/e2e-env
 
@@ -141,6 +144,7 @@ test | test-long)
     step cargo build --locked
     export TREVOR_BIN=${CARGO_TARGET_DIR:-$PWD/target}/debug/trevor
     forge
+    crash_chosen
     if [ "$what" = test-long ]; then
         with_environment tested --include-ignored
     else
@@ -157,6 +161,15 @@ forge)
     step cargo build --locked
     export TREVOR_BIN=${CARGO_TARGET_DIR:-$PWD/target}/debug/trevor
     forge
+    ;;
+crash)
+    # Arguments go to tests/crash/run.py, which says what it does, and so do SEED and PLAN.
+    step tools
+    if [ -z "${TREVOR_BIN:-}" ] || [ "$TREVOR_BIN" = "${CARGO_TARGET_DIR:-$PWD/target}/debug/trevor" ]; then
+        step cargo build --locked
+        export TREVOR_BIN=${CARGO_TARGET_DIR:-$PWD/target}/debug/trevor
+    fi
+    step python3 tests/crash/run.py ${PLANS:+--plans "$PLANS"} ${LANES:+--lanes "$LANES"} "${@:2}"
     ;;
 forge-oldest)
     # The policies alone, on the oldest Kubernetes that is supported: it fills no names in.
@@ -209,7 +222,7 @@ bench-scale)
     step python3 benches/scale.py "${@:2}"
     ;;
 *)
-    echo "usage: tests/run.sh test|test-long|forge|forge-oldest|chart|e2e|image-twice|dashboards|demo|bench|bench-scale [argument…]"
+    echo "usage: tests/run.sh test|test-long|crash|forge|forge-oldest|chart|e2e|image-twice|dashboards|demo|bench|bench-scale [argument…]"
     exit 2
     ;;
 esac
