@@ -9,6 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::patterns;
 
+/// Groups that a session holds.
+pub const SESSION_GROUPS: usize = 1000;
+/// Characters of a user's or a group's name that a session holds.
+pub const SESSION_NAME: usize = 253;
+
 /// A person's session with the gateway, made with their own Kubernetes
 /// credentials, named by the hash of its token. Immutable.
 #[derive(CustomResource, KubeSchema, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,7 +41,7 @@ pub struct AirlockSessionSpec {
     pub user: Option<String>,
     /// The user's groups: the authenticated ones, enforced at admission.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1000), inner(length(max = 253)))]
+    #[schemars(length(max = SESSION_GROUPS), inner(length(max = SESSION_NAME)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub groups: Option<Vec<String>>,
     /// SHA-256 of the whole token.

@@ -13,7 +13,9 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt as _};
 use rand::TryRngCore as _;
 
-use crate::api::{AirlockSession, AirlockSessionSpec, SessionState};
+use crate::api::{
+    AirlockSession, AirlockSessionSpec, SESSION_GROUPS, SESSION_NAME, SessionState,
+};
 use crate::domain::session::SessionRefused;
 use crate::gateway::token::{Claim, Token, session_name};
 
@@ -101,6 +103,16 @@ pub enum LoginError {
         "the Kubernetes API does not say who you are; it must serve SelfSubjectReview (authentication.k8s.io/v1)"
     )]
     Nobody,
+    /// A session would not hold the user's groups.
+    #[error(
+        "you are in {0} groups, and a session holds at most {SESSION_GROUPS}; ask whoever runs the identity provider to send fewer groups to this cluster"
+    )]
+    TooManyGroups(usize),
+    /// A session would not hold a name.
+    #[error(
+        "your {0} is longer than the {SESSION_NAME} characters that a session holds; ask whoever runs the identity provider for a shorter one"
+    )]
+    TooLong(&'static str),
     /// The system has no random bytes.
     #[error("the system gives no random bytes")]
     NoRandomness,
@@ -126,6 +138,7 @@ pub async fn login(args: &LoginArgs) -> Result<(), LoginError> {
     let (client, default_namespace) = connect(&args.cluster).await?;
     let namespace = args.namespace.clone().unwrap_or(default_namespace);
     let (user, groups) = who_am_i(&client).await?;
+    fits(&user, &groups)?;
     let sessions: Api<AirlockSession> = Api::namespaced(client, &namespace);
     let deadline = Instant::now() + ACCEPTED_WITHIN;
     let (token, made) = loop {
@@ -336,6 +349,19 @@ async fn who_am_i(client: &Client) -> Result<(String, Vec<String>), LoginError> 
     Ok((name, user.groups.unwrap_or_default()))
 }
 
+/// Whether a session can hold who this is: what the schema would refuse at length.
+fn fits(user: &str, groups: &[String]) -> Result<(), LoginError> {
+    let long = |name: &str| name.chars().count() > SESSION_NAME;
+    if groups.len() > SESSION_GROUPS {
+        return Err(LoginError::TooManyGroups(groups.len()));
+    }
+    match groups.iter().any(|g| long(g)) {
+        _ if long(user) => Err(LoginError::TooLong("user name")),
+        true => Err(LoginError::TooLong("group's name")),
+        false => Ok(()),
+    }
+}
+
 /// Seconds of `30m`, `8h` or `3600`.
 fn seconds(text: &str) -> Result<i64, String> {
     let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
@@ -360,6 +386,21 @@ fn seconds(text: &str) -> Result<i64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_in_too_many_groups_is_told_in_one_line() {
+        let groups = |n: usize| (0..n).map(|i| format!("g{i}")).collect::<Vec<_>>();
+        assert!(fits("alice", &groups(1000)).is_ok());
+        let told = fits("alice", &groups(1001)).unwrap_err().to_string();
+        assert!(
+            told.contains("1001 groups") && told.contains("at most 1000"),
+            "{told}"
+        );
+        assert!(!told.contains('\n') && !told.contains("g7"), "{told}");
+        assert!(fits(&"ü".repeat(253), &["g".repeat(253)]).is_ok());
+        assert!(fits(&"x".repeat(254), &[]).is_err());
+        assert!(fits("alice", &["g".repeat(254)]).is_err());
+    }
 
     #[test]
     fn a_session_lives_for_a_minute_to_half_a_day() {

@@ -6,6 +6,7 @@
 //! tested as a table.
 
 pub mod action;
+pub mod attachment;
 pub mod canonical;
 pub mod certificates;
 pub mod collection;

@@ -11,7 +11,6 @@ use http::header::{
     IF_RANGE, RANGE,
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use super::freezes::FrozenRound;
@@ -25,6 +24,7 @@ use super::sending::{Reading, Source, body};
 use super::state::{Call, Gateway};
 use super::views::{View, record_opened};
 use crate::api::{AirlockRequest, Phase};
+use crate::domain::attachment::disposition;
 use crate::domain::manifest::ManifestFile;
 use crate::listen::Flushes;
 use crate::storage::StorageError;
@@ -32,12 +32,6 @@ use crate::storage::keys::set_aside_key;
 
 /// Memory of a download: buffers of sockets on both sides.
 const BUFFERS: u64 = 512 * 1024;
-/// Characters that `filename*` has as they are (RFC 8187).
-const ATTR: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'.')
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'~');
 
 /// Which version.
 #[derive(Debug, Default, Deserialize)]
@@ -251,40 +245,4 @@ fn value(text: &str) -> Result<HeaderValue, Problem> {
             "a header could not be written",
         )
     })
-}
-
-/// Always an attachment; the name in plain ASCII, and as it is.
-fn disposition(path: &str) -> String {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    let plain: String = name
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || " .-_()+".contains(c) {
-                c
-            } else {
-                '_'
-            }
-        })
-        .collect();
-    format!(
-        "attachment; filename=\"{plain}\"; filename*=UTF-8''{}",
-        utf8_percent_encode(name, ATTR)
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_name_of_an_attachment_cannot_leave_its_quotes() {
-        assert_eq!(
-            disposition("t/a b.csv"),
-            "attachment; filename=\"a b.csv\"; filename*=UTF-8''a%20b.csv"
-        );
-        assert_eq!(
-            disposition("x\";é.html"),
-            "attachment; filename=\"x___.html\"; filename*=UTF-8''x%22%3B%C3%A9.html"
-        );
-    }
 }

@@ -10,6 +10,7 @@
 //! by [`settle`]. The gateway keeps nothing that it cannot read again, writes no
 //! custom resource and deletes no object.
 
+mod announced;
 mod auth;
 mod body;
 mod buffers;

@@ -10,6 +10,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::presigning::PresigningConfig;
 
 use super::error::{StorageError, translate};
+use crate::domain::attachment::disposition;
 
 /// A pre-signed URL. It is a secret: whoever has it can read the object, so it
 /// prints as nothing.
@@ -193,7 +194,7 @@ pub async fn presign_get(
         .get_object()
         .bucket(bucket)
         .key(key)
-        .response_content_disposition(format!("attachment; filename=\"{file_name}\""))
+        .response_content_disposition(disposition(file_name))
         .presigned(config)
         .await
         .map_err(|e| translate("presign", bucket, key, &e))?;
@@ -258,6 +259,13 @@ mod tests {
             .unwrap();
         assert_eq!(life, week);
         assert!(url.expose().contains("X-Amz-Expires=604800"));
+        let (url, _) = signer(None)
+            .sign_get("b-b-b", "k", week, "été/表.csv")
+            .await
+            .unwrap();
+        // The field is percent-encoded, and its own encoding once more.
+        let name = "filename%2A%3DUTF-8%27%27%25E8%25A1%25A8.csv";
+        assert!(url.expose().contains(name), "{}", url.expose());
         let soon = SystemTime::now() + Duration::from_secs(100);
         let (url, life) = signer(Some(soon))
             .sign_get("b-b-b", "k", week, "p.zip")

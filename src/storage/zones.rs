@@ -129,20 +129,8 @@ impl InsideSigner<'_> {
     /// When it cannot be signed.
     pub async fn sign(&self, file: ReleasedFile<'_>) -> Result<SecretUrl, StorageError> {
         let file = file.get();
-        let name = file.path.rsplit('/').next().unwrap_or("file");
-        let plain: String = name
-            .chars()
-            .map(|c| {
-                if c.is_ascii_graphic() || c == ' ' {
-                    c
-                } else {
-                    '_'
-                }
-            })
-            .filter(|c| !matches!(c, '"' | '\\'))
-            .collect();
         let bucket = self.bucket.name();
-        presign_get(&self.with, bucket, &file.key, self.life, &plain).await
+        presign_get(&self.with, bucket, &file.key, self.life, &file.path).await
     }
 }
 
