@@ -156,6 +156,8 @@ fn manifest(sources: &[Source]) -> Manifest {
             sha256: Sha256Hex::from_raw(&sha256.finalize().into()),
             crc32: Crc32(crc32.finalize()),
             media_type: media_type::of(&source.path).to_owned(),
+            sniffed: None,
+            remark: None,
             description: String::new(),
             justification: String::new(),
             suppression_notes: String::new(),

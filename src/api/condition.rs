@@ -31,6 +31,7 @@ pub mod reason {
     pub const WAITING_FOR_FILES: &str = "WaitingForFiles";
     pub const FREEZING: &str = "Freezing";
     pub const IN_REVIEW: &str = "InReview";
+    pub const CONTENT_WARNING: &str = "ContentWarning";
     pub const CHANGES_REQUESTED: &str = "ChangesRequested";
     pub const SUBMISSION_REFUSED: &str = "SubmissionRefused";
     pub const UPLOAD_EXPIRED: &str = "UploadExpired";

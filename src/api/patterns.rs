@@ -6,12 +6,15 @@
 
 /// One line without control, format, separator or private-use characters.
 pub const LINE: &str = r"^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}]*$";
-/// As [`LINE`], and not empty or blank.
+/// As [`LINE`], and not empty or blank. For what identifies, such as users.
 pub const NON_EMPTY_LINE: &str = r"^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}]*[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\s][^\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}]*$";
-/// Several lines: as [`LINE`], with line feeds, carriage returns and tabs.
-pub const TEXT: &str = r"^([^\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}]|[\n\r\t])*$";
+/// As [`NON_EMPTY_LINE`] for what people write: with the joiners that Persian, Hindi and
+/// the like are spelled with, behind a letter of these scripts.
+pub const WRITTEN_LINE: &str = r"^([^\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}]|[\x{600}-\x{74F}\x{750}-\x{77F}\x{860}-\x{DFF}\x{1800}-\x{18AF}\x{1CD0}-\x{1CFF}\x{A8E0}-\x{A8FF}\x{FB50}-\x{FDFF}\x{FE70}-\x{FEFC}][\x{200C}\x{200D}])*[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\s]([^\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}]|[\x{600}-\x{74F}\x{750}-\x{77F}\x{860}-\x{DFF}\x{1800}-\x{18AF}\x{1CD0}-\x{1CFF}\x{A8E0}-\x{A8FF}\x{FB50}-\x{FDFF}\x{FE70}-\x{FEFC}][\x{200C}\x{200D}])*$";
+/// Several lines: as [`WRITTEN_LINE`], with line feeds, carriage returns and tabs.
+pub const TEXT: &str = r"^([^\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}]|[\n\r\t]|[\x{600}-\x{74F}\x{750}-\x{77F}\x{860}-\x{DFF}\x{1800}-\x{18AF}\x{1CD0}-\x{1CFF}\x{A8E0}-\x{A8FF}\x{FB50}-\x{FDFF}\x{FE70}-\x{FEFC}][\x{200C}\x{200D}])*$";
 /// A relative path; one that ends in `/` stands for whatever lies beneath.
-pub const PATH: &str = r#"^([^/\\<>:"|?*\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}]*[^/\\<>:"|?*\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}. ]/)*[^/\\<>:"|?*\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}]*[^/\\<>:"|?*\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}. ]/?$"#;
+pub const PATH: &str = r#"^(([^/\\<>:"|?*\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}]|[\x{600}-\x{74F}\x{750}-\x{77F}\x{860}-\x{DFF}\x{1800}-\x{18AF}\x{1CD0}-\x{1CFF}\x{A8E0}-\x{A8FF}\x{FB50}-\x{FDFF}\x{FE70}-\x{FEFC}][\x{200C}\x{200D}])*([^/\\<>:"|?*\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}. ]|[\x{600}-\x{74F}\x{750}-\x{77F}\x{860}-\x{DFF}\x{1800}-\x{18AF}\x{1CD0}-\x{1CFF}\x{A8E0}-\x{A8FF}\x{FB50}-\x{FDFF}\x{FE70}-\x{FEFC}][\x{200C}\x{200D}])/)*([^/\\<>:"|?*\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}]|[\x{600}-\x{74F}\x{750}-\x{77F}\x{860}-\x{DFF}\x{1800}-\x{18AF}\x{1CD0}-\x{1CFF}\x{A8E0}-\x{A8FF}\x{FB50}-\x{FDFF}\x{FE70}-\x{FEFC}][\x{200C}\x{200D}])*([^/\\<>:"|?*\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}. ]|[\x{600}-\x{74F}\x{750}-\x{77F}\x{860}-\x{DFF}\x{1800}-\x{18AF}\x{1CD0}-\x{1CFF}\x{A8E0}-\x{A8FF}\x{FB50}-\x{FDFF}\x{FE70}-\x{FEFC}][\x{200C}\x{200D}])/?$"#;
 /// SHA-256 in lower-case hex.
 pub const SHA256: &str = "^[0-9a-f]{64}$";
 /// ORCID identifier (ISO 7064 check digit not checked here).

@@ -1,11 +1,12 @@
 //! AirlockRequest: a researcher's wish that files cross the boundary.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::patterns;
 
@@ -87,6 +88,7 @@ impl fmt::Display for OutputType {
     validation = Rule::new("self.direction == 'Ingress' || !has(self.delivery)").message("delivery is for ingress"),
     validation = Rule::new("self.direction == 'Egress' || !has(self.files) || self.files.all(f, has(f.size) && !f.path.endsWith('/'))").message("an ingress request declares each file by its exact path and size"),
     validation = Rule::new("!has(self.files) || self.files.transformMapEntry(i, f, {f.path.lowerAscii(): i}).size() == self.files.size()").message("two files have the same path (upper and lower case count as the same)").field_path(".files"),
+    validation = Rule::new("!has(self.files) || self.files.all(f, f.path.size() <= 63 || f.path.split('/').all(s, bytes(s).size() <= 255))").message("a segment of a file's path has at most 255 bytes in UTF-8").field_path(".files"),
     validation = Rule::new(r"!has(self.files) || self.files.all(f, !f.path.matches('(?i)(^|/)(con|prn|aux|nul|com[0-9]|lpt[0-9])([.][^/]*)?(/|$)') && !f.path.matches('(?i)(^|/)ro-crate-'))").message("a file's name is reserved (con, prn, aux, nul, com0-9, lpt0-9, ro-crate-*)").field_path(".files"),
     validation = Rule::new(ROOM_FOR_STATUS).message("the texts, paths and patterns of a request have more than 150,000 characters in all; shorten them, or make several requests"),
 )]
@@ -94,7 +96,7 @@ pub struct AirlockRequestSpec {
     /// Which way the files go. Cannot change.
     pub direction: Direction,
     /// One line: what this is.
-    #[schemars(length(min = 1, max = 200), regex(pattern = patterns::NON_EMPTY_LINE))]
+    #[schemars(length(min = 1, max = 200), regex(pattern = patterns::WRITTEN_LINE))]
     pub title: String,
     /// Why the files should cross.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -194,7 +196,7 @@ has(self.status) && has(self.status.phase) ? self.status.phase : 'Draft'])";
 #[serde(rename_all = "camelCase")]
 pub struct Author {
     /// The name as printed.
-    #[schemars(length(min = 1, max = 200), regex(pattern = patterns::NON_EMPTY_LINE))]
+    #[schemars(length(min = 1, max = 200), regex(pattern = patterns::WRITTEN_LINE))]
     pub name: String,
     /// ORCID identifier, such as `0000-0002-1825-0097`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -210,7 +212,7 @@ pub struct Author {
 #[serde(rename_all = "camelCase")]
 pub struct Affiliation {
     /// Its name.
-    #[schemars(length(min = 1, max = 200), regex(pattern = patterns::NON_EMPTY_LINE))]
+    #[schemars(length(min = 1, max = 200), regex(pattern = patterns::WRITTEN_LINE))]
     pub name: String,
     /// ROR identifier, such as `03f0f6041`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -222,8 +224,9 @@ pub struct Affiliation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeclaredFile {
-    /// Relative path.
+    /// Relative path. A decomposed one (as macOS has them) stands for the composed one.
     #[schemars(length(min = 1, max = 512), regex(pattern = patterns::PATH))]
+    #[serde(deserialize_with = "normalised")]
     pub path: String,
     /// What it is; goes into the crate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -254,6 +257,15 @@ pub struct DeclaredFile {
     pub size: Option<i64>,
 }
 
+/// Paths are compared and stored composed, whoever wrote the request.
+fn normalised<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let path = String::deserialize(from)?;
+    Ok(match crate::domain::names::normalise(&path) {
+        Cow::Owned(composed) => composed,
+        Cow::Borrowed(_) => path,
+    })
+}
+
 /// A volume that files are collected from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -262,11 +274,11 @@ pub struct Source {
     pub persistent_volume_claim: VolumePath,
     /// Globs of what to take; none: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 50), inner(length(min = 1, max = 256), regex(pattern = patterns::NON_EMPTY_LINE)))]
+    #[schemars(length(max = 50), inner(length(min = 1, max = 256), regex(pattern = patterns::WRITTEN_LINE)))]
     pub include: Option<Vec<String>>,
     /// Globs of what to leave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 50), inner(length(min = 1, max = 256), regex(pattern = patterns::NON_EMPTY_LINE)))]
+    #[schemars(length(max = 50), inner(length(min = 1, max = 256), regex(pattern = patterns::WRITTEN_LINE)))]
     pub exclude: Option<Vec<String>>,
 }
 
@@ -455,6 +467,9 @@ pub struct ManifestSummary {
     pub files: i64,
     /// Bytes of all files.
     pub bytes: i64,
+    /// Number of files that have warnings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warnings: Option<i64>,
 }
 
 /// A file of the manifest.
@@ -467,6 +482,13 @@ pub struct FileSummary {
     pub size: i64,
     /// SHA-256.
     pub sha256: String,
+    /// What its first bytes are, in one word such as `text`, `png` or `parquet`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sniffed: Option<String>,
+    /// What to know before deciding, such as content that is not what the name says; at most 3.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3))]
+    pub warnings: Vec<String>,
 }
 
 /// The difference between two rounds.

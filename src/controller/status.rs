@@ -24,9 +24,10 @@ use crate::api::{
 };
 use crate::audit::Head;
 use crate::domain::commit::RevokedThrough;
-use crate::domain::manifest::Frozen;
+use crate::domain::manifest::{Frozen, ManifestFile};
 use crate::domain::phase::{self, Facts, Round};
 use crate::domain::quorum::{NotCounted, ReviewFact};
+use crate::domain::texts::harmless_line;
 use crate::domain::{policy, rounds};
 
 /// Tries to store an Event, with the pause after each that failed. Events are a comfort:
@@ -89,6 +90,10 @@ pub async fn write(
     if moved || told.stalled {
         tell(ctx, subject, before.phase, &told).await;
     }
+    let reviewed = moved && reaches_review(before.phase, told.phase);
+    if let Some(warned) = warned(&status).filter(|_| reviewed) {
+        warn(ctx, subject, reason::CONTENT_WARNING, warned).await;
+    }
     object.status = Some(status);
     let api: Api<AirlockRequest> = Api::namespaced(ctx.client.clone(), &subject.key.namespace);
     let written = api
@@ -125,6 +130,28 @@ async fn tell(ctx: &Context, subject: &Subject, before: Option<Phase>, told: &To
         false => (EventType::Normal, told.phase.to_string()),
     };
     publish(ctx, subject, kind, word, told.message.clone()).await;
+}
+
+/// Whether reviews began on the way from a phase that was shown to another.
+fn reaches_review(before: Option<Phase>, after: Phase) -> bool {
+    use Phase::{Approved, InReview, Releasing};
+    let began = matches!(before, Some(InReview | Approved | Releasing));
+    !began && matches!(after, InReview | Approved | Releasing | Phase::Released)
+}
+
+/// What is told of files that are not what their names say, or hold more than they seem
+/// to: of the first, and how many there are.
+fn warned(status: &AirlockRequestStatus) -> Option<String> {
+    let files = status.manifest.as_ref()?.warnings?;
+    let first = status.files.iter().find_map(|f| f.warnings.first())?;
+    let first = harmless_line(first, 300);
+    Some(match files {
+        1 => first,
+        files => format!(
+            "{first}; and {} more files have warnings, see status.files and GET files of the gateway",
+            files - 1
+        ),
+    })
 }
 
 async fn derive(
@@ -237,21 +264,33 @@ fn describe(status: &mut AirlockRequestStatus, frozen: Option<&Frozen>, previous
         return;
     };
     let manifest = &frozen.manifest;
+    let mut files: Vec<_> = manifest.files.iter().map(|f| (f, f.warnings())).collect();
+    let warned = files.iter().filter(|(_, w)| !w.is_empty()).count() as u64;
     status.manifest = Some(ManifestSummary {
         digest: frozen.digest.to_string(),
         files: int(manifest.files.len() as u64),
         bytes: int(manifest.total_bytes()),
+        warnings: (warned > 0).then(|| int(warned)),
     });
-    let mut largest: Vec<_> = manifest.files.iter().collect();
-    largest.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.path.cmp(&b.path)));
-    status.files_truncated = (largest.len() > SHOWN).then_some(true);
-    status.files = largest
+    let size = |(a, _): &(&ManifestFile, _), (b, _): &(&ManifestFile, _)| {
+        b.size.cmp(&a.size).then_with(|| a.path.cmp(&b.path))
+    };
+    // Of many files those with warnings are shown before the largest.
+    files.sort_by(|a, b| {
+        let first = a.1.is_empty().cmp(&b.1.is_empty());
+        first.then_with(|| size(a, b))
+    });
+    status.files_truncated = (files.len() > SHOWN).then_some(true);
+    files.truncate(SHOWN);
+    files.sort_by(size);
+    status.files = files
         .into_iter()
-        .take(SHOWN)
-        .map(|f| FileSummary {
+        .map(|(f, warnings)| FileSummary {
             path: f.path.clone(),
             size: int(f.size),
             sha256: f.sha256.to_string(),
+            sniffed: f.sniffed.as_ref().map(|s| s.word().to_owned()),
+            warnings: warnings.iter().map(|w| harmless_line(w, 250)).collect(),
         })
         .collect();
     status.changes = previous.map(|before| rounds::changes(before, manifest));
@@ -427,7 +466,10 @@ impl Told {
             Phase::InReview => {
                 let votes = status.approvals.as_ref().map_or_else(String::new, |a| a.summary.clone());
                 let digest = status.manifest.as_ref().map_or("", |m| m.digest.as_str());
-                let message = format!("{votes} approvals; checkers create an AirlockReview that names manifestDigest {digest}");
+                let mut message = format!("{votes} approvals; checkers create an AirlockReview that names manifestDigest {digest}");
+                if let Some(warned) = warned(status) {
+                    message = format!("{message}; {warned}");
+                }
                 let waits = rest.waits.clone();
                 let (word, said) = waits.unwrap_or((reason::IN_REVIEW, message.clone()));
                 self.waiting = Some((word, said.clone()));

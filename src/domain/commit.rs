@@ -166,7 +166,8 @@ fn listed(manifest: &Manifest, file: &super::manifest::ManifestFile) -> Receipt 
             sha256: file.sha256.clone(),
             crc32: file.crc32,
             media_type: file.media_type.clone(),
-            sniffed: None,
+            sniffed: file.sniffed.clone(),
+            remark: file.remark.clone(),
         }),
     }
 }
@@ -484,6 +485,7 @@ mod tests {
             crc32: super::super::digest::Crc32(7),
             media_type: "text/csv".into(),
             sniffed: None,
+            remark: None,
         };
         let receipt = Receipt {
             more: Default::default(),

@@ -172,6 +172,15 @@ mod tests {
     }
 
     #[test]
+    fn a_decomposed_path_declares_the_composed_one() {
+        let declared: DeclaredFile =
+            serde_json::from_value(serde_json::json!({"path": "e\u{301}te\u{301}.csv"})).unwrap();
+        let declared = [declared];
+        assert_eq!(check(&declared, "été.csv", None, None), Ok(()));
+        assert!(missing(&declared, &[receipt("été.csv", Some("x"))]).is_empty());
+    }
+
+    #[test]
     fn a_declared_file_is_missing_until_it_is_there_and_a_folder_until_something_is_beneath() {
         for (declared, there, absent) in [
             (&["a.csv"][..], &[][..], &["a.csv"][..]),

@@ -83,11 +83,19 @@ pub fn size(file: &DeclaredFile) -> u64 {
     file.size.and_then(|s| u64::try_from(s).ok()).unwrap_or(0)
 }
 
-/// Names the plan of a file: another size or digest is another upload.
+/// Names the plan of one of the declared files: another size or digest is another
+/// upload. Where two of them share the form that is hashed, their paths tell them apart.
 #[must_use]
-pub fn plan_name(file: &DeclaredFile) -> Sha256Hex {
+pub fn plan_name(declared: &[DeclaredFile], file: &DeclaredFile) -> Sha256Hex {
     let sha256 = file.sha256.as_deref().unwrap_or_default();
-    let text = format!("{}\n{}\n{sha256}", names::folded(&file.path), size(file));
+    let form = names::stored_form(&file.path);
+    let shared = declared.iter().any(|other| {
+        other.path != file.path
+            && !(other.path.is_ascii() && file.path.is_ascii())
+            && names::stored_form(&other.path) == form
+    });
+    let name = if shared { file.path.clone() } else { form };
+    let text = format!("{name}\n{}\n{sha256}", size(file));
     Sha256Hex::of(text.as_bytes())
 }
 
@@ -246,6 +254,7 @@ mod tests {
                 crc32: Crc32(0),
                 media_type: "text/plain".into(),
                 sniffed: None,
+                remark: None,
             }),
         }
     }
@@ -287,10 +296,21 @@ mod tests {
 
     #[test]
     fn another_size_or_digest_is_another_upload_and_another_spelling_is_not() {
+        let plan_name = |file: &DeclaredFile| super::plan_name(&[], file);
         let plain = plan_name(&file("a.csv", 1, None));
         assert_eq!(plain, plan_name(&file("A.csv", 1, None)));
         assert_ne!(plain, plan_name(&file("a.csv", 2, None)));
         assert_ne!(plain, plan_name(&file("a.csv", 1, Some("x"))));
+    }
+
+    #[test]
+    fn files_that_share_the_form_that_is_hashed_have_plans_of_their_own() {
+        let both = [file("sınır.csv", 1, None), file("sinir.csv", 1, None)];
+        let names = [&both[0], &both[1]].map(|f| plan_name(&both, f));
+        assert_ne!(names[0], names[1]);
+        // Alone, a file has the plan that earlier versions made for it.
+        let alone = plan_name(&both[..1], &both[0]);
+        assert_eq!(alone, Sha256Hex::of(b"sinir.csv\n1\n"));
     }
 
     #[test]

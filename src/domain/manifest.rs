@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::digest::{Crc32, Sha256Hex};
+use super::sniff::{self, Remark, Sniffed};
 use super::{declared, format};
 use crate::api::{Author, Changes, DeclaredFile, Delivery, Direction, OutputType};
 
@@ -157,6 +158,12 @@ pub struct ManifestFile {
     pub crc32: Crc32,
     /// Media type, from the name.
     pub media_type: String,
+    /// What its first bytes are, whatever its name says; absent in manifests of old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sniffed: Option<Sniffed>,
+    /// What was noticed behind the first bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remark: Option<Remark>,
     /// What the researcher says of the file; goes into the crate.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
@@ -192,6 +199,14 @@ pub struct Frozen {
     pub manifest: Arc<Manifest>,
     /// SHA-256 of the bytes that are stored: what reviews name.
     pub digest: Sha256Hex,
+}
+
+impl ManifestFile {
+    /// What those who decide are told of the file, beside its name.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        sniff::warnings(&self.path, self.sniffed.as_ref(), self.remark.as_ref())
+    }
 }
 
 impl Manifest {

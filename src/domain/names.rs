@@ -6,8 +6,10 @@
 //! it means the same file everywhere, and two names are the same when any of
 //! those systems would say so ([`folded`]).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
+use unicode_case_mapping::case_folded;
 use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 
 use super::digest::Sha256Hex;
@@ -27,6 +29,10 @@ pub fn derived(name: &str, uid: &str) -> String {
 
 /// Bytes that a path may have.
 pub const MAX_BYTES: usize = 512;
+/// Bytes that a segment of a path may have: file systems of Linux take no more.
+pub const MAX_SEGMENT_BYTES: usize = 255;
+/// UTF-16 units of a path that Windows opens without further ado (`MAX_PATH`).
+pub const MAX_WINDOWS: usize = 260;
 
 /// Why a path is refused, and what to do. Messages repeat nothing of the name
 /// but what is harmless to print.
@@ -45,8 +51,22 @@ pub enum NameError {
     Dots(&'static str),
     #[error("the path has a backslash; separate folders by '/'")]
     Backslash,
+    #[error(
+        "the path has a segment of {bytes} bytes in UTF-8; file systems take at most {MAX_SEGMENT_BYTES}: shorten the name"
+    )]
+    SegmentTooLong { bytes: usize },
     #[error("the path has the character {0}, which cannot be seen or misleads; remove it")]
     Invisible(String),
+    #[error(
+        "the path has the character {0}, which is allowed only between letters of a script that is spelled with it (Arabic, Persian, Hindi and the like); remove it"
+    )]
+    Joiner(String),
+    #[error("a segment has a '/', which separates folders; replace it")]
+    Slash,
+    #[error(
+        "the path has characters that many systems replace by plain ones (Unicode's form NFKC), such as fullwidth letters, and so it would be refused: {0}"
+    )]
+    Compatibility(Box<NameError>),
     #[error("the path has the character '{0}', which Windows cannot store; replace it")]
     Windows(char),
     #[error("'{0}' is a reserved name on Windows; rename it")]
@@ -79,10 +99,40 @@ fn shown(name: &str) -> String {
     texts::harmless_line(name, 120)
 }
 
+/// The form in which a path is stored: composed (NFC). Some systems, macOS among
+/// them, give decomposed names, which look the same and mean the same file.
+#[must_use]
+pub fn normalise(path: &str) -> Cow<'_, str> {
+    match is_nfc(path) {
+        true => Cow::Borrowed(path),
+        false => Cow::Owned(path.nfc().collect()),
+    }
+}
+
 /// The form in which two names that would meet on some file system are equal:
-/// composed (NFC), and without case.
+/// composed (NFC), without case by Unicode's simple case folding, and without the
+/// joiners of [`texts::is_joiner`]. Simple folding maps one character to one, as file
+/// systems do: `I` and `i` meet, and the dotless `ı` of Turkish meets neither.
 #[must_use]
 pub fn folded(path: &str) -> String {
+    if path.is_ascii() {
+        return path.to_ascii_lowercase();
+    }
+    let simple = |c: char| {
+        let folded = case_folded(c).and_then(|to| char::from_u32(to.get()));
+        folded.unwrap_or(c)
+    };
+    // Decomposed first: the marks of some letters fold to letters themselves.
+    let decomposed = path.nfd().filter(|c| !texts::is_joiner(*c));
+    decomposed.map(simple).nfc().collect()
+}
+
+/// The form of a path that is hashed into the keys of stored objects (receipts, the
+/// index, upload plans). It must never change, or what is stored would not be found.
+/// It is coarser than [`folded`]: it also maps `ß` to `ss` and `ı` to `i`, so that
+/// different names can share a key's folder, and whoever reads there compares paths.
+#[must_use]
+pub fn stored_form(path: &str) -> String {
     if path.is_ascii() {
         return path.to_ascii_lowercase();
     }
@@ -95,7 +145,8 @@ pub fn folded(path: &str) -> String {
             .nfc()
             .collect()
     };
-    let mut form = once(path);
+    let plain: String = path.chars().filter(|c| !texts::is_joiner(*c)).collect();
+    let mut form = once(&plain);
     for _ in 0..3 {
         let again = once(&form);
         if again == form {
@@ -104,6 +155,18 @@ pub fn folded(path: &str) -> String {
         form = again;
     }
     form
+}
+
+/// What to tell of a path that Windows is likely to skip when it unpacks the package.
+/// It is no error: other systems take it, and so does Windows with long paths enabled.
+#[must_use]
+pub fn too_long_for_windows(path: &str) -> Option<String> {
+    let units = path.encode_utf16().count();
+    (units > MAX_WINDOWS).then(|| {
+        format!(
+            "the path has {units} characters, and Windows skips files with paths of more than {MAX_WINDOWS} when it unpacks; shorten it"
+        )
+    })
 }
 
 /// The folders of a path, outermost first: `a/b/c` lies in `a` and `a/b`.
@@ -125,18 +188,27 @@ pub fn check_file(path: &str) -> Result<(), NameError> {
     if path.starts_with('/') {
         return Err(NameError::Absolute);
     }
+    check_characters(path)?;
+    if !is_nfc(path) {
+        return Err(NameError::NotNfc);
+    }
+    path.split('/').try_for_each(check_segment)?;
+    check_compatibility(path)
+}
+
+fn check_characters(path: &str) -> Result<(), NameError> {
     for c in path.chars() {
         match c {
             '\\' => return Err(NameError::Backslash),
             '<' | '>' | ':' | '"' | '|' | '?' | '*' => return Err(NameError::Windows(c)),
-            c if texts::is_refused(c) => return Err(NameError::Invisible(texts::shown(c))),
             _ => {}
         }
     }
-    if !is_nfc(path) {
-        return Err(NameError::NotNfc);
+    match texts::refused(path).next() {
+        Some((_, c)) if texts::is_joiner(c) => Err(NameError::Joiner(texts::shown(c))),
+        Some((_, c)) => Err(NameError::Invisible(texts::shown(c))),
+        None => Ok(()),
     }
-    path.split('/').try_for_each(check_segment)
 }
 
 fn check_segment(segment: &str) -> Result<(), NameError> {
@@ -145,6 +217,11 @@ fn check_segment(segment: &str) -> Result<(), NameError> {
         "." => return Err(NameError::Dots(".")),
         ".." => return Err(NameError::Dots("..")),
         _ => {}
+    }
+    if segment.len() > MAX_SEGMENT_BYTES {
+        return Err(NameError::SegmentTooLong {
+            bytes: segment.len(),
+        });
     }
     if segment.ends_with(['.', ' ']) {
         return Err(NameError::TrailingDotOrSpace(shown(segment)));
@@ -156,6 +233,37 @@ fn check_segment(segment: &str) -> Result<(), NameError> {
         return Err(NameError::RoCrate);
     }
     Ok(())
+}
+
+/// Many systems replace compatibility characters by plain ones (NFKC), so that a
+/// fullwidth dot becomes a dot: what would be refused in that form is refused.
+fn check_compatibility(path: &str) -> Result<(), NameError> {
+    if path.is_ascii() {
+        return Ok(());
+    }
+    let mut bytes = 0;
+    for segment in path.split('/') {
+        let form: String = segment.nfkc().collect();
+        bytes += form.len() + 1;
+        if form != segment {
+            check_compatible(&form).map_err(|e| NameError::Compatibility(Box::new(e)))?;
+        }
+    }
+    let bytes = bytes.saturating_sub(1);
+    match bytes > MAX_BYTES {
+        true => Err(NameError::Compatibility(Box::new(NameError::TooLong {
+            bytes,
+        }))),
+        false => Ok(()),
+    }
+}
+
+fn check_compatible(segment: &str) -> Result<(), NameError> {
+    if segment.contains('/') {
+        return Err(NameError::Slash);
+    }
+    check_characters(segment)?;
+    check_segment(segment)
 }
 
 /// Device names, with any extension; Windows also reads `com¹` as `com1`, and

@@ -626,6 +626,7 @@ mod tests {
                 crc32: Crc32(0),
                 media_type: "text/csv".into(),
                 sniffed: Some(sniff(head)),
+                remark: None,
             }),
         };
         let program = upload("t.csv", b"\x7fELF\x02\x01");

@@ -14,7 +14,7 @@ use super::canonical;
 use super::digest::{Crc32, Sha256Hex};
 use super::format::Unknown;
 use super::names;
-use super::sniff::Sniffed;
+use super::sniff::{Remark, Sniffed};
 
 /// One upload of a path, or its removal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,10 +52,13 @@ pub struct Content {
     pub crc32: Crc32,
     /// Media type, from the name.
     pub media_type: String,
-    /// What the first bytes are; absent where nobody looked (receipts of old, and
-    /// what a manifest lists).
+    /// What the first bytes are; absent where nobody looked (receipts and manifests of
+    /// old).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sniffed: Option<Sniffed>,
+    /// What was noticed behind the first bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remark: Option<Remark>,
     /// What a later version says besides.
     #[serde(flatten)]
     pub more: Unknown,
@@ -73,7 +76,7 @@ pub fn uploads(standing: &[Receipt], round: i64) -> Option<Sha256Hex> {
 
 /// The files that stand at the end of `round`: those listed by the last freeze,
 /// overlaid by this round's receipts, the highest version of each path winning.
-/// Sorted by path. A manifest does not say what was sniffed of its files, so that
+/// Sorted by path. Manifests of old do not say what was sniffed of their files, so that
 /// what is carried over takes it from the receipt of its upload.
 #[must_use]
 pub fn standing(carried: &[Receipt], receipts: &[Receipt], round: i64) -> Vec<Receipt> {
@@ -176,6 +179,7 @@ mod tests {
                 crc32: Crc32(0),
                 media_type: "text/plain".into(),
                 sniffed: bytes.map(|b| crate::domain::sniff::sniff(b.as_bytes())),
+                remark: None,
             }),
         }
     }

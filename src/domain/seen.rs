@@ -228,6 +228,8 @@ mod tests {
             sha256: Sha256Hex::of(bytes.as_bytes()),
             crc32: Crc32(0),
             media_type: String::new(),
+            sniffed: None,
+            remark: None,
             description: String::new(),
             justification: String::new(),
             suppression_notes: String::new(),

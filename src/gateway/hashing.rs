@@ -1,5 +1,5 @@
-//! SHA-256 and CRC-32 of what streams by, on a thread of their own, so that the
-//! next bytes are read and the last ones sent meanwhile.
+//! SHA-256 and CRC-32 of what streams by, and what is to be noticed in it, on a thread
+//! of their own, so that the next bytes are read and the last ones sent meanwhile.
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -7,26 +7,29 @@ use tokio::task::JoinHandle;
 
 use super::problem::Problem;
 use crate::domain::digest::{Crc32, Sha256Hex};
+use crate::domain::sniff::{Remark, Scan};
 
 /// Less than this is hashed at once: handing it over would cost more.
 const SMALL: usize = 64 * 1024;
 
 #[derive(Clone, Default)]
-struct Both {
+struct All {
     sha256: Sha256,
     crc32: crc32fast::Hasher,
+    scan: Scan,
 }
 
-impl Both {
+impl All {
     fn update(&mut self, bytes: &[u8]) {
         self.sha256.update(bytes);
         self.crc32.update(bytes);
+        self.scan.update(bytes);
     }
 }
 
 enum State {
-    Idle(Box<Both>),
-    Busy(JoinHandle<Box<Both>>),
+    Idle(Box<All>),
+    Busy(JoinHandle<Box<All>>),
 }
 
 /// Hashes one stream.
@@ -44,33 +47,34 @@ impl Hashing {
     /// # Errors
     /// When the process is ending.
     pub async fn update(&mut self, bytes: Bytes) -> Result<(), Problem> {
-        let mut both = self.take().await?;
+        let mut all = self.take().await?;
         self.0 = if bytes.len() < SMALL {
-            both.update(&bytes);
-            State::Idle(both)
+            all.update(&bytes);
+            State::Idle(all)
         } else {
             State::Busy(tokio::task::spawn_blocking(move || {
-                both.update(&bytes);
+                all.update(&bytes);
                 drop(bytes);
-                both
+                all
             }))
         };
         Ok(())
     }
 
-    /// The digests of everything.
+    /// The digests of everything, and what was noticed.
     ///
     /// # Errors
     /// When the process is ending.
-    pub async fn finish(mut self) -> Result<(Sha256Hex, Crc32), Problem> {
-        let both = self.take().await?;
-        let raw: [u8; 32] = both.sha256.finalize().into();
-        Ok((Sha256Hex::from_raw(&raw), Crc32(both.crc32.finalize())))
+    pub async fn finish(mut self) -> Result<(Sha256Hex, Crc32, Option<Remark>), Problem> {
+        let all = self.take().await?;
+        let raw: [u8; 32] = all.sha256.finalize().into();
+        let crc32 = Crc32(all.crc32.finalize());
+        Ok((Sha256Hex::from_raw(&raw), crc32, all.scan.finish()))
     }
 
-    async fn take(&mut self) -> Result<Box<Both>, Problem> {
+    async fn take(&mut self) -> Result<Box<All>, Problem> {
         match std::mem::replace(&mut self.0, State::Idle(Box::default())) {
-            State::Idle(both) => Ok(both),
+            State::Idle(all) => Ok(all),
             State::Busy(task) => task.await.map_err(|_| {
                 Problem::unavailable("ShuttingDown", "the gateway is ending; try again", 5)
             }),
@@ -95,9 +99,9 @@ mod tests {
         crc.update(&bytes);
         assert_eq!(
             hashing.finish().await.unwrap(),
-            (Sha256Hex::of(&bytes), Crc32(crc.finalize()))
+            (Sha256Hex::of(&bytes), Crc32(crc.finalize()), None)
         );
-        let (empty, _) = Hashing::default().finish().await.unwrap();
+        let (empty, _, _) = Hashing::default().finish().await.unwrap();
         assert_eq!(empty, Sha256Hex::of(b""));
     }
 }

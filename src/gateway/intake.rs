@@ -16,7 +16,7 @@ use super::problem::Problem;
 use super::reader::Reader;
 use super::stored::{Reservation, Stored};
 use crate::domain::digest::{Crc32, Sha256Hex};
-use crate::domain::sniff::{HEAD, Sniffed};
+use crate::domain::sniff::{HEAD, Remark, Sniffed};
 use crate::storage::keys::RequestKey;
 use crate::storage::{Bucket, Created};
 
@@ -41,6 +41,8 @@ pub struct Arrived {
     pub crc32: Crc32,
     /// What their first ones are.
     pub sniffed: Sniffed,
+    /// What was noticed behind them.
+    pub remark: Option<Remark>,
     place: Place,
     held: Held,
     room: Option<Reservation>,
@@ -157,12 +159,13 @@ pub async fn receive(place: Place, cut: Cut, with: Taking<'_>) -> Result<Arrived
         Some(sniffed) => sniffed,
         None => taken.with.gate.look(&[])?,
     };
-    let (sha256, crc32) = taken.hashing.finish().await?;
+    let (sha256, crc32, remark) = taken.hashing.finish().await?;
     Ok(Arrived {
         size,
         sha256,
         crc32,
         sniffed,
+        remark,
         place,
         held,
         room: taken.with.gate.into_room(),

@@ -11,12 +11,15 @@ use crate::api::DeclaredFile;
 use crate::domain::names;
 use crate::domain::policy::Rules;
 use crate::domain::receipt::{Receipt, takes, version};
+use crate::storage::keys::RequestKey;
 
 /// Receipts by folded path, and the round that they are looked at for.
 #[derive(Debug, Default)]
 pub struct Known {
     receipts: HashMap<String, Vec<Arc<Receipt>>>,
     keys: HashSet<(u128, u64)>,
+    /// The highest version in each folder of receipts, which paths can share.
+    highest: HashMap<u128, u64>,
     count: usize,
     in_view: usize,
     view: Option<Overlay>,
@@ -59,6 +62,9 @@ impl Known {
         if !self.keys.insert(identity) {
             return;
         }
+        let (folder, number) = identity;
+        let highest = self.highest.entry(folder).or_default();
+        *highest = number.max(*highest);
         let folded = names::folded(&receipt.path);
         let receipt = Arc::new(receipt);
         if let Some(view) = self.view.as_mut().filter(|v| v.round() == receipt.round) {
@@ -88,15 +94,18 @@ impl Known {
         self.view = Some(view);
     }
 
-    /// The next version of a path.
+    /// The next version of a path, whose receipts lie in the folder of `key`.
     #[must_use]
-    pub fn next_version(&self, path: &str) -> String {
+    pub fn next_version(&self, key: &RequestKey, path: &str) -> String {
+        let folder = identity(&key.receipt(path, "0")).map(|(folder, _)| folder);
+        let shared = folder.and_then(|folder| self.highest.get(&folder).copied());
         let folded = names::folded(path);
         let known = self.receipts.get(&folded).into_iter().flatten();
         let carried = self.view.as_ref().and_then(|v| v.latest(&folded));
         let last = known
             .chain(carried)
             .filter_map(|r| r.version.parse::<u64>().ok())
+            .chain(shared)
             .max();
         version(last.unwrap_or(0) + 1)
     }
@@ -295,7 +304,6 @@ mod tests {
     use super::*;
     use crate::domain::digest::{Crc32, Sha256Hex};
     use crate::domain::receipt::Content;
-    use crate::storage::keys::RequestKey;
 
     fn receipt(path: &str, n: u64, round: i64, there: bool) -> Receipt {
         Receipt {
@@ -313,6 +321,7 @@ mod tests {
                 crc32: Crc32(0),
                 media_type: "text/plain".into(),
                 sniffed: None,
+                remark: None,
             }),
         }
     }
@@ -321,11 +330,15 @@ mod tests {
         Rules::of(crate::api::Direction::Egress, None)
     }
 
-    fn known(round: i64, carried: Vec<Receipt>, receipts: &[Receipt]) -> Known {
-        let request = RequestKey {
+    fn request() -> RequestKey {
+        RequestKey {
             namespace: "a".into(),
             uid: "u".into(),
-        };
+        }
+    }
+
+    fn known(round: i64, carried: Vec<Receipt>, receipts: &[Receipt]) -> Known {
+        let request = request();
         let mut known = Known::default();
         let (before, after) = receipts.split_at(receipts.len() / 2);
         for r in before {
@@ -365,9 +378,24 @@ mod tests {
                 && !known.stands("gone.csv")
                 && !known.stands("b.csv")
         );
-        assert_eq!(known.next_version("old.csv"), version(3));
-        assert_eq!(known.next_version("new.csv"), version(1));
+        assert_eq!(known.next_version(&request(), "old.csv"), version(3));
+        assert_eq!(known.next_version(&request(), "new.csv"), version(1));
         assert_eq!(known.len(), 6);
+    }
+
+    #[test]
+    fn names_that_share_a_folder_of_receipts_both_stand_with_versions_of_their_own() {
+        let receipts = [
+            receipt("sınır.csv", 1, 1, true),
+            receipt("sinir.csv", 2, 1, true),
+        ];
+        let known = known(1, vec![], &receipts);
+        assert!(known.stands("sınır.csv") && known.stands("sinir.csv"));
+        assert_eq!(known.standing(), [receipts[1].clone(), receipts[0].clone()]);
+        for path in ["sınır.csv", "sinir.csv", "SINIR.csv"] {
+            assert_eq!(known.next_version(&request(), path), version(3));
+        }
+        assert!(known.check("sinir.csv").is_ok() && known.check("SINIR.csv").is_err());
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::api::AirlockRequest;
 use crate::domain::digest::Sha256Hex;
 use crate::domain::receipt::Receipt;
 use crate::domain::rounds::changes;
+use crate::domain::sniff::{self, Sniffed};
 use crate::storage::keys::RequestKey;
 
 const PAGE: usize = 1000;
@@ -55,6 +56,10 @@ struct File {
     size: u64,
     sha256: Sha256Hex,
     media_type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sniffed: Option<Sniffed>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
     uploaded_by: String,
     uploaded_time: Timestamp,
 }
@@ -149,12 +154,15 @@ fn cursor(token: &str) -> Result<String, Problem> {
 
 fn file(receipt: Receipt) -> Option<File> {
     let content = receipt.content?;
+    let (sniffed, remark) = (content.sniffed.as_ref(), content.remark.as_ref());
     Some(File {
+        warnings: sniff::warnings(&receipt.path, sniffed, remark),
         path: receipt.path,
         version: receipt.version,
         size: content.size,
         sha256: content.sha256,
         media_type: content.media_type,
+        sniffed: content.sniffed,
         uploaded_by: receipt.by,
         uploaded_time: receipt.time,
     })

@@ -6,16 +6,17 @@ use percent_encoding::percent_decode_str;
 use super::problem::Problem;
 use crate::domain::names;
 
-/// The file's path from the raw rest of the URL.
+/// The file's path from the raw rest of the URL, composed as paths are stored.
 ///
 /// # Errors
 /// 422 when it is no name of a file that could be stored anywhere.
 pub fn decode(raw: &str) -> Result<String, Problem> {
     let segments: Result<Vec<String>, Problem> = raw.split('/').map(segment).collect();
     let path = segments?.join("/");
+    let path = names::normalise(&path);
     names::check_file(&path)
         .map_err(|error| Problem::unprocessable("InvalidName", error.to_string()))?;
-    Ok(path)
+    Ok(path.into_owned())
 }
 
 fn segment(raw: &str) -> Result<String, Problem> {
@@ -56,6 +57,8 @@ mod tests {
             ("%C3%A9t%C3%A9/x", "été/x"),
             ("100%25.csv", "100%.csv"),
             ("%252F", "%2F"),
+            ("e%CC%81t%C3%A9/x", "été/x"),
+            ("%D9%85%DB%8C%E2%80%8C%D8%B1%D9%88%D8%AF", "می\u{200c}رود"),
         ] {
             assert_eq!(decode(raw).as_deref(), Ok(path), "{raw}");
         }
@@ -72,6 +75,7 @@ mod tests {
             "%zz",
             "%ff",
             "a/%C3",
+            "%EF%BC%8E%EF%BC%8E/x.csv",
         ] {
             assert_eq!(
                 decode(raw).map_err(|p| p.status.as_u16()),

@@ -40,8 +40,12 @@ const ENTRY: u64 = 2048;
 
 #[derive(Serialize)]
 struct Plan {
+    /// How to send, for people who read the plan and do not use `trevor send`.
+    note: &'static str,
     files: Vec<FilePlan>,
 }
+
+const NOTE: &str = "Send each part by PUT with exactly its headers, and with Content-Length: the length is signed, so that a body of unknown length (curl -T - from a pipe) is refused as SignatureDoesNotMatch. Write it to a file first, then: curl -T FILE URL, or trevor send.";
 
 #[derive(Serialize)]
 struct FilePlan {
@@ -51,6 +55,8 @@ struct FilePlan {
     sha256: Option<String>,
     parts: Vec<PartPlan>,
     expires: Timestamp,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -118,7 +124,7 @@ pub async fn plan(gateway: &Gateway, call: &Call) -> Result<Response, Problem> {
         // Perhaps all has arrived: the controller may look now.
         gateway.hints.send(&call.namespace, &call.name);
     }
-    json_held(&Plan { files }, share)
+    json_held(&Plan { note: NOTE, files }, share)
 }
 
 /// The request, for the one who gets its plan.
@@ -198,7 +204,7 @@ impl Planner<'_> {
             .await?;
         let plans: Vec<_> = outstanding
             .into_iter()
-            .map(|file| self.file(file, part_size))
+            .map(|file| self.file(wanted, file, part_size))
             .collect();
         let files = stream::iter(plans).buffered(AT_ONCE).try_collect();
         Ok((files.await?, share))
@@ -224,21 +230,34 @@ impl Planner<'_> {
         Ok(rules)
     }
 
-    async fn file(&self, file: &DeclaredFile, part_size: u64) -> Result<FilePlan, Problem> {
-        let planned = self.planned(file, part_size).await?;
+    async fn file(
+        &self,
+        wanted: &[DeclaredFile],
+        file: &DeclaredFile,
+        part_size: u64,
+    ) -> Result<FilePlan, Problem> {
+        let at = self.key.plan(self.round, &ingress::plan_name(wanted, file));
+        let planned = self.planned(at, file, part_size).await?;
         Ok(FilePlan {
             path: file.path.clone(),
             size: planned.size,
             sha256: file.sha256.clone(),
             parts: self.parts(file, &planned).await?,
             expires: self.expires,
+            warnings: names::too_long_for_windows(&file.path)
+                .into_iter()
+                .collect(),
         })
     }
 
     /// Where the file goes to: as it was planned before, or as it is now.
-    async fn planned(&self, file: &DeclaredFile, part_size: u64) -> Result<Planned, Problem> {
+    async fn planned(
+        &self,
+        at: String,
+        file: &DeclaredFile,
+        part_size: u64,
+    ) -> Result<Planned, Problem> {
         let work = self.gateway.zones.quarantine.bucket();
-        let at = self.key.plan(self.round, &ingress::plan_name(file));
         if let Some(standing) = read::<Planned>(work, &at).await? {
             return Ok(standing);
         }

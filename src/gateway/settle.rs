@@ -114,7 +114,7 @@ pub async fn write_receipt(
         ));
     }
     for _ in 0..TRIES {
-        receipt.version = open.entry.known().next_version(&path);
+        receipt.version = open.entry.known().next_version(&open.key, &path);
         let at = open.key.receipt(&path, &receipt.version);
         match commit(bucket, &at, &receipt).await {
             Ok(Committed::Ours(ours)) => {
@@ -200,6 +200,7 @@ mod tests {
             crc32: Crc32(0),
             media_type: "text/plain".into(),
             sniffed: None,
+            remark: None,
         };
         Receipt {
             more: Default::default(),

@@ -5,16 +5,14 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
-use http::header::{CONTENT_ENCODING, CONTENT_RANGE};
 use http::{HeaderMap, StatusCode};
-use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio_util::task::TaskTracker;
 
+use super::announced::{Announced, announced};
 use super::buffers::Lease;
-use super::digest_field;
 use super::gate::{self, Gate};
 use super::intake::{Arrived, Place, Taking, receive};
 use super::job_token;
@@ -31,15 +29,10 @@ use crate::domain::declared::{self, Mismatch};
 use crate::domain::digest::{Crc32, Sha256Hex};
 use crate::domain::policy::Rules;
 use crate::domain::receipt::{Content, Receipt};
+use crate::domain::sniff::{self, Sniffed};
 
 /// Buffers that an upload may have at the same time.
 const BUFFERS: u32 = 4;
-
-/// What arrived must be this.
-struct Announced {
-    length: Option<u64>,
-    sha256: Option<Sha256Hex>,
-}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -50,6 +43,9 @@ struct Uploaded<'a> {
     sha256: &'a Sha256Hex,
     crc32: Crc32,
     media_type: &'a str,
+    sniffed: Option<&'a Sniffed>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 /// Takes a file in.
@@ -99,7 +95,7 @@ pub async fn put(
     {
         return Err(Problem::unprocessable(
             "DigestMismatch",
-            "what arrived does not have the SHA-256 of Content-Digest; nothing was stored",
+            "what arrived does not have the SHA-256 that was stated; nothing was stored",
         ));
     }
     check_declared(&request, &path, Some(arrived.size), Some(&arrived.sha256))?;
@@ -170,30 +166,6 @@ async fn open_request(
     }
     let at = (call.namespace.as_str(), call.name.as_str());
     gateway.requests.taken_up(at, request).await
-}
-
-fn announced(headers: &HeaderMap, body: &Body) -> Result<Announced, Problem> {
-    if headers.contains_key(CONTENT_RANGE) {
-        return Err(Problem::bad_request(
-            "PartialUpload",
-            "Content-Range: a file is sent as a whole",
-        ));
-    }
-    if headers
-        .get(CONTENT_ENCODING)
-        .is_some_and(|e| e != "identity")
-    {
-        let detail = "Content-Encoding: send the bytes of the file as they are";
-        return Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "EncodedUpload",
-            detail,
-        ));
-    }
-    Ok(Announced {
-        length: body.size_hint().exact(),
-        sha256: digest_field::stated(headers)?,
-    })
 }
 
 pub(super) fn check_declared(
@@ -288,6 +260,7 @@ async fn store(
         crc32: arrived.crc32,
         media_type: media_type(&path).to_owned(),
         sniffed: Some(arrived.sniffed.clone()),
+        remark: arrived.remark.clone(),
     };
     // Before the object is there: what has no place in the round leaves nothing.
     let claim = Claim::new(open, &path, content.size, rules)?;
@@ -316,6 +289,12 @@ async fn store(
         sha256: &content.sha256,
         crc32: content.crc32,
         media_type: &content.media_type,
+        sniffed: content.sniffed.as_ref(),
+        warnings: sniff::warnings(
+            &receipt.path,
+            content.sniffed.as_ref(),
+            content.remark.as_ref(),
+        ),
     };
     Ok((StatusCode::CREATED, axum::Json(uploaded)).into_response())
 }

@@ -175,7 +175,9 @@ struct Text<'a>(&'a str);
 impl std::fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut starts = true;
-        for c in self.0.chars() {
+        let mut bad = texts::refused(self.0).map(|(at, _)| at).peekable();
+        for (at, c) in self.0.chars().enumerate() {
+            let is_bad = bad.next_if_eq(&at).is_some();
             if starts && matches!(c, '=' | '+' | '-' | '@') {
                 f.write_str("&#39;")?;
             }
@@ -188,7 +190,7 @@ impl std::fmt::Display for Text<'_> {
                 '\'' => f.write_str("&#39;")?,
                 '\n' | '\t' | ' ' => f.write_char(c)?,
                 '\r' => {}
-                c if texts::is_refused(c) => write!(f, "[{}]", texts::shown(c))?,
+                c if is_bad => write!(f, "[{}]", texts::shown(c))?,
                 c => f.write_char(c)?,
             }
         }

@@ -219,6 +219,8 @@ mod tests {
             sha256: Sha256Hex::of(b""),
             crc32: Crc32(0),
             media_type: String::new(),
+            sniffed: None,
+            remark: None,
             description: String::new(),
             justification: String::new(),
             suppression_notes: String::new(),

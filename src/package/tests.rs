@@ -62,6 +62,8 @@ fn file(path: &str, bytes: &[u8]) -> ManifestFile {
         sha256: Sha256Hex::of(bytes),
         crc32: Crc32(crc32fast::hash(bytes)),
         media_type: media_type::of(path).into(),
+        sniffed: None,
+        remark: None,
         description: String::new(),
         justification: "JUSTIFICATION".into(),
         suppression_notes: "SUPPRESSION".into(),

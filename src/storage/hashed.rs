@@ -8,7 +8,7 @@ use super::bucket::Bucket;
 use super::download::download;
 use super::error::StorageError;
 use crate::domain::digest::{Crc32, Sha256Hex};
-use crate::domain::sniff::HEAD;
+use crate::domain::sniff::{HEAD, Remark, Scan};
 
 /// What an object holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Hashed {
     pub crc32: Crc32,
     /// The first of them, by which its type is told.
     pub head: Vec<u8>,
+    /// What was noticed behind them.
+    pub remark: Option<Remark>,
 }
 
 /// Reads an object through its hashes, on a thread of their own; `moved` is called
@@ -43,18 +45,20 @@ pub async fn hash_object(
     let (pieces, mut received) = mpsc::channel::<bytes::Bytes>(4);
     let hashing = tokio::task::spawn_blocking(move || {
         let (mut sha256, mut crc32, mut size) = (Sha256::new(), crc32fast::Hasher::new(), 0);
-        let mut head = Vec::new();
+        let (mut head, mut scan) = (Vec::new(), Scan::default());
         while let Some(bytes) = received.blocking_recv() {
             sha256.update(&bytes);
             crc32.update(&bytes);
             size += bytes.len() as u64;
             head.extend(bytes.iter().take(HEAD - head.len()));
+            scan.update(&bytes);
         }
         Hashed {
             size,
             sha256: Sha256Hex::from_raw(&sha256.finalize().into()),
             crc32: Crc32(crc32.finalize()),
             head,
+            remark: scan.finish(),
         }
     });
     while let Some(bytes) = body.next().await {

@@ -83,13 +83,14 @@ impl RequestKey {
     pub fn receipts(&self) -> String {
         format!("{}receipts/", self.prefix())
     }
-    /// Prefix of the receipts of one path; equal for spellings that would meet.
+    /// Prefix of the receipts of one path; equal for spellings that would meet. Other
+    /// paths can have the same one ([`names::stored_form`]), and share its versions.
     #[must_use]
     pub fn receipts_of(&self, path: &str) -> String {
         format!(
             "{}{}/",
             self.receipts(),
-            Sha256Hex::of(names::folded(path).as_bytes())
+            Sha256Hex::of(names::stored_form(path).as_bytes())
         )
     }
     /// One receipt.

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use unicode_normalization::UnicodeNormalization as _;
-
 use super::shown;
+use crate::domain::names::normalise;
 
 /// Why files cannot be told; each with the names it is about.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,20 +96,34 @@ pub fn by_name<'a>(
     }
 }
 
-/// Each of `wanted` at its path beneath a folder.
+/// Each of `wanted` at its path beneath a folder. What is not there under the plan's
+/// composed name is looked for by names that are decomposed there.
 #[must_use]
 pub fn beneath<'a>(wanted: &[&'a str], folder: &Path) -> BTreeMap<&'a str, PathBuf> {
     wanted
         .iter()
-        .map(|path| (*path, folder.join(path)))
+        .map(|path| (*path, find(folder, path)))
         .collect()
+}
+
+fn find(folder: &Path, path: &str) -> PathBuf {
+    let plain = folder.join(path);
+    if path.is_ascii() || plain.exists() {
+        return plain;
+    }
+    let spelled = path.split('/').try_fold(folder.to_owned(), |at, segment| {
+        let mut entries = std::fs::read_dir(&at).ok()?.filter_map(Result::ok);
+        let entry = entries.find(|e| normalise(&e.file_name().to_string_lossy()) == segment)?;
+        Some(at.join(entry.file_name()))
+    });
+    spelled.unwrap_or(plain)
 }
 
 /// The names in a path, composed as plans have them (some systems store others).
 fn segments(path: &Path) -> Vec<String> {
     path.components()
         .filter_map(|component| match component {
-            Component::Normal(name) => Some(name.to_string_lossy().nfc().collect()),
+            Component::Normal(name) => Some(normalise(&name.to_string_lossy()).into_owned()),
             Component::ParentDir => Some("..".to_owned()),
             Component::RootDir | Component::Prefix(_) => Some(String::new()),
             Component::CurDir => None,
@@ -167,6 +180,17 @@ mod tests {
         ] {
             assert_eq!(matched(&wanted, &given).unwrap(), expected, "{given:?}");
         }
+    }
+
+    #[test]
+    fn a_file_in_a_folder_is_found_under_its_decomposed_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let decomposed = folder.path().join("e\u{301}te\u{301}");
+        std::fs::create_dir(&decomposed).unwrap();
+        std::fs::write(decomposed.join("u\u{308}.csv"), b"x").unwrap();
+        let found = beneath(&["été/ü.csv", "été/none.csv"], folder.path());
+        assert_eq!(found["été/ü.csv"], decomposed.join("u\u{308}.csv"));
+        assert_eq!(found["été/none.csv"], folder.path().join("été/none.csv"));
     }
 
     #[test]

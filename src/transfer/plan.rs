@@ -139,7 +139,10 @@ impl Plan {
             })?;
         let mut files = Vec::with_capacity(wire.files.len());
         let mut paths = HashSet::new();
-        for file in wire.files {
+        for mut file in wire.files {
+            if let std::borrow::Cow::Owned(composed) = names::normalise(&file.path) {
+                file.path = composed;
+            }
             if let Err(problem) = names::check_file(&file.path) {
                 return Err(PlanError::Path {
                     path: file.path,
@@ -313,6 +316,15 @@ mod tests {
             json!({"content-length": "10", "Host": "s3.example", "x-amz-checksum-sha256": "x"});
         let plan = read(&with("headers", stated)).unwrap();
         assert_eq!(plan.files[0].parts[0].headers.len(), 1);
+    }
+
+    #[test]
+    fn names_are_taken_composed_and_refused_as_the_gateway_refuses_them() {
+        let of = |path: &str| read(&plan(path, 10, &[part(0, 10)]));
+        assert_eq!(of("e\u{301}.csv").unwrap().files[0].path, "é.csv");
+        for path in [format!("{}.csv", "表".repeat(96)), "．．/x.csv".to_owned()] {
+            assert!(matches!(of(&path), Err(PlanError::Path { .. })), "{path}");
+        }
     }
 
     #[test]

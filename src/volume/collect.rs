@@ -111,6 +111,11 @@ pub enum CollectError {
     },
     #[error("{0}")]
     Names(#[from] SetError),
+    #[error(
+        "source {number}: '{}' is there twice, in Unicode's composed and decomposed form; rename or exclude one",
+        shown(Path::new(path))
+    )]
+    TwoForms { number: usize, path: String },
     #[error("source {number}: '{}': {problem}", shown(Path::new(path)))]
     Read {
         number: usize,
@@ -132,6 +137,8 @@ pub enum CollectError {
 struct Ready {
     number: usize,
     folder: Arc<Folder>,
+    /// The path as the volume spells it.
+    at: String,
     held: Held,
 }
 
@@ -168,18 +175,24 @@ pub async fn collect(errand: Errand, gateway: &Gateway) -> Result<Collected, Col
 /// Finds and hashes everything.
 fn prepare(errand: &Errand) -> Result<BTreeMap<String, Ready>, CollectError> {
     let mut room = Room::new(errand.most_files, errand.most_bytes);
-    let mut all: BTreeMap<String, (usize, Arc<Folder>)> = BTreeMap::new();
+    let mut all: BTreeMap<String, (usize, Arc<Folder>, String)> = BTreeMap::new();
     for (at, source) in errand.sources.iter().enumerate() {
         let number = at + 1;
         let folder = Arc::new(open(number, source)?);
-        for Listed { path } in find(number, &folder, source, &mut room)? {
-            let mine = (number, Arc::clone(&folder));
-            if let Some((first, _)) = all.insert(path.clone(), mine) {
-                return Err(CollectError::Twice {
-                    path,
-                    first,
-                    second: number,
-                });
+        for Listed { path, at } in find(number, &folder, source, &mut room)? {
+            let mine = (number, Arc::clone(&folder), at);
+            match all.insert(path.clone(), mine) {
+                None => {}
+                Some((first, ..)) if first == number => {
+                    return Err(CollectError::TwoForms { number, path });
+                }
+                Some((first, ..)) => {
+                    return Err(CollectError::Twice {
+                        path,
+                        first,
+                        second: number,
+                    });
+                }
             }
         }
     }
@@ -188,8 +201,8 @@ fn prepare(errand: &Errand) -> Result<BTreeMap<String, Ready>, CollectError> {
     }
     check_set(all.keys().map(String::as_str))?;
     all.into_iter()
-        .map(|(path, (number, folder))| {
-            let held = read::hash(&folder, &path).map_err(|problem| CollectError::Read {
+        .map(|(path, (number, folder, at))| {
+            let held = read::hash(&folder, &at).map_err(|problem| CollectError::Read {
                 number,
                 path: path.clone(),
                 problem,
@@ -197,6 +210,7 @@ fn prepare(errand: &Errand) -> Result<BTreeMap<String, Ready>, CollectError> {
             let ready = Ready {
                 number,
                 folder,
+                at,
                 held,
             };
             Ok((path, ready))
@@ -283,7 +297,7 @@ async fn send(gateway: &Gateway, path: &str, ready: &Ready) -> Result<(), Collec
     };
     let mut tries = gateway.tries();
     loop {
-        let (file, stamp) = read::open(&ready.folder, path).map_err(local)?;
+        let (file, stamp) = read::open(&ready.folder, &ready.at).map_err(local)?;
         if stamp != ready.held.stamp {
             return Err(local(ReadError::Changed));
         }

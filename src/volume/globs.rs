@@ -1,13 +1,22 @@
 //! Which files of a source are collected: include and exclude, in globset's
 //! syntax, against the path relative to the source's folder. `*` stays within a
+<<<<<<< HEAD
 //! segment and `**` does not. A folder is not opened, and may be one that nobody can
 //! read, if it is excluded by its name or by `folder/**`, or if no include can match
 //! anything beneath it.
+=======
+//! segment and `**` does not. Globs and paths are compared composed (NFC), however the
+//! volume spells them. What is excluded by its folder's name, or by
+//! `folder/**`, is not even walked.
+>>>>>>> 82de899 (Names mean one file everywhere, and those who decide are told what the content is)
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::path::Path;
 
 use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
+
+use crate::domain::names::normalise;
 
 /// What ext4 has at the root of each volume, for root alone.
 const LOST_AND_FOUND: &str = "lost+found";
@@ -86,11 +95,14 @@ impl Wanted {
 
     /// Whether a file is wanted.
     pub(super) fn takes(&self, path: &Path) -> bool {
+        let path = composed(path);
+        let path = path.as_ref();
         self.include.as_ref().is_none_or(|set| set.is_match(path)) && !self.exclude.is_match(path)
     }
 
     /// Whether something beneath a folder may be wanted.
     pub(super) fn enters(&self, folder: &Path) -> bool {
+<<<<<<< HEAD
         if self.whole_volume && folder == Path::new(LOST_AND_FOUND) && !self.begins(folder) {
             return false;
         }
@@ -99,13 +111,36 @@ impl Wanted {
             let mut segments = folder.iter().zip(&way.segments);
             (way.on || depth <= way.segments.len())
                 && segments.all(|(is, wanted)| wanted.is_match(Path::new(is)))
+=======
+        let folder = composed(folder);
+        let folder = folder.as_ref();
+        let on_the_way = |prefix: &Vec<String>| {
+            let segments = folder.iter().zip(prefix);
+            segments
+                .into_iter()
+                .all(|(is, wanted)| is == OsStr::new(wanted))
+>>>>>>> 82de899 (Names mean one file everywhere, and those who decide are told what the content is)
         };
         !self.pruned.is_match(folder) && self.ways.iter().any(on_the_way)
     }
 
     /// Whether an include says in so many words that this is a folder.
     pub(super) fn names(&self, path: &Path) -> bool {
+<<<<<<< HEAD
         self.enters(path) && self.begins(path)
+=======
+        let path = composed(path);
+        let path = path.as_ref();
+        let segments = path.iter().count();
+        self.enters(path)
+            && self.prefixes.iter().any(|prefix| {
+                let begins = path
+                    .iter()
+                    .zip(prefix)
+                    .all(|(is, wanted)| is == OsStr::new(wanted));
+                begins && segments <= prefix.len()
+            })
+>>>>>>> 82de899 (Names mean one file everywhere, and those who decide are told what the content is)
     }
 
     /// Whether an include begins with these folders, before its first wildcard.
@@ -147,8 +182,16 @@ fn way(glob: &str) -> Way {
     way
 }
 
+fn composed(path: &Path) -> Cow<'_, Path> {
+    match path.to_str().map(normalise) {
+        Some(Cow::Owned(composed)) => Cow::Owned(composed.into()),
+        _ => Cow::Borrowed(path),
+    }
+}
+
 /// The folders that a glob names before its first wildcard.
 fn literal(glob: &str) -> Vec<String> {
+    let glob = normalise(glob);
     let mut segments: Vec<&str> = glob.split('/').collect();
     segments.pop();
     let plain = |segment: &&str| !segment.contains(['*', '?', '[', '{', '\\']);
@@ -176,6 +219,7 @@ fn read(glob: &str) -> Result<Glob, globset::Error> {
         Some(folder) => format!("{folder}/**"),
         None => glob.to_owned(),
     };
+    let whole = normalise(&whole);
     GlobBuilder::new(&whole).literal_separator(true).build()
 }
 
@@ -204,6 +248,9 @@ mod tests {
             (&["**/*.csv"], &[], "a/b/a.csv", true),
             (&["a/{b,c}/?.csv"], &[], "a/c/1.csv", true),
             (&[], &["a"], "a", false),
+            (&["é/*.csv"], &[], "e\u{301}/a.csv", true),
+            (&["e\u{301}/*.csv"], &["**/ü.csv"], "é/u\u{308}.csv", false),
+            (&["e\u{301}/*.csv"], &[], "é/a.csv", true),
         ] {
             let wanted = wanted(include, exclude);
             assert_eq!(
@@ -227,6 +274,7 @@ mod tests {
             (&["a/b/*.csv"], &[], "a", true),
             (&["a/b/*.csv"], &[], "a/c", false),
             (&["**/*.csv"], &[], "any", true),
+<<<<<<< HEAD
             (&["a.csv"], &[], "b", false),
             (&["*.csv"], &[], "lost+found", false),
             (&["*/a.csv"], &[], "any", true),
@@ -245,6 +293,10 @@ mod tests {
             (&["x/**/y/*.csv"], &[], "x/any/where/y", true),
             (&["x/**/y/*.csv"], &[], "z", false),
             (&["a\\*b/c.csv"], &[], "a*b", true),
+=======
+            (&["a.csv"], &[], "b", true),
+            (&["é/*.csv"], &[], "e\u{301}", true),
+>>>>>>> 82de899 (Names mean one file everywhere, and those who decide are told what the content is)
         ] {
             let wanted = wanted(include, exclude);
             assert_eq!(

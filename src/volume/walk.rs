@@ -18,8 +18,10 @@ const DEEPEST: usize = 128;
 /// A file that matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Listed {
-    /// Relative to the folder; a name that may be stored.
+    /// Relative to the folder; a name that may be stored, composed.
     pub(super) path: String,
+    /// The same as the volume spells it.
+    pub(super) at: String,
 }
 
 /// Why files cannot be collected. Each names what it is about.
@@ -191,15 +193,17 @@ fn listed(
     let stat = stat.map_err(|e| io(&at, e.into()))?;
     // What it is by now is looked at once more when it is opened.
     let size = u64::try_from(stat.st_size).unwrap_or(0);
-    let Some(path) = at.to_str() else {
+    let Some(spelled) = at.to_str() else {
         return Err(WalkError::NotUtf8(at));
     };
-    if let Err(problem) = names::check_file(path) {
+    let path = names::normalise(spelled).into_owned();
+    if let Err(problem) = names::check_file(&path) {
         return Err(WalkError::Name { path: at, problem });
     }
     room.take(size)?;
     Ok(Listed {
-        path: path.to_owned(),
+        path,
+        at: spelled.to_owned(),
     })
 }
 

@@ -61,6 +61,20 @@ fn what_matches_is_found_however_deep() {
 }
 
 #[test]
+fn a_decomposed_name_is_collected_under_its_composed_form() {
+    let root = tempfile::tempdir().unwrap();
+    write(root.path(), &[("e\u{301}te\u{301}/u\u{308}.csv", "1")]);
+    let wanted = Wanted::new(&["été/*.csv".to_owned()], &[]).unwrap();
+    let folder = Folder::volume(root.path()).unwrap();
+    let found = walk(&folder, &wanted, &mut Room::new(10, 10)).unwrap();
+    let listed = Listed {
+        path: "été/ü.csv".into(),
+        at: "e\u{301}te\u{301}/u\u{308}.csv".into(),
+    };
+    assert_eq!(found, [listed]);
+}
+
+#[test]
 fn a_link_that_matches_is_an_error_and_another_is_not_looked_at() {
     let (root, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     write(root.path(), &[("a.csv", "1")]);

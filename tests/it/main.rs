@@ -41,6 +41,7 @@ mod leftovers;
 mod look_back;
 mod looks;
 mod main_job;
+mod names;
 mod namespaces;
 mod notify;
 mod notify_crowd;

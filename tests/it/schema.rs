@@ -66,6 +66,14 @@ async fn a_wrong_request_is_refused_with_a_message() {
     let env = Env::shared();
     request(&env, json!({})).await.unwrap();
     let file = |path: &str| json!({"files": [{"path": path}]});
+    // As long as names may be, and in scripts that are spelled with joiners.
+    for path in [
+        &format!("{0}/{0}.csv", "表".repeat(83)),
+        "می\u{200c}خواهم/क्\u{200d}षेत्र.csv",
+        "e\u{301}te\u{301}.csv",
+    ] {
+        request(&env, file(path)).await.unwrap();
+    }
     for (spec, word) in [
         (json!({"title": ""}), "title"),
         (json!({"title": "   "}), "title"),
@@ -115,6 +123,8 @@ async fn a_wrong_request_is_refused_with_a_message() {
         (file("a\u{0}b"), "path"),
         (file("a\u{202e}b"), "path"),
         (file("a\u{200b}b"), "path"),
+        (file("a\u{200d}b"), "path"),
+        (file(&format!("x/{}.csv", "表".repeat(96))), "255 bytes"),
         (file("a\u{e000}b"), "path"),
         (file("a\u{2028}b"), "path"),
         (file("con"), "reserved"),

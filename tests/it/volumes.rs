@@ -127,6 +127,7 @@ async fn collects(env: &Env, request: &Request, round: i64, files: Files<'_>) {
                 crc32: Crc32(crc32fast::hash(bytes)),
                 media_type: "text/csv".into(),
                 sniffed: None,
+                remark: None,
                 sha256,
             }),
         };

@@ -206,7 +206,7 @@ pub async fn confirm(
         let paths = outstanding.into_iter().map(|f| f.path.clone());
         return Ok(Confirmed::Missing(paths.collect()));
     };
-    let (arrived, missing) = look(ctx, staging, subject, round, &outstanding).await?;
+    let (arrived, missing) = look(ctx, staging, subject, round, (wanted, &outstanding)).await?;
     if !missing.is_empty() {
         return Ok(Confirmed::Missing(missing));
     }
@@ -243,7 +243,7 @@ async fn look(
     staging: &Staging,
     subject: &Subject,
     round: i64,
-    outstanding: &[&DeclaredFile],
+    (wanted, outstanding): (&[DeclaredFile], &[&DeclaredFile]),
 ) -> Result<(Vec<Arrived>, Vec<String>), EffectError> {
     let work = ctx.zones.quarantine.bucket();
     let key = &subject.key;
@@ -255,6 +255,7 @@ async fn look(
         staging,
         key,
         round,
+        wanted,
         planned: &planned,
         staged: &staged,
     };
@@ -277,6 +278,7 @@ struct Place<'a> {
     staging: &'a Staging,
     key: &'a RequestKey,
     round: i64,
+    wanted: &'a [DeclaredFile],
     planned: &'a BTreeSet<String>,
     staged: &'a BTreeSet<String>,
 }
@@ -286,7 +288,9 @@ impl Place<'_> {
     async fn find(&self, file: &DeclaredFile) -> Result<Result<Arrived, String>, StorageError> {
         let absent = || Ok(Err(file.path.clone()));
         let work = self.ctx.zones.quarantine.bucket();
-        let at = self.key.plan(self.round, &ingress::plan_name(file));
+        let at = self
+            .key
+            .plan(self.round, &ingress::plan_name(self.wanted, file));
         if !self.planned.contains(&at) {
             return absent();
         }
@@ -425,6 +429,7 @@ impl Job {
             crc32: hashed.crc32,
             media_type: media_type::of(&file.path).to_owned(),
             sniffed: Some(sniff(&hashed.head)),
+            remark: hashed.remark,
         };
         self.receipt(&file.path, content).await?;
         self.staging

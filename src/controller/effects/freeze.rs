@@ -266,6 +266,8 @@ fn manifest(subject: &Subject, facts: &Facts, round: i64, standing: Vec<Receipt>
             sha256: content.sha256,
             crc32: content.crc32,
             media_type: content.media_type,
+            sniffed: content.sniffed,
+            remark: content.remark,
             version: receipt.version,
             key: content.key,
         })

@@ -131,7 +131,7 @@ async fn seen(
 
 /// The folders of a file: of its content, and of its path in the project.
 fn folders(namespace: &str, path: &str, sha256: &Sha256Hex) -> [String; 2] {
-    let path = Sha256Hex::of(format!("{namespace}/{}", names::folded(path)).as_bytes());
+    let path = Sha256Hex::of(format!("{namespace}/{}", names::stored_form(path)).as_bytes());
     [
         format!("index/sha256/{sha256}/"),
         format!("index/path/{path}/"),

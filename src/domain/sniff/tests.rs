@@ -50,7 +50,15 @@ fn a_program_is_refused_under_any_name_that_hides_it_and_taken_under_its_own() {
         ),
         (at(0, b"\0asm\x01\0\0\0"), "wasm", "x.wasm"),
         (at(0, b"dex\n035\0"), "dex", "classes.dex"),
-        (b"!<arch>\nx.o/  ".to_vec(), "object-archive", "x.a"),
+        (
+            [
+                &b"!<arch>\nx.o/            0           0     0     644     4         `\n"[..],
+                b"\x7fELF\0\0",
+            ]
+            .concat(),
+            "object-archive",
+            "x.a",
+        ),
         (
             at(0, b"\xa7\x0d\r\n\0\0\0\0abcd"),
             "python-bytecode",
@@ -97,7 +105,9 @@ fn content_is_what_the_extension_promises() {
             "a.xls",
             "a.xlsx",
         ),
-        (vec![0x13; 300], "a.rds", "a.csv"),
+        (vec![0x13; 300], "a.dat", "a.csv"),
+        (b"X\n\0\0\0\x03\0".to_vec(), "a.rds", "a.csv"),
+        (b"RDX3\nX\n\0\0\0\x03".to_vec(), "a.RData", "a.csv"),
         (b"a,b\n1,2\n".to_vec(), "a.csv", "a.png"),
         (b"a,b\n1,2\n".to_vec(), "a.md", "a.parquet"),
         (b"#!/usr/bin/env Rscript\n".to_vec(), "a.R", "a.csv"),
@@ -179,7 +189,7 @@ fn what_was_sniffed_is_one_word_in_a_receipt_and_unknown_words_are_kept() {
 fn no_extension_promises_twice_and_all_are_in_lower_case() {
     let mut all: Vec<&str> = PROMISES
         .iter()
-        .flat_map(|(extensions, _)| extensions.iter().copied())
+        .flat_map(|(extensions, ..)| extensions.iter().copied())
         .collect();
     let count = all.len();
     all.sort_unstable();
@@ -228,7 +238,7 @@ proptest! {
     fn text_is_never_refused_as_a_csv(start in 0..NASTY.len(), rest in "(\\PC|[\\t\\n\\r]){0,200}", code in 0..4) {
         let text = format!("{}{rest}", NASTY[start]);
         // Beginnings that can be typed, and still are not those of a table.
-        prop_assume!(!["%PDF-", "%!PS-Adobe", "{\\rtf", "!<arch>\n", "dex\n0"].iter().any(|magic| text.starts_with(magic)));
+        prop_assume!(!["%PDF-", "%!PS-Adobe", "{\\rtf", "RDX", "RDA", "RDB", "A\n"].iter().any(|magic| text.starts_with(magic)));
         prop_assume!(!is_script(text.as_bytes()));
         prop_assume!(!text.get(4..).is_some_and(|t| t.starts_with("1AY&SY")));
         let head = match code {
@@ -366,7 +376,11 @@ fn wide_text_is_text_in_every_width_and_order() {
             (&[0xffff], false),
             (&[0x1_fffe], false),
         ] {
-            assert_eq!(is_wide_text(&utf32(units, big)), is, "{units:x?} {big}");
+            assert_eq!(
+                text::is_wide_text(&utf32(units, big)),
+                is,
+                "{units:x?} {big}"
+            );
         }
         for (units, is) in [
             (&[0x61, 0x62, 0x1234][..], true),
@@ -376,13 +390,17 @@ fn wide_text_is_text_in_every_width_and_order() {
             (&[0x61, 0x0], false),
             (&[0xffff], false),
         ] {
-            assert_eq!(is_wide_text(&utf16(units, big)), is, "{units:x?} {big}");
+            assert_eq!(
+                text::is_wide_text(&utf16(units, big)),
+                is,
+                "{units:x?} {big}"
+            );
         }
     }
     // One byte too many.
     for mut odd in [utf16(&[0x61], false), utf32(&[0x61], false)] {
         odd.push(0x61);
-        assert!(!is_wide_text(&odd), "{odd:?}");
+        assert!(!text::is_wide_text(&odd), "{odd:?}");
     }
 }
 
@@ -392,7 +410,7 @@ fn a_character_cut_off_at_the_end_of_the_head_says_nothing() {
         let mut head = b"a\0".repeat(length / 2);
         head[..2].copy_from_slice(b"\xff\xfe");
         head[at..at + 2].copy_from_slice(b"\x3d\xd8");
-        is_wide_text(&head)
+        text::is_wide_text(&head)
     };
     assert!(cut(HEAD - 2, HEAD));
     assert!(!cut(HEAD - 4, HEAD));
@@ -414,4 +432,151 @@ fn whoever_sends_text_in_an_unknown_code_is_told_which_codes_are_known() {
         told(b"a,b", "a.PNG"),
         "a.PNG looks like text, and a file named .png is png"
     );
+}
+
+#[test]
+fn a_program_is_known_by_its_whole_signature_and_never_where_all_is_text() {
+    for text in [
+        &b"dex\n0\n1\n0\n"[..],
+        b"dex\n035\n1\n",
+        b"!<arch>\nnotes",
+        b"!<arch>\n",
+        b"\xca\xfe\xba\xbe in Latin-1\n",
+        b"\xfe\xed\xfa\xce,b\n",
+        b"BC\xc0\xde,1\n",
+        b"\x1bLua notes\n",
+        b"\xed\xab\xee\xdb\n",
+        b"\x7fELF,notes\n",
+    ] {
+        let sniffed = sniff(text);
+        for path in ["dex.csv", "a.txt"] {
+            assert_eq!(sniffed.disguised(path), None, "{text:?}: {sniffed:?}");
+            assert_eq!(sniffed.contradicts(path), None, "{text:?}: {sniffed:?}");
+            assert_eq!(sniffed.looks(path), None, "{text:?}: {sniffed:?}");
+        }
+    }
+    for (head, word) in [
+        (&b"dex\n035\0abc"[..], "dex"),
+        (b"dex\n039\0", "dex"),
+        (b"\0asm\x02\0\0\0", BINARY),
+        (b"\x7fELF\x01\x01\x01", "elf"),
+        (b"\x7fELF\x03\0", BINARY),
+    ] {
+        assert_eq!(sniff(head).word(), word, "{head:?}");
+    }
+}
+
+#[test]
+fn those_who_decide_are_told_under_every_policy_and_refused_is_what_is_certain() {
+    let html = b"<!DOCTYPE html><table>".to_vec();
+    let json = b"{\n \"cells\": []}".to_vec();
+    let por = {
+        let mut all = b"ASCII SPSS PORT FILE".to_vec();
+        all.resize(456, b'0');
+        all.extend(b"SPSSPORT");
+        all.chunks(80).collect::<Vec<_>>().join(&b"\r\n"[..])
+    };
+    for (head, path, told, refused) in [
+        (html.clone(), "t.csv", true, false),
+        (html.clone(), "t.html", false, false),
+        (html.clone(), "t.md", false, false),
+        (b"<svg xmlns=\"x\">".to_vec(), "t.svg", false, false),
+        (
+            b"\xef\xbb\xbf<?xml version=\"1.0\"?>".to_vec(),
+            "t.tsv",
+            true,
+            false,
+        ),
+        (json.clone(), "t.csv", true, false),
+        (json.clone(), "t.ipynb", false, false),
+        (b"a,b\n1,2\n".to_vec(), "t.ipynb", true, false),
+        (b"PK\x03\x04".to_vec(), "t.ipynb", true, true),
+        (por.clone(), "t.por", false, false),
+        (por.clone(), "t.csv", true, false),
+        (por, "t.txt", true, false),
+        (b"a,b\n".to_vec(), "t.por", true, true),
+        (
+            at(0, b"StataFileTM:00001:01100:GPH FILE"),
+            "plot.png",
+            true,
+            true,
+        ),
+        (
+            at(0, b"StataFileTM:00001:01100:GPH FILE"),
+            "plot.gph",
+            false,
+            false,
+        ),
+        (at(0, b"PAR1"), "t.csv", true, true),
+        (at(128, b"DICM"), "x.png", true, true),
+        (at(0, b"\x6c\x1b\x01"), "geno.bed", false, false),
+        (b"chr1\t1\t2\n".to_vec(), "peaks.bed", false, false),
+        (at(0, b"\x89PNG\r\n\x1a\n"), "geno.bed", true, true),
+        (at(0, b"PK\x03\x04"), "t.xlsx", true, false),
+        (at(0, b"\x1f\x8b\x08"), "t.rds", true, false),
+        (b"a,b\n1,2\n".to_vec(), "t.rds", true, true),
+        (b"(dp0\nS'a'\n".to_vec(), "m.pkl", false, false),
+    ] {
+        let sniffed = sniff(&head);
+        assert_eq!(sniffed.looks(path).is_some(), told, "{path}: {sniffed:?}");
+        let breach = sniffed.contradicts(path);
+        assert_eq!(breach.is_some(), refused, "{path}: {sniffed:?}");
+    }
+}
+
+#[test]
+fn a_table_or_a_zip_under_the_name_of_a_format_of_the_field_is_refused_where_it_is_listed() {
+    for extension in [
+        "dta",
+        "mat",
+        "nii",
+        "xpt",
+        "por",
+        "onnx",
+        "pkl",
+        "fits",
+        "sav",
+        "sas7bdat",
+        "sas7bcat",
+        "feather",
+        "arrow",
+        "parquet",
+        "h5",
+        "npy",
+        "safetensors",
+        "gguf",
+        "gpkg",
+        "bam",
+        "shp",
+        "dcm",
+        "bgen",
+        "zsav",
+        "orc",
+        "avro",
+        "nc",
+    ] {
+        let path = format!("m.{extension}");
+        for head in [&b"a,b\n1,2\n"[..], b"PK\x03\x04\x14\0\0\0"] {
+            assert!(sniff(head).contradicts(&path).is_some(), "{path}");
+        }
+    }
+}
+
+#[test]
+fn warnings_say_what_the_name_does_not() {
+    let parquet = sniff(&at(0, b"PAR1"));
+    let told = warnings("t.csv", Some(&parquet), None);
+    assert_eq!(
+        told,
+        ["t.csv looks like parquet, and a file named .csv is text"]
+    );
+    assert!(warnings("t.parquet", Some(&parquet), None).is_empty());
+    let mut scan = Scan::default();
+    scan.update(&b"a,b\n".repeat(HEAD));
+    scan.update(b"\0");
+    let remark = scan.finish();
+    let text = sniff(b"a,b\n");
+    let long = format!("{0}/{0}/t.csv", "x".repeat(200));
+    assert_eq!(warnings(&long, Some(&text), remark.as_ref()).len(), 2);
+    assert!(warnings(&long, None, None)[0].contains("Windows"));
 }
