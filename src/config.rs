@@ -7,6 +7,7 @@
 mod default_policy;
 mod jobs;
 mod packaging;
+mod places;
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,7 @@ pub use self::packaging::{Packaging, PackagingMode};
 use crate::api::{Direction, Publisher};
 use crate::domain::commit::Terms;
 use crate::domain::policy::{ConfiguredPolicy, Rules};
+use crate::domain::proxies::{Kind, NoProxyUrl, Proxies};
 use crate::notify::config::Notifications;
 use crate::tls::authorities;
 
@@ -43,6 +45,9 @@ pub enum ConfigError {
         /// Where, and what is wrong.
         message: String,
     },
+    /// A proxy of the environment cannot be used.
+    #[error(transparent)]
+    Proxy(NoProxyUrl),
     /// A key has a value that cannot work.
     #[error("configuration key {key}: {problem}")]
     Key {
@@ -431,6 +436,8 @@ impl Config {
         })?;
         let mut config = Self::parse(&text, &path.display().to_string())?;
         config.storage.read_authorities()?;
+        let proxies = Proxies::of_environment().map_err(ConfigError::Proxy)?;
+        config.storage.check_proxies(&proxies)?;
         Ok(config)
     }
 
@@ -622,7 +629,8 @@ impl Storage {
                 }
                 _ => return Err(bad(key(name), "has no scheme; give https://host[:port]")),
             }
-            if uri.host().is_none() || uri.path() != "/" || uri.query().is_some() {
+            let named = uri.authority().is_some_and(|a| a.as_str().contains('@'));
+            if uri.host().is_none() || uri.path() != "/" || uri.query().is_some() || named {
                 return Err(bad(key(name), "is scheme, host and port only"));
             }
         }
@@ -645,6 +653,27 @@ impl Storage {
             bucket.authorities = read
                 .transpose()
                 .map_err(|problem| bad(format!("storage.{zone}.ca_bundle"), problem))?;
+        }
+        Ok(())
+    }
+
+    /// Calls to storage go through HTTP proxies alone.
+    fn check_proxies(&self, proxies: &Proxies) -> Result<(), ConfigError> {
+        let buckets = [
+            ("quarantine", Some(&self.quarantine)),
+            ("release", Some(&self.release)),
+            ("records", self.records.as_ref()),
+            ("staging", self.staging.as_ref()),
+        ];
+        for (zone, bucket) in buckets {
+            let url = bucket.and_then(|bucket| bucket.called_at(None));
+            let proxy = url.as_ref().and_then(|url| proxies.of_url(url));
+            if proxy.is_some_and(|proxy| proxy.kind == Kind::Socks5) {
+                return Err(bad(
+                    format!("storage.{zone}.endpoint"),
+                    "would be reached through a SOCKS proxy (HTTPS_PROXY, HTTP_PROXY or ALL_PROXY), which storage is not; name an HTTP proxy, or the host in NO_PROXY",
+                ));
+            }
         }
         Ok(())
     }
@@ -709,18 +738,6 @@ impl Storage {
                 }
             }
         }
-    }
-}
-
-impl Bucket {
-    /// Whether one server has both.
-    #[must_use]
-    pub fn same_server(&self, other: &Self) -> bool {
-        self.endpoint == other.endpoint && self.region == other.region
-    }
-
-    fn same_place(&self, other: &Self) -> bool {
-        self.bucket == other.bucket && self.endpoint == other.endpoint
     }
 }
 
@@ -807,6 +824,16 @@ crate: {publisher: {name: University}}
                 "bucket: trevor-release, endpoint: 'https://r.example'",
                 "bucket: trevor-quarantine, endpoint: 'https://q.example'",
                 "storage.release.bucket",
+            ),
+            (
+                "bucket: trevor-release, endpoint: 'https://r.example'",
+                "bucket: trevor-quarantine, endpoint: 'https://Q.example.:443/'",
+                "storage.release.bucket",
+            ),
+            (
+                "https://r.example",
+                "https://me@r.example",
+                "storage.release.endpoint",
             ),
             (
                 "gateway: {",

@@ -1,29 +1,33 @@
 //! `trevor check`: the preflight, as a table or as JSON. It ends with 1 when something
 //! must be mended first; what somebody should know is a warning.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Namespace;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 
+use super::cluster;
 use crate::api::{AirlockPolicy, AirlockRequest};
 use crate::audit::SigningKey;
 use crate::audit::key::VARIABLE;
 use crate::config::Config;
-use crate::domain::commit::Owner;
+use crate::domain::commit::{Owner, Ticket};
 use crate::domain::retention::named;
 use crate::notify::Channels;
-use crate::retention::orphans;
+use crate::retention::orphans::{self, Orphans};
+use crate::retention::taken::is_taken;
 use crate::rules::shipped::{Id, Rules};
 use crate::rules::{live, probe};
+use crate::storage::commit::read;
 use crate::storage::keys::{RequestKey, TICKETS};
 use crate::storage::preflight::{self, Row, State};
-use crate::storage::{self, Release, Zones};
+use crate::storage::{self, Release, StorageError, Zones};
 
+/// A controller that lives deletes what is due within so long.
+const LIVING: SignedDuration = SignedDuration::from_mins(1);
 /// How long orphans are looked for.
 const ORPHANS: Duration = Duration::from_secs(30);
 
@@ -78,16 +82,21 @@ pub async fn check(args: &CheckArgs) -> Result<bool, Box<dyn std::error::Error>>
 }
 
 async fn controller(config: &Config, namespace: &str) -> Vec<Row> {
+    let buckets = storage::of_process(&config.storage, true);
+    if let Err(none) = storage::look_for_credentials(buckets).await {
+        // Nothing else can be asked.
+        return vec![Row::new("credentials", "", State::Failed, none.to_string())];
+    }
     let zones = Zones::connect(&config.storage).await;
     let release = Release::connect(&config.storage).await;
     let signer = storage::signer(&config.storage.release).await;
     let mut rows = preflight::look(&config.storage, &zones, &release, signer.as_ref()).await;
-    match Client::try_default().await {
+    match cluster::client().await {
         Ok(client) => {
             let found = rules(config, &client, namespace).await;
             rows.push(Row::of("admission rules", "", found));
             rows.push(Row::of("policies", "", policies(config, &client).await));
-            rows.push(orphans(&client, &zones).await);
+            rows.extend(orphans(&client, &zones).await);
         }
         Err(error) => {
             let detail = format!(
@@ -104,12 +113,13 @@ async fn controller(config: &Config, namespace: &str) -> Vec<Row> {
 }
 
 /// Files that nothing will ever delete: their request is gone and was never closed.
-async fn orphans(client: &Client, zones: &Zones) -> Row {
+async fn orphans(client: &Client, zones: &Zones) -> Vec<Row> {
     let row = |state, detail: String| Row::new("orphans", "records", state, detail);
+    let cluster = match super::orphans::cluster(client).await {
+        Ok(cluster) => cluster,
+        Err(error) => return vec![row(State::Warning, format!("unknown: {error}"))],
+    };
     let looked = tokio::time::timeout(ORPHANS, async {
-        let system: Api<Namespace> = Api::all(client.clone());
-        let cluster = system.get("kube-system").await.map_err(|e| e.to_string())?;
-        let cluster = cluster.metadata.uid.unwrap_or_default();
         let all: Api<AirlockRequest> = Api::all(client.clone());
         let all = all.list_metadata(&ListParams::default()).await;
         let all = all.map_err(|e| e.to_string())?.items;
@@ -118,7 +128,18 @@ async fn orphans(client: &Client, zones: &Zones) -> Row {
         let found = orphans::scan(zones.records.bucket(), &cluster, None, has).await;
         found.map_err(|e| e.to_string())
     });
-    match looked.await {
+    let looked = looked.await;
+    let open = match &looked {
+        Ok(Ok(found)) => found.elsewhere.clone(),
+        _ => BTreeMap::new(),
+    };
+    let elsewhere = other_clusters(zones, &cluster, open).await;
+    vec![of_orphans(looked), elsewhere]
+}
+
+fn of_orphans(looked: Result<Result<Orphans, String>, tokio::time::error::Elapsed>) -> Row {
+    let row = |state, detail: String| Row::new("orphans", "records", state, detail);
+    match looked {
         Err(_) => row(
             State::Warning,
             "unknown: there are too many requests to look at here; the metric trevor_retention_orphans says how many the controller found".to_owned(),
@@ -141,6 +162,76 @@ async fn orphans(client: &Client, zones: &Zones) -> Row {
             )
         }
     }
+}
+
+/// Files of requests of other clusters: where those are gone, nothing deletes them.
+async fn other_clusters(zones: &Zones, own: &str, open: BTreeMap<String, u64>) -> Row {
+    let row = |state, detail: String| Row::new("other clusters", "records", state, detail);
+    let due = match due_elsewhere(zones, own).await {
+        Ok(due) => due,
+        Err(error) => return row(State::Warning, format!("unknown: {error}")),
+    };
+    let mut told = Vec::new();
+    for (cluster, (count, taken)) in &due {
+        if !taken {
+            told.push(format!(
+                "{count} deletions of the cluster {cluster} are due, and nobody carries them out; if it is gone: trevor retention take-over --cluster {cluster} --cluster-gone"
+            ));
+        }
+    }
+    if !told.is_empty() {
+        return row(State::Warning, told.join("; "));
+    }
+    let mut shown = Vec::new();
+    for (cluster, count) in &open {
+        shown.push(format!("{count} open requests of the cluster {cluster}"));
+    }
+    match shown.is_empty() {
+        true => row(State::Ok, "no request is another cluster's".to_owned()),
+        false => row(
+            State::Ok,
+            format!(
+                "{}; were it gone: trevor retention take-over",
+                shown.join(", ")
+            ),
+        ),
+    }
+}
+
+/// Deletions of other clusters that are due for longer than a living controller takes, by
+/// cluster, and whether this one took them over.
+async fn due_elsewhere(
+    zones: &Zones,
+    own: &str,
+) -> Result<BTreeMap<String, (u64, bool)>, StorageError> {
+    let (work, records) = (zones.quarantine.bucket(), zones.records.bucket());
+    let now = Timestamp::now();
+    let mut found: BTreeMap<String, (u64, bool)> = BTreeMap::new();
+    for listed in work.page(TICKETS, "", 1000).await? {
+        let named = listed.key.strip_prefix(TICKETS).and_then(named);
+        if !named.is_some_and(|named| now.duration_since(named.due) > LIVING) {
+            continue;
+        }
+        let Some(ticket) = read::<Ticket>(work, &listed.key).await.unwrap_or_default() else {
+            continue;
+        };
+        let key = RequestKey {
+            namespace: ticket.namespace,
+            uid: ticket.uid,
+        };
+        let owner = read::<Owner>(records, &key.owner()).await;
+        let Some(owner) = owner.unwrap_or_default().filter(|o| o.cluster != own) else {
+            continue;
+        };
+        match found.get_mut(&owner.cluster) {
+            Some((count, _)) => *count += 1,
+            None => {
+                let taken = is_taken(records, &owner.cluster, own).await?;
+                found.insert(owner.cluster, (1, taken));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Whether what was due is deleted.

@@ -31,7 +31,7 @@ impl WebArgs {
     /// # Errors
     /// When the certificates cannot be used.
     pub fn client(&self) -> Result<Web, WebError> {
-        Web::new(self.ca.as_deref())
+        Web::new(self.ca.as_deref()).and_then(Web::through_proxies)
     }
 }
 

@@ -9,10 +9,11 @@ use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::api::{Api, DeleteParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config, ResourceExt as _};
+use kube::config::Kubeconfig;
+use kube::{Client, ResourceExt as _};
 use rand::TryRngCore as _;
 
+use super::cluster;
 use crate::api::{
     AirlockSession, AirlockSessionSpec, SESSION_GROUPS, SESSION_NAME, SessionState,
 };
@@ -87,6 +88,9 @@ pub enum LoginError {
     /// No way to the cluster is configured.
     #[error("kubeconfig: {0}; name a file with --kubeconfig and a context in it with --context")]
     Kubeconfig(#[from] kube::config::KubeconfigError),
+    /// There is no way to the cluster.
+    #[error(transparent)]
+    Cluster(#[from] super::cluster::ClusterError),
     /// The cluster refuses, or does not answer.
     #[error("{what}: {}", said(source))]
     Kubernetes {
@@ -303,11 +307,7 @@ async fn connect(args: &ClusterArgs) -> Result<(Client, String), LoginError> {
         Some(file) => Kubeconfig::read_from(file)?,
         None => Kubeconfig::read()?,
     };
-    let options = KubeConfigOptions {
-        context: args.context.clone(),
-        ..KubeConfigOptions::default()
-    };
-    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+    let config = cluster::of_kubeconfig(kubeconfig, args.context.as_deref()).await?;
     let namespace = config.default_namespace.clone();
     let client = Client::try_from(config).map_err(|e| LoginError::Kubernetes {
         what: "connecting",

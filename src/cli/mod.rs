@@ -2,6 +2,7 @@
 
 mod audit;
 mod check;
+mod cluster;
 mod collect;
 mod crd;
 mod deliver;
@@ -12,6 +13,7 @@ mod login;
 mod orphans;
 mod otlp;
 mod package;
+mod panics;
 mod release;
 mod release_finalizers;
 mod retention;
@@ -190,7 +192,8 @@ fn until_told() -> CancellationToken {
 async fn start(args: &ConfigArgs) -> Result<(Config, kube::Client), Box<dyn std::error::Error>> {
     let config = Config::load(&args.config)?;
     logging::start(&config.log)?;
-    let client = kube::Client::try_default().await?;
+    panics::end_the_process();
+    let client = cluster::client().await?;
     Ok((config, client))
 }
 

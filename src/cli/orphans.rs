@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt as _};
 
+use super::cluster as reach;
 use super::retention::ConfigArg;
 use crate::api::AirlockRequest;
 use crate::config::Config;
@@ -46,6 +47,11 @@ pub async fn list(args: &OrphansArgs) -> Result<(), Box<dyn std::error::Error>> 
     for key in &found.named {
         println!("{}/{}", key.namespace, key.uid);
     }
+    for (other, count) in &found.elsewhere {
+        println!(
+            "{count} open requests are of the cluster {other}; if it is gone: trevor retention take-over --cluster {other}"
+        );
+    }
     println!(
         "{} requests have files and nobody to close them (trevor retention adopt NAMESPACE/UID); {} cannot be read",
         found.count, found.unreadable
@@ -53,16 +59,22 @@ pub async fn list(args: &OrphansArgs) -> Result<(), Box<dyn std::error::Error>> 
     Ok(())
 }
 
-/// Which cluster this is, and the uids of its requests.
-async fn ask() -> Result<(String, HashSet<String>), kube::Error> {
-    let client = Client::try_default().await?;
+/// Which cluster this is: the uid of its namespace `kube-system`.
+pub(super) async fn cluster(client: &Client) -> Result<String, kube::Error> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let cluster = namespaces.get("kube-system").await?.uid();
+    Ok(cluster.unwrap_or_default())
+}
+
+/// Which cluster this is, and the uids of its requests.
+async fn ask() -> Result<(String, HashSet<String>), Box<dyn std::error::Error>> {
+    let client = reach::client().await?;
+    let cluster = cluster(&client).await?;
     let requests: Api<AirlockRequest> = Api::all(client);
     let mut there = HashSet::new();
     let mut listed = pin!(pages::metadata(&requests));
     while let Some(page) = listed.try_next().await? {
         there.extend(page.iter().filter_map(|request| request.uid()));
     }
-    Ok((cluster.unwrap_or_default(), there))
+    Ok((cluster, there))
 }

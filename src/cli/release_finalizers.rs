@@ -12,6 +12,7 @@ use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use kube::{Api, Client, ResourceExt as _};
 
+use super::cluster;
 use super::retention::{CliError, ConfigArg};
 use crate::api::{AirlockRequest, FINALIZER};
 use crate::config::Config;
@@ -26,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Runs it.
 pub(super) async fn run(args: &ConfigArg) -> Result<(), Box<dyn std::error::Error>> {
-    let client = Client::try_default().await?;
+    let client = cluster::client().await?;
     if !is_any_held(&client).await? {
         // A controller that still runs could set one now; one that reaches no bucket sets none.
         if let Err(problem) = announce_if_possible(&args.config).await {

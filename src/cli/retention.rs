@@ -6,16 +6,19 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, ResourceExt as _};
 
 use super::release::request;
-use super::{orphans, release_finalizers};
+use super::{cluster, orphans, release_finalizers};
 use crate::api::{AirlockRequest, condition};
 use crate::config::Config;
 use crate::domain::commit::Owner;
+use crate::domain::retention::plain;
 use crate::domain::retention::{Deletion, HoldState, What};
 use crate::retention::adopt::{Adopted, adopt};
 use crate::retention::holds::{self, Asked};
+use crate::retention::orphans::all_of;
+use crate::retention::taken::{self, TakenOver};
 use crate::retention::{Numbers, Silent, Sweep, Sweeper};
 use crate::storage::commit::read;
 use crate::storage::keys::RequestKey;
@@ -39,6 +42,9 @@ enum RetentionCommand {
     Adopt(AdoptArgs),
     /// Lists requests that have files, no resource and no closing.
     Orphans(orphans::OrphansArgs),
+    /// Takes over the requests of a cluster that is gone: closes those that are open, and
+    /// lets this cluster's controller delete what is due of them.
+    TakeOver(TakeOverArgs),
     /// Says what is stored of a request's retention.
     Status(Named),
     /// Deletes what is due now, where no controller does it.
@@ -99,6 +105,26 @@ struct AdoptArgs {
 }
 
 #[derive(Args)]
+struct TakeOverArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// The cluster that is gone: uid of its namespace kube-system (trevor check names it).
+    #[arg(long, value_name = "UID")]
+    cluster: String,
+    /// Says that it is gone: its open requests are withdrawn, and cannot go on there.
+    #[arg(long)]
+    cluster_gone: bool,
+    /// Who takes over; it is stored.
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "USER",
+        default_value = "administrator"
+    )]
+    by: String,
+}
+
+#[derive(Args)]
 struct SweepArgs {
     #[command(flatten)]
     config: ConfigArg,
@@ -125,6 +151,14 @@ pub(super) enum CliError {
     NoCluster(String),
     #[error("{0} of the deletions that are due failed")]
     Failed(u64),
+    #[error(
+        "nothing is taken over: say with --cluster-gone that the cluster {0} is gone; its open requests are withdrawn then"
+    )]
+    NotGone(String),
+    #[error("{0} is not the uid of a cluster")]
+    BadCluster(String),
+    #[error("{0} is this cluster itself; its requests are its own")]
+    OwnCluster(String),
 }
 
 impl CliError {
@@ -140,6 +174,7 @@ pub async fn retention(args: &RetentionArgs) -> Result<(), Box<dyn std::error::E
         RetentionCommand::Lift(args) => hold(args, HoldState::Lifted).await,
         RetentionCommand::Adopt(args) => take_in(args).await,
         RetentionCommand::Orphans(args) => orphans::list(args).await,
+        RetentionCommand::TakeOver(args) => take_over(args).await,
         RetentionCommand::Status(args) => status(args).await,
         RetentionCommand::Sweep(args) => sweep(args).await,
         RetentionCommand::ReleaseFinalizers(args) => release_finalizers::run(args).await,
@@ -204,9 +239,52 @@ async fn take_in(args: &AdoptArgs) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+async fn take_over(args: &TakeOverArgs) -> Result<(), Box<dyn std::error::Error>> {
+    let config = Config::load(&args.config.config)?;
+    let gone = &args.cluster;
+    if !plain(gone) {
+        return Err(CliError::BadCluster(gone.clone()).into());
+    }
+    if !args.cluster_gone {
+        return Err(CliError::NotGone(gone.clone()).into());
+    }
+    let zones = Zones::connect(&config.storage).await;
+    let release = Release::connect(&config.storage).await;
+    let to = orphans::cluster(&cluster::client().await?).await?;
+    if to == *gone {
+        return Err(CliError::OwnCluster(to).into());
+    }
+    let records = zones.records.bucket();
+    let now = Timestamp::now();
+    let taken = TakenOver {
+        cluster: gone.clone(),
+        to,
+        by: args.by.clone(),
+        time: condition::second(now),
+    };
+    // First of all: whatever follows can be done again.
+    let taken = taken::take(records, &taken).await?;
+    let open = all_of(records, gone).await?;
+    let mut closed = 0;
+    for key in &open.named {
+        let times = (now, now);
+        if adopt(&zones, &release, &config, key, &args.by, times)
+            .await?
+            .is_some()
+        {
+            closed += 1;
+        }
+    }
+    println!(
+        "{gone}: taken over at {} by {}; {closed} of its requests were open and are closed now, {} cannot be read; what is due is deleted by this cluster's controller",
+        taken.time, taken.by, open.unreadable
+    );
+    Ok(())
+}
+
 async fn is_there(key: &RequestKey, owner: &Owner) -> Result<bool, CliError> {
     let unreachable = |error: &dyn std::fmt::Display| CliError::NoCluster(error.to_string());
-    let client = Client::try_default().await.map_err(|e| unreachable(&e))?;
+    let client = cluster::client().await.map_err(|e| unreachable(&e))?;
     let api: Api<AirlockRequest> = Api::namespaced(client, &key.namespace);
     match api.get_opt(&owner.name).await {
         Ok(found) => Ok(found.and_then(|r| r.uid()).as_deref() == Some(&key.uid)),

@@ -62,6 +62,9 @@ pub struct Options {
 /// Why the controller stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// A bucket has no credentials.
+    #[error(transparent)]
+    Credentials(#[from] storage::NoCredentials),
     /// A storage server cannot be used.
     #[error(transparent)]
     Proof(#[from] proof::ProofError),
@@ -113,7 +116,8 @@ pub async fn run(config: Config, client: Client, options: Options) -> Result<(),
     definitions::check(&client).await?;
     let zones = Zones::connect(&config.storage).await;
     let release = Release::connect(&config.storage).await;
-    proof::prove(&zones, &release).await?;
+    storage::look_for_credentials(storage::of_process(&config.storage, true)).await?;
+    proof::prove(&config.storage, &zones, &release).await?;
     prepare_spool(&config)?;
     let signing = signing_key(&config)?;
     let makes_jobs = jobs::spec::Common::of(&config)?.is_some();

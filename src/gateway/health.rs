@@ -52,6 +52,11 @@ pub async fn watch(gateway: Arc<Gateway>) {
             Ok(Err(error)) => warn!(%error, "the Kubernetes API does not answer"),
             Err(_) => warn!("the Kubernetes API takes too long"),
         }
+        if let Some(staging) = &gateway.zones.staging
+            && let Err(error) = staging.intake().prove().await
+        {
+            warn!(%error, "no upload plans are made");
+        }
         match storage {
             Ok(Ok(())) => gateway.health.storage.store(now, Relaxed),
             Ok(Err(error)) => warn!(%error, "the storage does not answer"),

@@ -70,7 +70,7 @@ pub use server::GatewayError;
 pub use views::ViewFact;
 
 use crate::config::Config;
-use crate::storage::Zones;
+use crate::storage::{Zones, look_for_credentials, of_process};
 use state::Gateway;
 
 /// Serves until `end`, then lets calls under way finish.
@@ -83,7 +83,15 @@ pub async fn serve(
     zones: Zones,
     end: CancellationToken,
 ) -> Result<(), GatewayError> {
+    look_for_credentials(of_process(&config.storage, false)).await?;
     signing::check(&config.storage, &zones).await?;
+    if let Some(staging) = &zones.staging {
+        match staging.intake().prove().await {
+            // A server that does not answer now, or has nothing to try it with, is asked again.
+            Err(error) if error.passes() => tracing::warn!(%error, "no upload plans are made yet"),
+            proved => proved?,
+        }
+    }
     let tls = match &config.gateway.tls.secret {
         Some(_) => Some(tls::Tls::watch()?),
         None => None,

@@ -1,7 +1,6 @@
 //! One multipart upload that leaves nothing behind: whatever ends it early, a
 //! client that goes away included, aborts it.
 
-use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::CompletedPart;
 use bytes::Bytes;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use super::problem::Problem;
-use crate::storage::{Bucket, StorageError};
+use crate::storage::{Bucket, PartBytes, StorageError};
 
 /// Chunks between the reader and a part that streams through.
 const CHUNKS: usize = 1;
@@ -64,7 +63,7 @@ impl Multipart {
         let (bucket, key, id) = (self.bucket.clone(), self.key.clone(), self.id.clone());
         self.sending.spawn(async move {
             bucket
-                .put_part(&key, &id, number, ByteStream::from(bytes))
+                .put_part(&key, &id, number, PartBytes::Memory(bytes))
                 .await
         });
         Ok(())

@@ -17,7 +17,8 @@ use super::routes::{Route, probe};
 use super::state::Gateway;
 use super::tls::{Tls, TlsError};
 use crate::listen::{self, Listener, Most, Places};
-use crate::storage::{ShortLived, StorageError};
+use crate::storage::proof::ProofError;
+use crate::storage::{NoCredentials, ShortLived, StorageError};
 
 /// Open connections. Each takes at most some 60 KiB before anybody is known.
 const MOST: Most = Most {
@@ -53,6 +54,12 @@ pub enum GatewayError {
         /// Why not.
         source: StorageError,
     },
+    /// A bucket has no credentials.
+    #[error(transparent)]
+    Credentials(#[from] NoCredentials),
+    /// An upload URL could do more than that upload.
+    #[error(transparent)]
+    Staging(#[from] ProofError),
     /// URLs would die before their time.
     #[error(transparent)]
     ShortLived(#[from] ShortLived),

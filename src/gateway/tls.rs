@@ -67,6 +67,11 @@ impl Tls {
             // Clients say so, too; a process that does not start would say less.
             warn!("the certificate has expired");
         }
+        if served.said.is_authority {
+            warn!(
+                "the certificate of gateway.tls.secret is marked as an authority (CA:TRUE, as openssl makes self-signed ones): trevor and other clients do not take it; make one with basicConstraints=CA:FALSE, or have an authority sign it"
+            );
+        }
         let tls = Self(Arc::new(Shared {
             served: Mutex::new(served),
             reloads: AtomicU64::new(0),

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::address::Allowed;
 use crate::config::ConfigError;
 use crate::domain::notice::Kind;
+use crate::domain::proxies::{self, Proxy};
 
 /// Channels that a configuration can have.
 const MOST: usize = 20;
@@ -81,6 +82,10 @@ pub struct Webhook {
     /// PEM file with the certificate authority, if not a public one.
     #[serde(default)]
     pub ca_bundle: Option<PathBuf>,
+    /// An HTTP proxy to call through. It resolves the host's name itself, so that only the
+    /// name is checked and no address. Proxies of the environment are never used.
+    #[serde(default)]
+    pub proxy: Option<String>,
 }
 
 /// Content modes of CloudEvents over HTTP.
@@ -251,6 +256,17 @@ impl Webhook {
                     key("webhook.url"),
                     "is not https; use https, or set allow_plaintext: true for a test",
                 ));
+            }
+        }
+        if let Some(proxy) = &self.proxy {
+            match Proxy::parse(proxy, "it") {
+                Ok(proxy) if proxy.kind == proxies::Kind::Http && proxy.user.is_none() => {}
+                _ => {
+                    return Err(bad(
+                        key("webhook.proxy"),
+                        "is not the URL of an HTTP proxy without a password; give http://host:port",
+                    ));
+                }
             }
         }
         if !allowed.host(host) {

@@ -5,10 +5,14 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
 use tokio::net::TcpStream;
+use tower_service::Service as _;
 
 use super::address::{Allowed, literal};
 use super::delivery::{Failure, NotificationFailure};
+use crate::domain::proxies::Proxy;
 
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -55,6 +59,25 @@ where
     Err(failure)
 }
 
+/// A tunnel to a host through a proxy that the configuration names. The proxy resolves the
+/// name: whoever names one trusts it with where it leads.
+///
+/// # Errors
+/// When the proxy is not reached, or does not let us through.
+pub async fn through(proxy: &Proxy, (host, port): (&str, u16)) -> Result<TcpStream, Failure> {
+    let unreachable = || Failure::passing(NotificationFailure::Unreachable);
+    let uri = |text: String| text.parse::<http::Uri>().map_err(|_| unreachable());
+    let (at, to) = (
+        uri(proxy.address())?,
+        uri(format!("https://{host}:{port}"))?,
+    );
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_connect_timeout(Some(CONNECT));
+    let tunnel = Tunnel::new(at, connector).call(to).await;
+    Ok(tunnel.map_err(|_| unreachable())?.into_inner())
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -66,6 +89,33 @@ mod tests {
     /// 127.0.0.2 is listed, 127.0.0.3 is an address inside that is not.
     fn allowed() -> Allowed {
         Allowed::parse(&["hooks.example".to_owned(), "127.0.0.2/32".to_owned()]).unwrap()
+    }
+
+    /// Takes one CONNECT, answers it, and gives what it was asked.
+    async fn proxy_once(answer: &'static str) -> (Proxy, tokio::task::JoinHandle<String>) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let asked = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = vec![0; 4096];
+            let read = stream.read(&mut head).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            String::from_utf8_lossy(&head[..read]).into_owned()
+        });
+        (Proxy::parse(&url, "test").unwrap(), asked)
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_is_named_is_asked_for_the_host_by_its_name() {
+        let at = ("hooks.example", 443);
+        let (proxy, asked) = proxy_once("HTTP/1.1 200 OK\r\n\r\n").await;
+        through(&proxy, at).await.unwrap();
+        let head = asked.await.unwrap();
+        assert!(head.starts_with("CONNECT hooks.example:443 "), "{head}");
+        let (proxy, _asked) = proxy_once("HTTP/1.1 403 Forbidden\r\n\r\n").await;
+        let refused = through(&proxy, at).await.unwrap_err();
+        assert_eq!(refused.reason, NotificationFailure::Unreachable);
     }
 
     #[tokio::test]

@@ -28,9 +28,10 @@ use tokio_rustls::client::TlsStream;
 use super::address::Allowed;
 use super::channel::{ChannelError, Secret};
 use super::config::{Channel as Settings, Mode, Webhook as WebhookSettings};
-use super::connect::{connect, system};
+use super::connect::{connect, system, through};
 use super::delivery::{Failure, NotificationFailure};
 use super::message::Message;
+use crate::domain::proxies::Proxy;
 use crate::tls::authorities;
 
 /// From resolving to the answer.
@@ -42,6 +43,7 @@ pub struct Webhook {
     mode: Mode,
     signs: Option<Signs>,
     allowed: Allowed,
+    proxy: Option<Proxy>,
     tls: TlsConnector,
 }
 
@@ -103,6 +105,11 @@ impl Webhook {
             mode: settings.mode,
             signs,
             allowed,
+            // The configuration was checked.
+            proxy: settings
+                .proxy
+                .as_deref()
+                .and_then(|proxy| Proxy::parse(proxy, "webhook.proxy").ok()),
             tls: connector(settings.ca_bundle.as_deref()).map_err(tls_failed)?,
         })
     }
@@ -168,7 +175,10 @@ impl Webhook {
         let secure = self.uri.scheme_str() != Some("http");
         let host = self.uri.host().unwrap_or_default();
         let port = self.uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let stream = connect((host, port), &self.allowed, system).await?;
+        let stream = match &self.proxy {
+            Some(proxy) => through(proxy, (host, port)).await?,
+            None => connect((host, port), &self.allowed, system).await?,
+        };
         if !secure {
             return Ok(Stream::Plain(stream));
         }

@@ -26,7 +26,8 @@ pub(super) enum Outcome {
     Held,
     Open,
     Early(Timestamp),
-    Foreign,
+    /// Of another cluster.
+    Foreign(String),
     Refused(String),
     /// Another sweeper was faster.
     Gone,
@@ -123,10 +124,15 @@ impl Sweeper {
             revoked,
             what: named.what,
         };
+        let owned_by = &whose.owner.cluster;
+        let cluster = match self.takes(owned_by).await? {
+            true => owned_by,
+            false => &self.cluster,
+        };
         loop {
-            return match judge(named, case.standing(), &self.cluster, self.plan_life, now) {
+            return match judge(named, case.standing(), cluster, self.plan_life, now) {
                 Verdict::Unknown => Ok(Outcome::Refused(UNKNOWN.to_owned())),
-                Verdict::Foreign => Ok(Outcome::Foreign),
+                Verdict::Foreign => Ok(Outcome::Foreign(owned_by.clone())),
                 Verdict::Open
                     if case.closed.is_none() && witness.open(&whose.key, &whose.owner).await =>
                 {

@@ -153,7 +153,7 @@ async fn versions(
             }
             pace.take(page.found.len()).await;
             for refused in place.bucket.delete(&page.found).await? {
-                let first = kept.get_or_insert((refused.key, refused.code, 0));
+                let first = kept.get_or_insert((refused.key, refused.words, 0));
                 first.2 += 1;
             }
             *left = left.saturating_sub(page.found.len() as u64);
@@ -162,11 +162,11 @@ async fn versions(
     }
     match kept {
         None => Ok(None),
-        Some((key, code, count)) => Err(RetentionError::Kept {
+        Some((key, why, count)) => Err(RetentionError::Kept {
             bucket: place.bucket.name().to_owned(),
             prefix: place.prefix.clone(),
             key,
-            code,
+            code: why,
             count,
         }),
     }

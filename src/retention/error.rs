@@ -33,7 +33,7 @@ pub enum RetentionError {
         prefix: String,
         /// The first.
         key: String,
-        /// S3 error code.
+        /// S3 error code, the server's message and what to do.
         code: String,
         /// How many.
         count: u64,

@@ -16,8 +16,8 @@ pub struct Memory {
     failures: HashMap<String, (u32, Timestamp)>,
     /// Refused, and told of.
     reported: HashSet<String>,
-    /// Of other clusters: an owner never changes.
-    foreign: HashSet<String>,
+    /// Of other clusters, and of which: an owner never changes.
+    foreign: HashMap<String, String>,
 }
 
 impl Memory {
@@ -53,15 +53,15 @@ impl Memory {
     }
 
     /// It is another cluster's.
-    pub fn foreign(&mut self, key: &str) {
+    pub fn foreign(&mut self, key: &str, cluster: &str) {
         if self.foreign.len() < REMEMBERED {
-            self.foreign.insert(key.to_owned());
+            self.foreign.insert(key.to_owned(), cluster.to_owned());
         }
     }
 
-    /// Whether it is known to be another cluster's.
-    pub fn is_foreign(&self, key: &str) -> bool {
-        self.foreign.contains(key)
+    /// The other cluster that it is known to be of.
+    pub fn foreign_cluster(&self, key: &str) -> Option<String> {
+        self.foreign.get(key).cloned()
     }
 }
 

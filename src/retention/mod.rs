@@ -23,6 +23,7 @@ mod numbers;
 pub mod orphans;
 mod pace;
 mod sweep;
+pub mod taken;
 pub mod tickets;
 mod troubles;
 mod witness;

@@ -22,6 +22,8 @@ pub struct Numbers {
     pub swept: AtomicU64,
     /// Prefixes of ours that have no request and no closing.
     pub orphans: AtomicU64,
+    /// Tickets of other clusters that stayed for more than an hour after their time.
+    pub abandoned: AtomicU64,
     /// Deletions that were carried out.
     pub deletions: AtomicU64,
     /// Versions and delete markers that went.
@@ -72,6 +74,11 @@ impl Numbers {
                 "orphans",
                 "Requests with files that have neither a resource nor a closing (trevor retention adopt).",
                 &self.orphans,
+            ),
+            (
+                "abandoned",
+                "Deletions of another cluster's requests that are due for more than an hour, so that it seems gone (trevor retention take-over).",
+                &self.abandoned,
             ),
         ];
         let counters = [

@@ -2,7 +2,7 @@
 //! delete what they left. They are told of, and nothing else. What is closed and due,
 //! and lost its ticket, gets it again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -33,6 +33,8 @@ pub struct Orphans {
     pub unreadable: u64,
     /// Tickets that were lost, and are written again.
     pub woken: u64,
+    /// Requests that are not closed, of other clusters, by cluster.
+    pub elsewhere: BTreeMap<String, u64>,
 }
 
 /// Writes the tickets of what is due and has none: a lifecycle rule, or somebody, took
@@ -54,6 +56,24 @@ pub async fn scan(
     records: &Bucket,
     cluster: &str,
     mend: Option<Mend<'_>>,
+    has_resource: impl Fn(&RequestKey, Option<&Owner>) -> bool + Send + Sync,
+) -> Result<Orphans, StorageError> {
+    look(records, cluster, mend, NAMED, has_resource).await
+}
+
+/// All requests of a cluster that is gone, which are not closed.
+///
+/// # Errors
+/// As the server says.
+pub async fn all_of(records: &Bucket, cluster: &str) -> Result<Orphans, StorageError> {
+    look(records, cluster, None, usize::MAX, |_, _| false).await
+}
+
+async fn look(
+    records: &Bucket,
+    cluster: &str,
+    mend: Option<Mend<'_>>,
+    most: usize,
     has_resource: impl Fn(&RequestKey, Option<&Owner>) -> bool + Send + Sync,
 ) -> Result<Orphans, StorageError> {
     let mut found = Orphans::default();
@@ -90,9 +110,12 @@ pub async fn scan(
                     if owner.cluster == cluster && !has_resource(&key, Some(&owner)) =>
                 {
                     found.count += 1;
-                    if found.named.len() < NAMED {
+                    if found.named.len() < most {
                         found.named.push(key);
                     }
+                }
+                Ok(Some(owner)) if owner.cluster != cluster => {
+                    *found.elsewhere.entry(owner.cluster).or_default() += 1;
                 }
                 Ok(_) => {}
                 Err(StorageError::Corrupt { .. }) => found.unreadable += 1,

@@ -2,7 +2,7 @@
 //!
 //! What goes wrong with one is told and tried again later; the others go on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,11 +14,12 @@ use super::error::RetentionError;
 use super::memory::Memory;
 use super::numbers::Numbers;
 use super::pace::Pace;
+use super::taken::is_taken;
 use super::witness::Witness;
 use crate::config;
 use crate::domain::retention::{Named, named};
 use crate::storage::keys::TICKETS;
-use crate::storage::{Release, Zones};
+use crate::storage::{Release, StorageError, Zones};
 
 /// Tickets of a page.
 const PAGE: i32 = 500;
@@ -43,6 +44,8 @@ pub struct Sweeper {
     most: u64,
     pub(super) numbers: Arc<Numbers>,
     memory: Mutex<Memory>,
+    /// Which other clusters' requests are taken over, as asked in this sweep.
+    taken: Mutex<HashMap<String, bool>>,
 }
 
 /// What a sweep found.
@@ -58,8 +61,10 @@ pub struct Sweep {
     pub open: u64,
     /// Earlier than the closing facts: put right.
     pub early: u64,
-    /// Of other clusters.
+    /// Of other clusters, which nobody here took over.
     pub foreign: u64,
+    /// How many of them by cluster, for more than an hour: nobody deletes them.
+    pub abandoned: BTreeMap<String, u64>,
     /// Borne out by nothing.
     pub refusals: u64,
     /// The first of them by key, with the reason.
@@ -79,6 +84,13 @@ pub struct Sweep {
 }
 
 impl Sweep {
+    fn is_foreign(&mut self, cluster: String, late: bool) {
+        self.foreign += 1;
+        if late && (self.abandoned.len() < SHOWN || self.abandoned.contains_key(&cluster)) {
+            *self.abandoned.entry(cluster).or_default() += 1;
+        }
+    }
+
     fn fails(&mut self, key: &str, why: &str) {
         self.failures += 1;
         if self.failed.len() < SHOWN {
@@ -108,6 +120,7 @@ impl Sweeper {
             most: limits.deletes_per_sweep,
             numbers,
             memory: Mutex::default(),
+            taken: Mutex::default(),
         }
     }
 
@@ -121,6 +134,10 @@ impl Sweeper {
         witness: &impl Witness,
     ) -> Result<Sweep, RetentionError> {
         self.clocks(now).await?;
+        self.taken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
         let work = self.zones.quarantine.bucket();
         let (mut found, mut left) = (Sweep::default(), self.most.max(1));
         let mut after = String::new();
@@ -166,11 +183,13 @@ impl Sweeper {
         if !witness.leads() {
             return Err(RetentionError::NotLeading);
         }
-        if self.remember(|memory| memory.is_foreign(key)) {
-            found.foreign += 1;
+        let late = now.duration_since(named.due) > OVERDUE;
+        if let Some(cluster) = self.remember(|memory| memory.foreign_cluster(key))
+            && !self.takes(&cluster).await?
+        {
+            found.is_foreign(cluster, late);
             return Ok(());
         }
-        let late = now.duration_since(named.due) > OVERDUE;
         if let Some(until) = self.remember(|memory| memory.rests(key, now)) {
             found.fails(key, "tried a moment ago");
             found.overdue += u64::from(late);
@@ -188,9 +207,9 @@ impl Sweeper {
             }
             Ok(Outcome::Held) => found.held += 1,
             Ok(Outcome::Open) => found.open += 1,
-            Ok(Outcome::Foreign) => {
-                found.foreign += 1;
-                self.remember(|memory| memory.foreign(key));
+            Ok(Outcome::Foreign(cluster)) => {
+                self.remember(|memory| memory.foreign(key, &cluster));
+                found.is_foreign(cluster, late);
             }
             Ok(Outcome::Early(due)) => {
                 found.early += 1;
@@ -222,6 +241,22 @@ impl Sweeper {
         Ok(())
     }
 
+    /// Whether a cluster's requests are another's no more: it is gone, and somebody said
+    /// that this one deletes what is due of them.
+    pub(super) async fn takes(&self, cluster: &str) -> Result<bool, StorageError> {
+        if cluster == self.cluster {
+            return Ok(true);
+        }
+        let asked = || self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = asked().get(cluster).copied() {
+            return Ok(known);
+        }
+        let records = self.zones.records.bucket();
+        let taken = is_taken(records, cluster, &self.cluster).await?;
+        asked().insert(cluster.to_owned(), taken);
+        Ok(taken)
+    }
+
     /// Nothing is deleted while our clock and a server's differ.
     async fn clocks(&self, now: Timestamp) -> Result<(), RetentionError> {
         clock::agree(&self.zones.quarantine.bucket().emptying(), now).await?;
@@ -240,6 +275,16 @@ impl Sweeper {
         numbers.held.store(found.held, Relaxed);
         numbers.refused.store(found.refusals, Relaxed);
         numbers.failing.store(found.failures, Relaxed);
+        numbers
+            .abandoned
+            .store(found.abandoned.values().sum(), Relaxed);
+        for (cluster, count) in &found.abandoned {
+            tracing::warn!(
+                cluster,
+                count,
+                "files of another cluster's requests were due for more than an hour, and nobody deletes them: if it is gone, trevor retention take-over"
+            );
+        }
         let second = u64::try_from(now.as_second()).unwrap_or(0);
         numbers.swept.store(second, Relaxed);
     }

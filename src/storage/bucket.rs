@@ -4,12 +4,14 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_s3::Client;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::put_object::{PutObjectError, PutObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{
-    CompletedMultipartUpload, CompletedPart, Delete, ObjectIdentifier, ServerSideEncryption,
-};
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, ServerSideEncryption};
 use bytes::Bytes;
 
+use super::checksum::{PartBytes, md5_of, sha256_of};
+use super::deleting::Target;
 use super::error::{StorageError, translate};
 use super::transfer::{COPIED, Source};
 use crate::config::{self, Encryption};
@@ -48,6 +50,27 @@ pub struct Listed {
     pub key: String,
     /// Bytes.
     pub size: u64,
+}
+
+/// Headers of an answer.
+#[derive(Debug, Default)]
+struct Headers {
+    server: Option<String>,
+    date: Option<String>,
+}
+
+/// Whether a server knows no checksum but MD5, and wants one.
+fn wants_md5<E>(error: &SdkError<E>) -> bool
+where
+    E: ProvideErrorMetadata,
+{
+    let SdkError::ServiceError(service) = error else {
+        return false;
+    };
+    let said = service.err().meta();
+    said.code() == Some("MissingContentMD5")
+        || (service.raw().status().as_u16() == 400
+            && said.message().is_some_and(|m| m.contains("Content-MD5")))
 }
 
 /// A body on its way, with what the server said of it.
@@ -118,18 +141,10 @@ impl Bucket {
         body: Bytes,
         content_type: &str,
     ) -> Result<Created, StorageError> {
-        let put = self
-            .client
-            .put_object()
-            .bucket(&self.name)
-            .key(key)
-            .if_none_match("*")
-            .content_type(content_type)
-            .server_side_encryption(self.sse())
-            .set_ssekms_key_id(self.kms_key_id.clone())
-            .body(ByteStream::from(body))
-            .send()
-            .await;
+        let put = match self.put_new(key, &body, content_type, false).await {
+            Err(error) if wants_md5(&error) => self.put_new(key, &body, content_type, true).await,
+            put => put,
+        };
         match put {
             Ok(answer) => {
                 match answer.server_side_encryption() {
@@ -147,6 +162,30 @@ impl Bucket {
         }
     }
 
+    /// With SHA-256, which a bucket that locks objects by default asks for; and with MD5
+    /// for servers that know no other checksum.
+    async fn put_new(
+        &self,
+        key: &str,
+        body: &Bytes,
+        content_type: &str,
+        md5: bool,
+    ) -> Result<PutObjectOutput, SdkError<PutObjectError>> {
+        self.client
+            .put_object()
+            .bucket(&self.name)
+            .key(key)
+            .if_none_match("*")
+            .content_type(content_type)
+            .checksum_sha256(sha256_of(body))
+            .set_content_md5(md5.then(|| md5_of(body)))
+            .server_side_encryption(self.sse())
+            .set_ssekms_key_id(self.kms_key_id.clone())
+            .body(ByteStream::from(body.clone()))
+            .send()
+            .await
+    }
+
     /// Size and tag; also checks that the object is encrypted.
     ///
     /// # Errors
@@ -158,8 +197,12 @@ impl Bucket {
             .bucket(&self.name)
             .key(key)
             .send()
-            .await
-            .map_err(|e| translate("HeadObject", &self.name, key, &e))?;
+            .await;
+        let head = match head.map_err(|e| translate("HeadObject", &self.name, key, &e)) {
+            Ok(head) => head,
+            Err(error) if error.is_wordless() => return Err(self.in_words(key, error).await),
+            Err(error) => return Err(error),
+        };
         self.check_sse(key, head.server_side_encryption())?;
         Ok(Stored {
             etag: head.e_tag().map(str::to_owned),
@@ -170,31 +213,55 @@ impl Bucket {
         })
     }
 
+    /// An answer to HEAD has no body, and so no words: the same is asked with GET.
+    async fn in_words(&self, key: &str, wordless: StorageError) -> StorageError {
+        let first = Some("bytes=0-0".to_owned());
+        match self.open(key, first).await {
+            Err(told @ StorageError::Refused { .. }) => told,
+            _ => wordless,
+        }
+    }
+
+    /// Asks for a key that is never there, since the headers of the answer are what is
+    /// wanted. By GET: an answer to HEAD has no body, and so no words about what is wrong.
+    async fn ask_for_absent(&self) -> Result<Headers, StorageError> {
+        const ABSENT: &str = "work/probe/absent";
+        let got = self
+            .client
+            .get_object()
+            .bucket(&self.name)
+            .key(ABSENT)
+            .send()
+            .await;
+        let Err(error) = got else {
+            return Ok(Headers::default());
+        };
+        let header = |name| {
+            let headers = error.raw_response()?.headers();
+            headers.get(name).map(str::to_owned)
+        };
+        let headers = Headers {
+            server: header("server"),
+            date: header("date"),
+        };
+        match translate("GetObject", &self.name, ABSENT, &error) {
+            StorageError::NotFound { .. } => Ok(headers),
+            other => Err(other),
+        }
+    }
+
     /// What the server calls itself (`Server` header), or nothing.
     ///
     /// # Errors
     /// As the server says.
     pub async fn server_version(&self) -> Result<String, StorageError> {
-        // A key that is never there: the answer's headers are what is wanted.
-        const ABSENT: &str = "work/probe/absent";
-        let head = self
-            .client
-            .head_object()
-            .bucket(&self.name)
-            .key(ABSENT)
-            .send()
-            .await;
-        let Err(error) = head else {
-            return Ok(String::new());
-        };
-        let version = error
-            .raw_response()
-            .and_then(|answer| answer.headers().get("server"))
-            .map(str::to_owned);
-        match translate("HeadObject", &self.name, ABSENT, &error) {
-            StorageError::NotFound { .. } => Ok(version.unwrap_or_default()),
-            other => Err(other),
-        }
+        let headers = self.ask_for_absent().await?;
+        Ok(headers.server.unwrap_or_default())
+    }
+
+    /// The date of an answer, as the server writes it.
+    pub(super) async fn server_date(&self) -> Result<Option<String>, StorageError> {
+        Ok(self.ask_for_absent().await?.date)
     }
 
     /// Whether a key is there.
@@ -332,40 +399,17 @@ impl Bucket {
     /// # Errors
     /// As the server says, errors inside a 200 included.
     pub async fn delete(&self, keys: &[String]) -> Result<(), StorageError> {
-        for batch in keys.chunks(1000) {
-            let objects = batch
-                .iter()
-                .map(|key| ObjectIdentifier::builder().key(key).build())
-                .collect::<Result<Vec<_>, _>>()
-                .and_then(|objects| {
-                    Delete::builder()
-                        .set_objects(Some(objects))
-                        .quiet(true)
-                        .build()
-                })
-                .map_err(|error| self.corrupt("", &error.to_string()))?;
-            let answer = self
-                .client
-                .delete_objects()
-                .bucket(&self.name)
-                .delete(objects)
-                .send()
-                .await
-                .map_err(|e| translate("DeleteObjects", &self.name, &batch[0], &e))?;
-            if let Some(error) = answer
-                .errors()
-                .iter()
-                .find(|e| e.code() != Some("NoSuchKey"))
-            {
-                return Err(StorageError::Refused {
-                    operation: "DeleteObjects",
-                    bucket: self.name.clone(),
-                    key: error.key().unwrap_or_default().to_owned(),
-                    code: error.code().unwrap_or("unknown").to_owned(),
-                });
-            }
+        let targets: Vec<Target> = keys.iter().map(|key| (key.clone(), None)).collect();
+        match self.delete_targets(&targets).await?.into_iter().next() {
+            None => Ok(()),
+            Some(kept) => Err(StorageError::Refused {
+                operation: "DeleteObjects",
+                bucket: self.name.clone(),
+                key: kept.key,
+                code: kept.code,
+                words: kept.words,
+            }),
         }
-        Ok(())
     }
 
     fn corrupt(&self, key: &str, problem: &str) -> StorageError {
@@ -402,8 +446,9 @@ impl Bucket {
             .ok_or_else(|| self.corrupt(key, "a multipart upload without an id"))
     }
 
-    /// Sends one part (numbers from 1); returns its tag. The payload is not
-    /// signed: what is stored is hashed again before it counts.
+    /// Sends one part (numbers from 1) with its MD5, which a server that locks objects
+    /// asks for; returns its tag. The payload is not signed: what is stored is hashed again
+    /// before it counts.
     ///
     /// # Errors
     /// As the server says.
@@ -412,8 +457,15 @@ impl Bucket {
         key: &str,
         upload: &str,
         number: i32,
-        body: ByteStream,
+        bytes: PartBytes,
     ) -> Result<CompletedPart, StorageError> {
+        let read = bytes.with_md5().await;
+        let (md5, body) = read.map_err(|error| StorageError::Unavailable {
+            operation: "UploadPart",
+            bucket: self.name.clone(),
+            key: key.to_owned(),
+            message: format!("a part cannot be read from the spool folder: {error}"),
+        })?;
         let put = self
             .client
             .upload_part()
@@ -421,6 +473,7 @@ impl Bucket {
             .key(key)
             .upload_id(upload)
             .part_number(number)
+            .content_md5(md5)
             .body(body)
             .customize()
             .disable_payload_signing()

@@ -2,8 +2,8 @@
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
-use super::failures;
-use crate::tls;
+use super::{failures, unreached};
+use crate::domain::server_words::{Answer, harmless, key_prefix};
 
 /// What went wrong with an object.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +25,7 @@ pub enum StorageError {
         key: String,
     },
     /// The server did not answer, or asks to try again.
-    #[error("{operation} {bucket}/{key}: {message}; will be tried again")]
+    #[error("{operation} {bucket}/{}: {message}", key_prefix(key))]
     Unavailable {
         /// S3 operation.
         operation: &'static str,
@@ -37,9 +37,7 @@ pub enum StorageError {
         message: String,
     },
     /// The server refuses.
-    #[error(
-        "{operation} {bucket}/{key}: refused ({code}); check the identity's permissions and the bucket"
-    )]
+    #[error("{operation} {bucket}/{}: {words}", key_prefix(key))]
     Refused {
         /// S3 operation.
         operation: &'static str,
@@ -47,8 +45,10 @@ pub enum StorageError {
         bucket: String,
         /// Key.
         key: String,
-        /// S3 error code.
+        /// S3 error code; empty: the answer had none.
         code: String,
+        /// Status, code, the server's message and what to do.
+        words: String,
     },
     /// The object is stored without the encryption that was asked for.
     #[error(
@@ -77,6 +77,17 @@ impl StorageError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::Refused { .. })
+    }
+
+    /// The same words with the name that the bucket has in the configuration.
+    #[must_use]
+    pub fn of_zone(&self, zone: &str) -> String {
+        self.to_string().replace("<zone>", zone)
+    }
+
+    /// Refused with an answer that had no words, as every answer to HEAD.
+    pub(super) fn is_wordless(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code.is_empty())
     }
 }
 
@@ -108,56 +119,61 @@ where
 {
     let (bucket, key) = (bucket.to_owned(), key.to_owned());
     let SdkError::ServiceError(service) = error else {
-        let message = match error {
-            SdkError::TimeoutError(_) => "timed out".to_owned(),
-            SdkError::DispatchFailure(failure) if failure.is_timeout() => "timed out".to_owned(),
-            SdkError::DispatchFailure(failure) => {
-                let error = failure.as_connector_error();
-                match error.and_then(|e| tls::untrusted(e)) {
-                    Some(problem) => format!(
-                        "the server's certificate is not trusted ({problem}); ca_bundle of the bucket names a file of authorities"
-                    ),
-                    None => "the server cannot be reached".to_owned(),
-                }
-            }
-            SdkError::ResponseError(_) => "the answer broke off".to_owned(),
-            _ => "the request could not be sent".to_owned(),
-        };
         return StorageError::Unavailable {
             operation,
             bucket,
             key,
-            message,
+            message: unreached::why(error),
         };
     };
-    let status = service.raw().status().as_u16();
-    let code = service
-        .err()
-        .code()
-        .map_or_else(|| status.to_string(), str::to_owned);
-    match (status, code.as_str()) {
-        (404, "NoSuchBucket") => StorageError::Refused {
+    let raw = service.raw();
+    let body = raw.body().bytes().unwrap_or_default();
+    let body = String::from_utf8_lossy(body.get(..BODY.min(body.len())).unwrap_or_default());
+    let answer = Answer {
+        operation,
+        status: raw.status().as_u16(),
+        code: service.err().code(),
+        message: service.err().message(),
+        region: raw
+            .headers()
+            .get("x-amz-bucket-region")
+            .or_else(|| element(&body, "Region")),
+    };
+    match (answer.status, answer.code) {
+        (404, Some("NoSuchBucket")) => {}
+        (404, _) => return StorageError::NotFound { bucket, key },
+        (412 | 409, _) => return StorageError::Precondition { bucket, key },
+        _ => {}
+    }
+    // No request id: the words go into status, and must not change by themselves.
+    let words = answer.words();
+    if answer.meaning().passes {
+        return StorageError::Unavailable {
             operation,
             bucket,
             key,
-            code,
-        },
-        (404, _) => StorageError::NotFound { bucket, key },
-        (412 | 409, _) => StorageError::Precondition { bucket, key },
-        (400..=499, code) if code != "RequestTimeout" && status != 429 && status != 408 => {
-            StorageError::Refused {
-                operation,
-                bucket,
-                key,
-                code: code.to_owned(),
-            }
-        }
-        // No request id: the message goes into status, and must not change by itself.
-        _ => StorageError::Unavailable {
-            operation,
-            bucket,
-            key,
-            message: format!("HTTP {status} {code}"),
-        },
+            message: words,
+        };
+    }
+    StorageError::Refused {
+        operation,
+        bucket,
+        key,
+        code: answer.code.map(harmless).unwrap_or_default(),
+        words,
     }
 }
+
+/// So much of an error's body is looked at.
+const BODY: usize = 16 << 10;
+
+/// What stands in an element of an S3 error, by its name.
+fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
+    let (text, _) = rest.split_once(&format!("</{name}>"))?;
+    (!text.is_empty() && !text.contains('<')).then_some(text)
+}
+
+#[cfg(test)]
+#[path = "error_tests.rs"]
+mod tests;

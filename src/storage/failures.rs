@@ -77,6 +77,7 @@ mod tests {
                 bucket: bucket.clone(),
                 key: key.clone(),
                 code: "AccessDenied".to_owned(),
+                words: String::new(),
             });
         }
         let text = render("trevor_storage_errors");

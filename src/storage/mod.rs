@@ -7,8 +7,11 @@
 //! wins, and a loser reads and adopts it (DESIGN §3).
 
 mod bucket;
+mod checksum;
 mod client;
 pub mod commit;
+mod credentials;
+mod deleting;
 mod download;
 mod error;
 mod failures;
@@ -29,17 +32,20 @@ pub mod staging;
 mod staging_proof;
 mod streaming;
 mod transfer;
+mod unreached;
 pub mod urls;
 pub mod versions;
 mod zones;
 
 pub use bucket::{Bucket, Created, Listed, ObjectBody, Stored};
-pub use client::{Identity, connect, signer};
+pub use checksum::PartBytes;
+pub use client::{connect, signer};
+pub use credentials::{Identity, NoCredentials, look as look_for_credentials, of_process};
 pub use download::{Bytestream, download};
 pub use error::StorageError;
 pub use failures::render as failures;
 pub use hashed::{Hashed, hash_object};
-pub use presign::{Links, SecretUrl, ShortLived, Signer, check_life};
+pub use presign::{Life, Links, SecretUrl, ShortLived, Signer, check_life};
 pub use read_back::read_back;
 pub use rounds::observe_previous;
 pub use staging::Staging;

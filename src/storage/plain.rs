@@ -9,7 +9,7 @@ use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 
 use super::bucket::Bucket;
-use super::error::{StorageError, translate};
+use super::error::{StorageError, uncounted};
 
 /// Makes the SDK's connection send a signed URL as it is, without the SDK's own
 /// signature and headers.
@@ -73,6 +73,33 @@ pub(super) async fn get_anonymously(bucket: &Bucket, key: &str) -> Result<bool, 
     send(bucket, key, None).await
 }
 
+/// Lists a bucket without credentials; false: it was refused.
+///
+/// # Errors
+/// When the server does not answer.
+pub(super) async fn list_anonymously(bucket: &Bucket) -> Result<bool, StorageError> {
+    let plain = Plain {
+        url: None,
+        headers: BTreeMap::new(),
+    };
+    let answer = bucket
+        .client()
+        .list_objects_v2()
+        .bucket(bucket.name())
+        .max_keys(1)
+        .customize()
+        .interceptor(plain)
+        .send()
+        .await;
+    match answer {
+        Ok(_) => Ok(true),
+        Err(error) => match uncounted("ListObjectsV2", bucket.name(), "", &error) {
+            error @ StorageError::Unavailable { .. } => Err(error),
+            _ => Ok(false),
+        },
+    }
+}
+
 async fn send(bucket: &Bucket, key: &str, url: Option<String>) -> Result<bool, StorageError> {
     let plain = Plain {
         url,
@@ -89,7 +116,7 @@ async fn send(bucket: &Bucket, key: &str, url: Option<String>) -> Result<bool, S
         .await;
     match answer {
         Ok(_) => Ok(true),
-        Err(error) => match translate("GetObject", bucket.name(), key, &error) {
+        Err(error) => match uncounted("GetObject", bucket.name(), key, &error) {
             error @ StorageError::Unavailable { .. } => Err(error),
             _ => Ok(false),
         },

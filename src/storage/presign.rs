@@ -10,6 +10,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::presigning::PresigningConfig;
 
 use super::error::{StorageError, translate};
+use super::unreached;
 use crate::domain::attachment::disposition;
 
 /// A pre-signed URL. It is a secret: whoever has it can read the object, so it
@@ -74,40 +75,77 @@ impl Links {
     }
 }
 
+/// How long credentials live from now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// For ever.
+    Endless,
+    /// So long.
+    Ends(Duration),
+    /// They are those of a session, which ends, and nobody says when.
+    Unknown,
+}
+
+impl Life {
+    fn of(credentials: &Credentials) -> Self {
+        match credentials.expiry() {
+            Some(end) => Self::Ends(end.duration_since(SystemTime::now()).unwrap_or_default()),
+            None if credentials.session_token().is_some() => Self::Unknown,
+            None => Self::Endless,
+        }
+    }
+}
+
+impl fmt::Display for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Endless => f.write_str("its credentials have no end"),
+            Self::Ends(life) => write!(f, "its credentials live for {} s more", life.as_secs()),
+            Self::Unknown => f.write_str(
+                "its credentials are those of a session (session_token), which ends, and their Secret does not say when (key expiration, as 2026-12-31T23:59:59Z)",
+            ),
+        }
+    }
+}
+
 /// The credentials of a URL end before it would.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "configuration key {}: its credentials live for {life} s more, and links are to live for {wanted} s ({}): a link dies with the credentials that signed it; name long-lived ones, or set storage.allow_shorter_ttl: true",
+    "configuration key {}: {life}, and links are to live for {wanted} s ({}): a link dies with the credentials that signed it; name long-lived ones, or set storage.allow_shorter_ttl: true",
     .links.keys().0, .links.keys().1
 )]
 pub struct ShortLived {
     /// Which URLs.
     pub links: Links,
-    /// Seconds that the credentials live.
-    pub life: u64,
+    /// How long the credentials live.
+    pub life: Life,
     /// Seconds that a URL is to live.
     pub wanted: u64,
 }
 
-/// Whether URLs of `wanted` seconds can be signed by credentials that live for
-/// `life` (none: for ever).
+/// Whether URLs of `wanted` seconds can be signed by credentials that live for `life`.
 ///
 /// # Errors
 /// When they cannot, unless shorter ones are allowed.
 pub fn check_life(
     links: Links,
-    life: Option<Duration>,
+    life: Life,
     wanted: Duration,
     allow_shorter: bool,
 ) -> Result<(), ShortLived> {
-    match life {
-        Some(life) if life < wanted && !allow_shorter => Err(ShortLived {
-            links,
-            life: life.as_secs(),
-            wanted: wanted.as_secs(),
-        }),
-        _ => Ok(()),
+    let enough = match life {
+        Life::Endless => true,
+        Life::Ends(life) => life >= wanted,
+        Life::Unknown => false,
+    };
+    if enough || allow_shorter {
+        return Ok(());
     }
+    Err(ShortLived {
+        links,
+        life,
+        wanted: wanted.as_secs(),
+    })
 }
 
 /// Signs URLs.
@@ -127,17 +165,17 @@ impl Signer {
         }
     }
 
-    /// How long the credentials live from now; none: for ever.
+    /// How long the credentials live from now.
     ///
     /// # Errors
     /// When there are no credentials.
-    pub async fn life(&self) -> Result<Option<Duration>, StorageError> {
-        Ok(life(&self.found().await?))
+    pub async fn life(&self) -> Result<Life, StorageError> {
+        Ok(Life::of(&self.found().await?))
     }
 
     async fn found(&self) -> Result<Credentials, StorageError> {
         let found = self.credentials.provide_credentials().await;
-        found.map_err(|error| unavailable("", "", &error.to_string()))
+        found.map_err(|error| unavailable("", "", &unreached::credentials(&error)))
     }
 
     /// A client that signs with the very credentials whose life is looked at, and how
@@ -148,7 +186,11 @@ impl Signer {
     /// When there are no credentials to sign with, or they end now.
     pub async fn hold(&self, wanted: Duration) -> Result<(Client, Duration), StorageError> {
         let credentials = self.found().await?;
-        let usable = life(&credentials).unwrap_or(wanted).min(wanted);
+        let usable = match Life::of(&credentials) {
+            Life::Ends(life) => life.min(wanted),
+            // That it may end sooner is what storage.allow_shorter_ttl allows.
+            Life::Endless | Life::Unknown => wanted,
+        };
         let whole = Duration::from_secs(usable.as_secs());
         if whole.is_zero() {
             return Err(unavailable("", "", "the signing credentials have ended"));
@@ -195,17 +237,12 @@ pub async fn presign_get(
         .bucket(bucket)
         .key(key)
         .response_content_disposition(disposition(file_name))
+        // A browser that kept it would show it again after a revocation.
+        .response_cache_control("private, no-store")
         .presigned(config)
         .await
         .map_err(|e| translate("presign", bucket, key, &e))?;
     Ok(SecretUrl(signed.uri().to_owned()))
-}
-
-fn life(credentials: &Credentials) -> Option<Duration> {
-    credentials.expiry().map(|end| {
-        end.duration_since(SystemTime::now())
-            .unwrap_or(Duration::ZERO)
-    })
 }
 
 fn unavailable(bucket: &str, key: &str, message: &str) -> StorageError {
@@ -224,15 +261,20 @@ mod tests {
     #[test]
     fn short_lived_credentials_stop_the_start_unless_shorter_urls_are_allowed() {
         let (hour, week) = (Duration::from_secs(3600), Duration::from_secs(604_800));
-        assert_eq!(check_life(Links::Plan, None, week, false), Ok(()));
-        assert_eq!(check_life(Links::Plan, Some(week), week, false), Ok(()));
-        assert_eq!(check_life(Links::Plan, Some(hour), week, true), Ok(()));
-        for links in [Links::Release, Links::Plan, Links::Ingress] {
-            let refused = check_life(links, Some(hour), week, false).unwrap_err();
-            let said = refused.to_string();
-            assert!(said.contains("allow_shorter_ttl"), "{said}");
-            assert!(said.contains(links.key()), "{said}");
-            assert_eq!((refused.life, refused.wanted), (3600, 604_800));
+        assert_eq!(check_life(Links::Plan, Life::Endless, week, false), Ok(()));
+        assert_eq!(
+            check_life(Links::Plan, Life::Ends(week), week, false),
+            Ok(())
+        );
+        for life in [Life::Ends(hour), Life::Unknown] {
+            assert_eq!(check_life(Links::Plan, life, week, true), Ok(()));
+            for links in [Links::Release, Links::Plan, Links::Ingress] {
+                let refused = check_life(links, life, week, false).unwrap_err();
+                let said = refused.to_string();
+                assert!(said.contains("allow_shorter_ttl"), "{said}");
+                assert!(said.contains(links.key()), "{said}");
+                assert_eq!((refused.life, refused.wanted), (life, 604_800));
+            }
         }
     }
 
@@ -248,6 +290,34 @@ mod tests {
             Client::from_conf(config),
             SharedCredentialsProvider::new(credentials),
         )
+    }
+
+    #[test]
+    fn a_session_without_an_end_that_is_known_is_not_endless() {
+        let of = |token: Option<&str>, end| {
+            let token = token.map(str::to_owned);
+            Life::of(&Credentials::new("id", "key", token, end, "test"))
+        };
+        assert_eq!(of(None, None), Life::Endless);
+        assert_eq!(of(Some("t"), None), Life::Unknown);
+        let past = Some(SystemTime::UNIX_EPOCH);
+        assert_eq!(of(Some("t"), past), Life::Ends(Duration::ZERO));
+        let said = Life::Unknown.to_string();
+        assert!(
+            said.contains("session_token") && said.contains("expiration"),
+            "{said}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_link_tells_browsers_to_keep_nothing() {
+        let hour = Duration::from_secs(3600);
+        let (url, _) = signer(None)
+            .sign_get("b-b-b", "k", hour, "p.zip")
+            .await
+            .unwrap();
+        let field = "response-cache-control=private%2C%20no-store";
+        assert!(url.expose().split(['?', '&']).any(|f| f == field));
     }
 
     #[tokio::test]

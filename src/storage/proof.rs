@@ -15,8 +15,11 @@ use uuid::Uuid;
 
 use super::bucket::{Bucket, Created};
 use super::error::{StorageError, translate};
-use super::staging_proof::prove_staging;
+use super::staging::Staging;
+use super::staging_proof::{PROBES, SOURCE};
+use super::versions::Marker;
 use super::zones::{Release, Zones};
+use crate::config;
 use crate::domain::canonical;
 use crate::domain::digest::Sha256Hex;
 
@@ -56,11 +59,39 @@ pub enum ProofError {
     },
     /// A header that nobody signed changes what a signed PUT does.
     #[error(
-        "storage.staging: the server takes a signed PUT with an unsigned {header} header; whoever has an upload URL could do more than that upload, use a server that refuses it"
+        "storage.staging: the server takes a signed PUT with an unsigned {header} header; whoever has an upload URL could do more than that upload, take from the identity that signs (storage.staging of the gateway) every permission but to put objects and to list parts (examples/bucket-policies), or use a server that refuses such a header"
     )]
     TakesUnsigned {
         /// The header.
         header: &'static str,
+    },
+    /// What would be copied is not there, so that nothing is proved.
+    #[error(
+        "storage.staging: {place} is not there, so that it cannot be tried whether an upload URL could copy it; the controller makes it at its start"
+    )]
+    NoSource {
+        /// Bucket and key.
+        place: String,
+    },
+    /// Two buckets of the configuration are one.
+    #[error(
+        "storage.{zone}.bucket: is the same place as storage.{other}, though its address is written differently; {zone} needs a bucket of its own"
+    )]
+    OnePlace {
+        /// The key of the configuration.
+        zone: &'static str,
+        /// The key of the other.
+        other: &'static str,
+    },
+    /// Old versions cannot be listed, and so not deleted.
+    #[error(
+        "storage.{zone}: versions of objects cannot be listed, so that files could not be deleted for good: {}", source.of_zone(zone)
+    )]
+    NoVersions {
+        /// The key of the configuration.
+        zone: &'static str,
+        /// What it said.
+        source: StorageError,
     },
     /// A signed PUT does not work.
     #[error(
@@ -68,7 +99,7 @@ pub enum ProofError {
     )]
     RefusesSigned,
     /// The server does not do what is asked.
-    #[error("storage.{zone}: {source}")]
+    #[error("storage.{zone}: {}", source.of_zone(zone))]
     Storage {
         /// The key of the configuration.
         zone: &'static str,
@@ -77,11 +108,30 @@ pub enum ProofError {
     },
 }
 
+impl ProofError {
+    /// Whether the same question may be answered later.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        matches!(
+            self,
+            Self::NoSource { .. }
+                | Self::Storage {
+                    source: StorageError::Unavailable { .. },
+                    ..
+                }
+        )
+    }
+}
+
 /// Proves quarantine (and records, where it is a bucket of its own) and release.
 ///
 /// # Errors
 /// With the key of the configuration and what to do.
-pub async fn prove(zones: &Zones, release: &Release) -> Result<(), ProofError> {
+pub async fn prove(
+    config: &config::Storage,
+    zones: &Zones,
+    release: &Release,
+) -> Result<(), ProofError> {
     let shared = zones.records.bucket().name() == zones.quarantine.bucket().name();
     let records = async {
         match shared {
@@ -91,7 +141,7 @@ pub async fn prove(zones: &Zones, release: &Release) -> Result<(), ProofError> {
     };
     let staging = async {
         match &zones.staging {
-            Some(staging) => prove_staging(staging).await,
+            Some(staging) => look_at_staging(staging).await,
             None => Ok(()),
         }
     };
@@ -101,7 +151,75 @@ pub async fn prove(zones: &Zones, release: &Release) -> Result<(), ProofError> {
         records,
         staging,
     )?;
+    prove_apart(config, zones, release).await
+}
+
+/// What signs for staging is proved by the gateway, whose identity it is.
+async fn look_at_staging(staging: &Staging) -> Result<(), ProofError> {
+    let zone = "staging";
+    let bucket = staging.probe_bucket();
+    let storage = |source| ProofError::Storage { zone, source };
+    bucket.server_version().await.map_err(storage)?;
+    prove_versions(zone, bucket).await?;
+    // Of gateways that proved it.
+    staging.custody().empty(PROBES).await.map_err(storage)
+}
+
+/// Whether what is stored in one bucket turns up in another: their addresses may be two
+/// names of one server.
+///
+/// # Errors
+/// With the keys of the configuration.
+pub(super) async fn prove_apart(
+    config: &config::Storage,
+    zones: &Zones,
+    release: &Release,
+) -> Result<(), ProofError> {
+    let quarantine = ("quarantine", zones.quarantine.bucket());
+    let records = ("records", zones.records.bucket());
+    let mut inside = vec![quarantine];
+    inside.extend(config.records.is_some().then_some(records));
+    let mut others = inside.clone();
+    let staging = zones.staging.as_ref().map(Staging::probe_bucket);
+    others.extend(staging.map(|staging| ("staging", staging)));
+    apart(("release", release.probe_bucket()), &others).await?;
+    if let Some(staging) = staging
+        && !config.allow_shared_bucket
+    {
+        apart(("staging", staging), &inside).await?;
+    }
     Ok(())
+}
+
+async fn apart(
+    (zone, bucket): (&'static str, &Bucket),
+    others: &[(&'static str, &Bucket)],
+) -> Result<(), ProofError> {
+    let storage = |zone| move |source| ProofError::Storage { zone, source };
+    let key = format!("{PROBES}apart/{}", Uuid::new_v4());
+    create_once(bucket, &key, 0).await.map_err(storage(zone))?;
+    let mut found = Ok(());
+    for (other, there) in others {
+        match there.open(&key, None).await {
+            // Found, encrypted as that bucket is to be or not.
+            Ok(_) | Err(StorageError::NotEncrypted { .. }) => {
+                found = Err(ProofError::OnePlace { zone, other });
+            }
+            Err(error @ StorageError::Unavailable { .. }) => found = Err(storage(other)(error)),
+            Err(_) => {}
+        }
+    }
+    let gone = bucket.delete_versions(&key).await;
+    found.and(gone.map_err(storage(zone)))
+}
+
+/// A server that cannot list versions keeps what we delete, where it keeps versions.
+async fn prove_versions(zone: &'static str, bucket: &Bucket) -> Result<(), ProofError> {
+    match bucket.versions(PROBES, Marker::default()).await {
+        Ok(_) => Ok(()),
+        Err(source @ StorageError::Unavailable { .. }) => Err(ProofError::Storage { zone, source }),
+        Err(source) => Err(ProofError::NoVersions { zone, source }),
+    }
 }
 
 /// What is kept of a proof; its key is the one that each start tries to write again.
@@ -116,6 +234,11 @@ async fn prove_bucket(zone: &'static str, bucket: &Bucket) -> Result<(), ProofEr
     let server = bucket.server_version().await.map_err(storage)?;
     let name = Sha256Hex::of(format!("{zone} {} {server}", bucket.name()).as_bytes());
     let kept = format!("work/probe/proved/{}.json", name.short(16));
+    // In records of their own nothing is deleted by us.
+    if zone != "records" {
+        prove_versions(zone, bucket).await?;
+    }
+    create_once(bucket, SOURCE, 0).await.map_err(storage)?;
     if bucket.get(&kept).await.map_err(storage)?.is_none() {
         race(zone, bucket).await?;
         let proof = canonical::to_vec(&Proved {

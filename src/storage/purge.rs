@@ -4,10 +4,10 @@
 //! Only what was just listed under the prefix is deleted; and a 200 with errors
 //! inside is no success.
 
-use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use jiff::Timestamp;
 
 use super::bucket::Bucket;
+use super::deleting::Target;
 use super::error::{StorageError, translate};
 use super::staging::Staging;
 use super::versions::{Marker, PAGE, Version, Versions};
@@ -24,6 +24,8 @@ pub struct Kept {
     pub key: String,
     /// S3 error code.
     pub code: String,
+    /// Code, the server's message and what to do.
+    pub words: String,
 }
 
 impl Bucket {
@@ -38,32 +40,15 @@ impl Bucket {
     /// # Errors
     /// As the server says, or when its answer has no date.
     pub async fn server_time(&self) -> Result<Timestamp, StorageError> {
-        // A key that is never there: the answer's headers are what is wanted.
-        const ABSENT: &str = "work/probe/absent";
-        let head = self
-            .client()
-            .head_object()
-            .bucket(self.name())
-            .key(ABSENT)
-            .send()
-            .await;
-        let undated = || StorageError::Unavailable {
-            operation: "HeadObject",
-            bucket: self.name().to_owned(),
-            key: ABSENT.to_owned(),
-            message: "the server does not say what time it is (Date)".to_owned(),
-        };
-        let Err(error) = head else {
-            return Err(undated());
-        };
-        let date = error
-            .raw_response()
-            .and_then(|answer| answer.headers().get("date"))
-            .and_then(http_date);
-        match translate("HeadObject", self.name(), ABSENT, &error) {
-            StorageError::NotFound { .. } => date.ok_or_else(undated),
-            other => Err(other),
-        }
+        let date = self.server_date().await?;
+        date.as_deref()
+            .and_then(http_date)
+            .ok_or_else(|| StorageError::Unavailable {
+                operation: "GetObject",
+                bucket: self.name().to_owned(),
+                key: String::new(),
+                message: "the server does not say what time it is (Date)".to_owned(),
+            })
     }
 }
 
@@ -111,48 +96,9 @@ impl Emptying {
     /// # Errors
     /// As the server says of the call as a whole.
     pub async fn delete(&self, versions: &[Version]) -> Result<Vec<Kept>, StorageError> {
-        let mut kept = Vec::new();
-        for batch in versions.chunks(usize::try_from(PAGE).unwrap_or(1000)) {
-            let objects = batch
-                .iter()
-                .map(|version| {
-                    ObjectIdentifier::builder()
-                        .key(&version.key)
-                        .set_version_id(version.id.clone())
-                        .build()
-                })
-                .collect::<Result<Vec<_>, _>>()
-                .and_then(|objects| {
-                    Delete::builder()
-                        .set_objects(Some(objects))
-                        .quiet(true)
-                        .build()
-                })
-                .map_err(|error| StorageError::Corrupt {
-                    bucket: self.0.name().to_owned(),
-                    key: batch[0].key.clone(),
-                    problem: error.to_string(),
-                })?;
-            let answer = self
-                .0
-                .client()
-                .delete_objects()
-                .bucket(self.0.name())
-                .delete(objects)
-                .send()
-                .await
-                .map_err(|e| translate("DeleteObjects", self.0.name(), &batch[0].key, &e))?;
-            let errors = answer.errors().iter();
-            kept.extend(
-                errors
-                    .filter(|e| !matches!(e.code(), Some("NoSuchKey" | "NoSuchVersion")))
-                    .map(|e| Kept {
-                        key: e.key().unwrap_or_default().to_owned(),
-                        code: e.code().unwrap_or("unknown").to_owned(),
-                    }),
-            );
-        }
-        Ok(kept)
+        let target = |version: &Version| (version.key.clone(), version.id.clone());
+        let targets: Vec<Target> = versions.iter().map(target).collect();
+        self.0.delete_targets(&targets).await
     }
 
     /// A page of open multipart uploads under a prefix, as key and upload id, and

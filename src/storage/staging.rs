@@ -17,9 +17,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::bucket::{Bucket, Listed};
-use super::client::{Identity, connect, signer_as};
+use super::client::{connect, signer_as};
+use super::credentials::Identity;
 use super::error::{StorageError, translate};
-use super::presign::{SecretUrl, Signer};
+use super::presign::{Life, SecretUrl, Signer};
+use super::proof::ProofError;
+use super::staging_proof::prove_signing;
 use super::zones::Quarantine;
 use crate::config;
 use crate::domain::digest::Sha256Hex;
@@ -33,6 +36,10 @@ pub struct Staging {
     /// Whether the quarantine server may read it itself; once refused, it is not
     /// asked again.
     beside: Arc<AtomicBool>,
+    /// Whether it was shown that an upload URL does that upload and nothing else.
+    proved: Arc<AtomicBool>,
+    /// Buckets besides, which an upload URL must not reach.
+    others: Vec<String>,
 }
 
 /// A signed call. Its URL is a secret.
@@ -71,6 +78,16 @@ impl Staging {
             bucket: Bucket::new(connect(config, None, Identity::Staging).await, config),
             signer: signer_as(config, public, Identity::Staging).await,
             beside: Arc::new(AtomicBool::new(config.same_server(&storage.quarantine))),
+            proved: Arc::default(),
+            others: [
+                Some(&storage.quarantine),
+                Some(&storage.release),
+                storage.records.as_ref(),
+            ]
+            .into_iter()
+            .flatten()
+            .map(|bucket| bucket.bucket.clone())
+            .collect(),
         })
     }
 
@@ -211,20 +228,39 @@ impl<'a> Intake<'a> {
         signer.ok_or_else(|| self.0.unavailable("there are no credentials to sign with"))
     }
 
-    /// How long the credentials that sign live from now; none: for ever.
+    /// How long the credentials that sign live from now.
     ///
     /// # Errors
     /// When there are none.
-    pub async fn life(&self) -> Result<Option<Duration>, StorageError> {
+    pub async fn life(&self) -> Result<Life, StorageError> {
         self.signer()?.life().await
+    }
+
+    /// Proves once that an upload URL does that upload and nothing else; until then none
+    /// is signed.
+    ///
+    /// # Errors
+    /// When it is not so, or cannot be tried now.
+    pub async fn prove(&self) -> Result<(), ProofError> {
+        if !self.0.proved.load(Relaxed) {
+            prove_signing(self.0, &self.0.others).await?;
+            self.0.proved.store(true, Relaxed);
+        }
+        Ok(())
     }
 
     /// What signs the URLs of one plan, for `wanted` or for as long as the credentials
     /// live.
     ///
     /// # Errors
-    /// When there are no credentials to sign with, or they end now.
+    /// When there are no credentials to sign with, or they end now, or what the URLs can
+    /// do was not proved yet.
     pub async fn hold(&self, wanted: Duration) -> Result<PlanSigner<'a>, StorageError> {
+        if !self.0.proved.load(Relaxed) {
+            return Err(self.0.unavailable(
+                "it is not proved yet what an upload URL can do there; the gateway's log says why",
+            ));
+        }
         let (with, life) = self.signer()?.hold(wanted).await?;
         Ok(PlanSigner {
             staging: self.0,
@@ -466,6 +502,7 @@ mod tests {
         );
         Staging {
             signer: Some(signer),
+            proved: Arc::new(AtomicBool::new(true)),
             ..staging
         }
     }
@@ -528,6 +565,9 @@ mod tests {
         }
         let over = staging(Some(SystemTime::UNIX_EPOCH)).await;
         assert!(over.intake().hold(DAY).await.is_err());
-        assert_eq!(over.intake().life().await.unwrap(), Some(Duration::ZERO));
+        assert_eq!(
+            over.intake().life().await.unwrap(),
+            Life::Ends(Duration::ZERO)
+        );
     }
 }

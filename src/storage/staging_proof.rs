@@ -1,11 +1,11 @@
-//! The start-up proof of staging: whoever has an upload URL can do that upload
-//! and nothing else.
+//! The proof of staging: whoever has an upload URL can do that upload and nothing else.
 //!
-//! On some servers a header that was not signed turns a signed PUT into a copy of
-//! any object that the signer can read, makes the object public, or tags it (FACTS
-//! "S3 servers"). Each is tried, with URLs as the gateway signs them, and must be
-//! refused; the same PUT without the header must work, or the refusals would show
-//! nothing.
+//! On some servers a header that was not signed turns a signed PUT into a copy of any
+//! object that the signer can read, makes the object public, or tags it. What such a URL
+//! can do is what the identity that signs it can do; so each header is tried by the
+//! gateway, with URLs of its own identity, for a whole file and for a part alike, and with
+//! a source in each bucket. The same PUT without the header must work, or the refusals
+//! would show nothing.
 
 use std::time::Duration;
 
@@ -13,81 +13,93 @@ use aws_sdk_s3::primitives::ByteStream;
 use uuid::Uuid;
 
 use super::error::{StorageError, uncounted};
-use super::plain::Plain;
+use super::plain::{self, Plain};
 use super::proof::ProofError;
 use super::staging::{SignedPut, Staging};
 
 const ZONE: &str = "staging";
 const BODY: &[u8] = b"probe";
 const TTL: Duration = Duration::from_secs(60);
+/// What the controller keeps in each bucket, as something that could be copied.
+pub(super) const SOURCE: &str = "work/probe/source";
+/// Where probes lie; the controller empties it, since the gateway deletes nothing.
+pub(super) const PROBES: &str = "probe/";
+const COPY: &str = "x-amz-copy-source";
 
-/// Proves staging with the controller's identity.
+/// How a PUT was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    /// It was done.
+    Taken,
+    /// It was refused.
+    Refused,
+    /// What it names is not there, so that nothing is shown.
+    Nothing,
+}
+
+/// Proves staging with the identity that signs; `others` are the buckets besides, each
+/// with a [`SOURCE`].
 ///
 /// # Errors
 /// With the key of the configuration and what to do.
-pub async fn prove_staging(staging: &Staging) -> Result<(), ProofError> {
+pub async fn prove_signing(staging: &Staging, others: &[String]) -> Result<(), ProofError> {
     let storage = |source| ProofError::Storage { zone: ZONE, source };
     let bucket = staging.probe_bucket();
-    let prefix = format!("probe/{}/", Uuid::new_v4());
-    let proved = prove(staging, &prefix).await;
-    staging.custody().empty(&prefix).await.map_err(storage)?;
-    tracing::debug!(
-        bucket = bucket.name(),
-        "looked at what a signed PUT lets through"
-    );
-    proved
-}
-
-async fn prove(staging: &Staging, prefix: &str) -> Result<(), ProofError> {
-    let storage = |source| ProofError::Storage { zone: ZONE, source };
-    let bucket = staging.probe_bucket();
-    let (control, tried, parted) = (
-        format!("{prefix}control"),
-        format!("{prefix}tried"),
-        format!("{prefix}parted"),
-    );
+    let name = |what: &str| format!("{PROBES}{}/{what}", Uuid::new_v4());
+    let (control, tried, parted) = (name("control"), name("tried"), name("parted"));
     let whole = sign(staging, &control).await.map_err(storage)?;
-    if !sent(staging, &control, &whole, None)
-        .await
-        .map_err(storage)?
-    {
+    let worked = sent(staging, &control, &whole, None).await;
+    if worked.map_err(storage)? != Sent::Taken {
         return Err(ProofError::RefusesSigned);
-    }
-    let source = format!("/{}/{control}", bucket.name());
-    let whole = sign(staging, &tried).await.map_err(storage)?;
-    for header in [
-        ("x-amz-copy-source", source.as_str()),
-        ("x-amz-acl", "public-read"),
-        ("x-amz-tagging", "probe=1"),
-        ("x-amz-website-redirect-location", "https://example.org/"),
-    ] {
-        if sent(staging, &tried, &whole, Some(header))
-            .await
-            .map_err(storage)?
-        {
-            return Err(ProofError::TakesUnsigned { header: header.0 });
-        }
     }
     let upload = bucket
         .start_upload(&parted, "application/octet-stream")
         .await
         .map_err(storage)?;
+    let with = bucket.client();
+    let length = BODY.len() as u64;
     let part = staging
-        .sign_part(
-            bucket.client(),
-            (&parted, &upload),
-            1,
-            BODY.len() as u64,
-            TTL,
-        )
+        .sign_part(with, (&parted, &upload), 1, length, TTL)
         .await
         .map_err(storage)?;
-    let header = ("x-amz-copy-source", source.as_str());
-    if sent(staging, &parted, &part, Some(header))
-        .await
-        .map_err(storage)?
-    {
-        return Err(ProofError::TakesUnsigned { header: header.0 });
+    let whole = sign(staging, &tried).await.map_err(storage)?;
+    let mut sources = vec![format!("/{}/{control}", bucket.name())];
+    sources.extend(others.iter().map(|other| format!("/{other}/{SOURCE}")));
+    for source in &sources {
+        for (key, url) in [(&tried, &whole), (&parted, &part)] {
+            let answer = sent(staging, key, url, Some((COPY, source))).await;
+            match answer.map_err(storage)? {
+                Sent::Refused => {}
+                Sent::Taken => return Err(ProofError::TakesUnsigned { header: COPY }),
+                Sent::Nothing => {
+                    let place = source.clone();
+                    return Err(ProofError::NoSource { place });
+                }
+            }
+        }
+    }
+    for header in [
+        ("x-amz-acl", "public-read"),
+        ("x-amz-tagging", "probe=1"),
+        ("x-amz-website-redirect-location", "https://example.org/"),
+    ] {
+        let answer = sent(staging, &tried, &whole, Some(header)).await;
+        if answer.map_err(storage)? != Sent::Taken {
+            continue;
+        }
+        let header = header.0;
+        // Anybody can see whether an object is public. Some servers take the header, and do
+        // nothing with it.
+        let public = plain::get_anonymously(bucket, &tried).await;
+        if public.map_err(storage)? {
+            return Err(ProofError::TakesUnsigned { header });
+        }
+        // Of the object that was uploaded nothing but its bytes is taken over, and so
+        // neither its tags nor where it redirects to.
+        tracing::info!(
+            header,
+            "staging takes a signed PUT with this header, which nobody signed"
+        );
     }
     Ok(())
 }
@@ -100,13 +112,13 @@ async fn sign(staging: &Staging, key: &str) -> Result<SignedPut, StorageError> {
         .await
 }
 
-/// Sends a signed PUT as a plain client would; false: it was refused.
+/// Sends a signed PUT as a plain client would.
 async fn sent(
     staging: &Staging,
     key: &str,
     signed: &SignedPut,
     unsigned: Option<(&'static str, &str)>,
-) -> Result<bool, StorageError> {
+) -> Result<Sent, StorageError> {
     let bucket = staging.probe_bucket();
     let mut headers = signed.headers.clone();
     headers.extend(unsigned.map(|(name, value)| (name.to_owned(), value.to_owned())));
@@ -125,10 +137,11 @@ async fn sent(
         .send()
         .await;
     match answer {
-        Ok(_) => Ok(true),
+        Ok(_) => Ok(Sent::Taken),
         Err(error) => match uncounted("PutObject", bucket.name(), key, &error) {
             error @ StorageError::Unavailable { .. } => Err(error),
-            _ => Ok(false),
+            StorageError::NotFound { .. } => Ok(Sent::Nothing),
+            _ => Ok(Sent::Refused),
         },
     }
 }

@@ -5,15 +5,16 @@ use std::ops::Range;
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::CompletedPart;
 use bytes::Bytes;
 
 use super::bucket::{Bucket, Created, Listed, Stored};
-use super::client::{Identity, connect, signer_as};
+use super::checksum::PartBytes;
+use super::client::{connect, signer_as};
+use super::credentials::Identity;
 use super::download::{Bytestream, download_stretch};
 use super::error::StorageError;
-use super::presign::{SecretUrl, Signer, presign_get};
+use super::presign::{Life, SecretUrl, Signer, presign_get};
 use super::staging::Staging;
 use crate::config;
 use crate::domain::commit::{Attempt, PackageFact};
@@ -88,11 +89,11 @@ impl Quarantine {
         self.signer.as_ref().ok_or_else(none)
     }
 
-    /// How long the credentials that sign live from now; none: for ever.
+    /// How long the credentials that sign live from now.
     ///
     /// # Errors
     /// When there are none.
-    pub async fn signing_life(&self) -> Result<Option<Duration>, StorageError> {
+    pub async fn signing_life(&self) -> Result<Life, StorageError> {
         self.signer()?.life().await
     }
 
@@ -311,9 +312,9 @@ impl ReleaseUpload<'_> {
         &self,
         upload: &str,
         number: i32,
-        body: ByteStream,
+        bytes: PartBytes,
     ) -> Result<CompletedPart, StorageError> {
-        self.bucket.put_part(self.key, upload, number, body).await
+        self.bucket.put_part(self.key, upload, number, bytes).await
     }
 
     /// Completes the upload. What is stored is looked at when it is read back: who makes
@@ -335,16 +336,5 @@ impl ReleaseUpload<'_> {
     /// As the server says.
     pub async fn abort(&self, upload: &str) -> Result<(), StorageError> {
         self.bucket.abort_upload(self.key, upload).await
-    }
-
-    /// The error for a part that cannot be read from the spool folder.
-    #[must_use]
-    pub fn unreadable(&self, problem: &str) -> StorageError {
-        StorageError::Unavailable {
-            operation: "UploadPart",
-            bucket: self.bucket.name().to_owned(),
-            key: self.key.to_owned(),
-            message: problem.to_owned(),
-        }
     }
 }

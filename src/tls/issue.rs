@@ -163,6 +163,7 @@ mod tests {
         assert_eq!((said.since, said.until), (NOW, NOW + 100));
         assert_eq!(said.names, names());
         assert!(!of.id.is_empty());
+        assert!(of.is_authority && !said.is_authority);
         assert_eq!(said.signed_by, of.id);
         assert!(!format!("{made:?}").contains("PRIVATE"));
     }

@@ -17,6 +17,8 @@ pub struct Said {
     pub signed_by: String,
     /// Host names and addresses that it is for.
     pub names: BTreeSet<String>,
+    /// It is marked as that of an authority, which clients do not take of a server.
+    pub is_authority: bool,
     /// Valid from then, in seconds since 1970.
     pub since: i64,
     /// Valid until then.
@@ -53,6 +55,7 @@ pub fn of_der(der: &[u8]) -> Result<Said, String> {
 fn read_extensions(certificate: &X509Certificate<'_>, said: &mut Said) {
     for extension in certificate.extensions() {
         match extension.parsed_extension() {
+            ParsedExtension::BasicConstraints(basic) => said.is_authority = basic.ca,
             ParsedExtension::SubjectKeyIdentifier(key) => said.id = hex::encode(key.0),
             ParsedExtension::AuthorityKeyIdentifier(of) => {
                 if let Some(key) = &of.key_identifier {

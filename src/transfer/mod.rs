@@ -23,6 +23,7 @@ pub mod plan;
 mod progress;
 mod ranges;
 pub mod send;
+mod through;
 pub mod unpack;
 mod web;
 

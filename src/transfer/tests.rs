@@ -2,6 +2,7 @@
 
 mod archives;
 mod downloading;
+mod proxied;
 mod sending;
 mod server;
 

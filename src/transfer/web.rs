@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::RETRY_AFTER;
+use http::header::{PROXY_AUTHORIZATION, RETRY_AFTER};
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Limited};
@@ -19,6 +19,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
+use super::through::{Through, authorization};
+use crate::domain::proxies::{Kind, NoProxyUrl, Proxies};
 use crate::tls;
 
 /// What is sent.
@@ -40,6 +42,8 @@ pub enum WebError {
     Authorities(String),
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
+    #[error(transparent)]
+    Proxy(#[from] NoProxyUrl),
 }
 
 /// Why one exchange with the server failed. Holds no URL.
@@ -135,7 +139,9 @@ impl Pulse {
 /// Speaks HTTP/1.1 with storage servers. Follows no redirect.
 #[derive(Clone, Debug)]
 pub struct Web {
-    client: Client<HttpsConnector<HttpConnector>, Outgoing>,
+    client: Client<HttpsConnector<Through>, Outgoing>,
+    tls: ClientConfig,
+    proxies: Arc<Proxies>,
     stall: Duration,
 }
 
@@ -175,23 +181,31 @@ impl Web {
             .map_err(|e| WebError::Tls(e.to_string()))?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_connect_timeout(Some(CONNECT));
-        tcp.set_nodelay(true);
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(20))
-            .build(connector);
+        let proxies = Arc::default();
         Ok(Self {
-            client,
+            client: client(&tls, Arc::clone(&proxies)),
+            tls,
+            proxies,
             stall: STALL,
         })
+    }
+
+    /// The same, through the proxies of the environment.
+    ///
+    /// # Errors
+    /// When one of them is none.
+    pub fn through_proxies(self) -> Result<Self, WebError> {
+        let proxies = Proxies::of_environment()?;
+        Ok(self.through(proxies))
+    }
+
+    pub(super) fn through(self, proxies: Proxies) -> Self {
+        let proxies = Arc::new(proxies);
+        Self {
+            client: client(&self.tls, Arc::clone(&proxies)),
+            proxies,
+            ..self
+        }
     }
 
     #[cfg(test)]
@@ -217,9 +231,18 @@ impl Web {
     /// nor the answer moves.
     pub(crate) async fn answer(
         &self,
-        request: Request<Outgoing>,
+        mut request: Request<Outgoing>,
         pulse: &Pulse,
     ) -> Result<Response<Incoming>, Trouble> {
+        // What is not encrypted is told to the proxy itself, with its password.
+        if request.uri().scheme_str() == Some("http")
+            && let Some(proxy) = self.proxies.of_url(request.uri())
+            && proxy.kind != Kind::Socks5
+            && let Some(authorization) = authorization(proxy)
+        {
+            let headers = request.headers_mut();
+            headers.insert(PROXY_AUTHORIZATION, authorization);
+        }
         let mut answer = std::pin::pin!(self.client.request(request));
         let mut seen = pulse.count();
         loop {
@@ -280,6 +303,31 @@ impl Web {
         };
         Trouble::status(status, code(&String::from_utf8_lossy(&text)), asked)
     }
+}
+
+fn client(tls: &ClientConfig, proxies: Arc<Proxies>) -> Client<HttpsConnector<Through>, Outgoing> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_connect_timeout(Some(CONNECT));
+    tcp.set_nodelay(true);
+    let to_proxy = HttpsConnectorBuilder::new()
+        .with_tls_config(tls.clone())
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(tcp.clone());
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls.clone())
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(Through {
+            to_proxy,
+            direct: tcp,
+            proxies,
+        });
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(Duration::from_secs(20))
+        .build(connector)
 }
 
 /// When a server wants to see us again.

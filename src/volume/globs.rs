@@ -1,14 +1,9 @@
 //! Which files of a source are collected: include and exclude, in globset's
 //! syntax, against the path relative to the source's folder. `*` stays within a
-<<<<<<< HEAD
-//! segment and `**` does not. A folder is not opened, and may be one that nobody can
+//! segment and `**` does not. Globs and paths are compared composed (NFC), however the
+//! volume spells them. A folder is not opened, and may be one that nobody can
 //! read, if it is excluded by its name or by `folder/**`, or if no include can match
 //! anything beneath it.
-=======
-//! segment and `**` does not. Globs and paths are compared composed (NFC), however the
-//! volume spells them. What is excluded by its folder's name, or by
-//! `folder/**`, is not even walked.
->>>>>>> 82de899 (Names mean one file everywhere, and those who decide are told what the content is)
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -102,7 +97,8 @@ impl Wanted {
 
     /// Whether something beneath a folder may be wanted.
     pub(super) fn enters(&self, folder: &Path) -> bool {
-<<<<<<< HEAD
+        let folder = composed(folder);
+        let folder = folder.as_ref();
         if self.whole_volume && folder == Path::new(LOST_AND_FOUND) && !self.begins(folder) {
             return false;
         }
@@ -111,36 +107,14 @@ impl Wanted {
             let mut segments = folder.iter().zip(&way.segments);
             (way.on || depth <= way.segments.len())
                 && segments.all(|(is, wanted)| wanted.is_match(Path::new(is)))
-=======
-        let folder = composed(folder);
-        let folder = folder.as_ref();
-        let on_the_way = |prefix: &Vec<String>| {
-            let segments = folder.iter().zip(prefix);
-            segments
-                .into_iter()
-                .all(|(is, wanted)| is == OsStr::new(wanted))
->>>>>>> 82de899 (Names mean one file everywhere, and those who decide are told what the content is)
         };
         !self.pruned.is_match(folder) && self.ways.iter().any(on_the_way)
     }
 
     /// Whether an include says in so many words that this is a folder.
     pub(super) fn names(&self, path: &Path) -> bool {
-<<<<<<< HEAD
-        self.enters(path) && self.begins(path)
-=======
         let path = composed(path);
-        let path = path.as_ref();
-        let segments = path.iter().count();
-        self.enters(path)
-            && self.prefixes.iter().any(|prefix| {
-                let begins = path
-                    .iter()
-                    .zip(prefix)
-                    .all(|(is, wanted)| is == OsStr::new(wanted));
-                begins && segments <= prefix.len()
-            })
->>>>>>> 82de899 (Names mean one file everywhere, and those who decide are told what the content is)
+        self.enters(&path) && self.begins(&path)
     }
 
     /// Whether an include begins with these folders, before its first wildcard.
@@ -274,7 +248,6 @@ mod tests {
             (&["a/b/*.csv"], &[], "a", true),
             (&["a/b/*.csv"], &[], "a/c", false),
             (&["**/*.csv"], &[], "any", true),
-<<<<<<< HEAD
             (&["a.csv"], &[], "b", false),
             (&["*.csv"], &[], "lost+found", false),
             (&["*/a.csv"], &[], "any", true),
@@ -293,10 +266,7 @@ mod tests {
             (&["x/**/y/*.csv"], &[], "x/any/where/y", true),
             (&["x/**/y/*.csv"], &[], "z", false),
             (&["a\\*b/c.csv"], &[], "a*b", true),
-=======
-            (&["a.csv"], &[], "b", true),
             (&["é/*.csv"], &[], "e\u{301}", true),
->>>>>>> 82de899 (Names mean one file everywhere, and those who decide are told what the content is)
         ] {
             let wanted = wanted(include, exclude);
             assert_eq!(

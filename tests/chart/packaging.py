@@ -59,7 +59,7 @@ def test_it_has_its_own_identities_or_the_controllers_and_never_those_that_sign(
     policy = json.dumps(find(docs, "ValidatingAdmissionPolicy", "trevor-operator-packaging"))
     assert all(name in policy for name in ("pack-q", "pack-r", "pack-out")) and "trevor-release" not in policy
     assert secrets(template(values="plain")[0]).keys() == {
-        f"TREVOR_S3_RELEASE_{part}" for part in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")}
+        f"TREVOR_S3_RELEASE_{part}" for part in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "EXPIRATION")}
 
 
 def test_its_account_is_bound_to_nothing():

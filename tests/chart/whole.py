@@ -140,3 +140,16 @@ def test_bucket_policies_of_the_examples_are_those_that_the_tests_run_with():
     for bucket in (storage.quarantine(), storage.staging(), storage.release()):
         file = EXAMPLES / "bucket-policies" / f"{bucket.name.removeprefix('trevor-')}.json"
         assert json.loads(file.read_text())["Statement"] == bucket.policy, file
+
+
+def test_the_policies_for_minio_allow_the_same_to_each_user():
+    import storage
+    allowed = {}
+    for bucket in (storage.quarantine(), storage.release(), storage.staging()):
+        for rule in bucket.policy:
+            user = rule["Principal"]["AWS"][0].rpartition("/")[2]
+            if rule["Effect"] == "Allow":  # a Deny is there for what SeaweedFS adds to PutObject
+                allowed.setdefault(user, []).append({k: v for k, v in rule.items() if k != "Principal"})
+    for user, rules in allowed.items():
+        file = EXAMPLES / "bucket-policies/minio" / f"{user}.json"
+        assert json.loads(file.read_text())["Statement"] == rules, file

@@ -26,7 +26,7 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- $identity := index . 0 -}}
 {{- with index . 1 -}}
 {{- $secret := . -}}
-{{- range $key, $optional := dict "access_key_id" false "secret_access_key" false "session_token" true }}
+{{- range $key, $optional := dict "access_key_id" false "secret_access_key" false "session_token" true "expiration" true }}
 - name: TREVOR_S3_{{ $identity }}_{{ upper $key }}
   valueFrom:
     secretKeyRef: {name: {{ $secret }}, key: {{ $key }}{{ if $optional }}, optional: true{{ end }}}

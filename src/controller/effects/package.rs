@@ -8,7 +8,6 @@
 
 use std::sync::Arc;
 
-use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::CompletedPart;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -26,7 +25,9 @@ use crate::package::{
     Budget, CrateInputs, OpenError, PackError, Packed, Part, PartBody, Plan, PlanError, pack,
 };
 use crate::storage::keys::RequestKey;
-use crate::storage::{Quarantine, Release, ReleaseUpload, StorageError, download, read_back};
+use crate::storage::{
+    PartBytes, Quarantine, Release, ReleaseUpload, StorageError, download, read_back,
+};
 
 /// Parts on their way at once; more do not make one server faster.
 const SENDERS: usize = 3;
@@ -340,12 +341,13 @@ async fn send_part(
     part: Part,
 ) -> Result<CompletedPart, StorageError> {
     match part.body {
-        PartBody::Memory(bytes) => upload.part(id, part.number, ByteStream::from(bytes)).await,
+        PartBody::Memory(bytes) => {
+            let bytes = PartBytes::Memory(bytes);
+            upload.part(id, part.number, bytes).await
+        }
         PartBody::File(file) => {
-            let body = ByteStream::from_path(file.path())
-                .await
-                .map_err(|e| upload.unreadable(&e.to_string()))?;
-            upload.part(id, part.number, body).await
+            let bytes = PartBytes::File(file.path().to_owned());
+            upload.part(id, part.number, bytes).await
         }
     }
 }

@@ -255,6 +255,16 @@ async fn listing(bucket: &Bucket, prefix: &str, allowed: bool) -> Row {
         .send()
         .await;
     match (allowed, listed) {
+        // Names tell nothing that is secret, and AWS answers 403 for a missing key to whoever
+        // may not list: there the permission is needed without a condition.
+        (false, Ok(_)) => Row::new(
+            "listing",
+            "gateway",
+            State::Warning,
+            format!(
+                "the gateway can list {prefix}, where it has no business: names, no content; on AWS that is as it must be, elsewhere allow it requests/ alone (the chart's bucket policies show how)"
+            ),
+        ),
         (false, listed) => gateway_row("listing", is_refused(&listed), &format!("list {prefix}")),
         (true, Ok(_)) => Row::new(
             "reached",

@@ -12,6 +12,7 @@ mod urls;
 use serde::Serialize;
 
 use super::presign::Signer;
+use super::proof::prove_apart;
 use super::staging::Staging;
 use super::zones::{Release, Zones};
 use crate::config::Storage;
@@ -75,7 +76,19 @@ impl Row {
 /// Looks at what the gateway's identities can do, and must not.
 pub async fn look_as_gateway(zones: &Zones) -> Vec<Row> {
     let staging = zones.staging.as_ref().map(Staging::probe_bucket);
-    identities::look_at_gateway(zones.quarantine.bucket(), staging).await
+    let mut rows = identities::look_at_gateway(zones.quarantine.bucket(), staging).await;
+    if let Some(staging) = &zones.staging {
+        rows.push(Row::of(
+            "unsigned headers",
+            "staging",
+            staging
+                .intake()
+                .prove()
+                .await
+                .map(|()| "a signed PUT does nothing that was not signed".to_owned()),
+        ));
+    }
+    rows
 }
 
 /// Looks at what the identities of packaging Jobs can do, and must not.
@@ -97,5 +110,12 @@ pub async fn look(
     );
     rows.extend(urls);
     rows.extend(identities);
+    rows.push(Row::of(
+        "one place",
+        "release",
+        prove_apart(config, zones, release)
+            .await
+            .map(|()| "what is stored there turns up in no other bucket".to_owned()),
+    ));
     rows
 }

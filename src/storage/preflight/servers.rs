@@ -328,14 +328,28 @@ async fn public_access(place: &Place<'_>) -> Row {
                 ),
             }
         }
-        Err(error) => {
-            let code = error.code().unwrap_or("no answer").to_owned();
-            unknown(
+        Err(error) if error.code() == Some("NoSuchPublicAccessBlockConfiguration") => Row::new(
+            "public access",
+            zone,
+            State::Warning,
+            "not blocked; set all four parts of the public access block",
+        ),
+        // Most servers but AWS have no such block: what counts is whether a stranger gets in.
+        Err(_) => match plain::list_anonymously(bucket).await {
+            Ok(false) => Row::new(
                 "public access",
                 zone,
-                &format!("the server does not say whether it is blocked ({code})"),
-            )
-        }
+                State::Ok,
+                "the server has no public access block, and a listing without credentials was refused",
+            ),
+            Ok(true) => Row::new(
+                "public access",
+                zone,
+                State::Failed,
+                "the bucket can be listed WITHOUT credentials: it is public; close it before anything is stored",
+            ),
+            Err(error) => unknown("public access", zone, &error.to_string()),
+        },
     }
 }
 

@@ -10,7 +10,6 @@ use super::super::bucket::Bucket;
 use super::super::error::StorageError;
 use super::super::plain;
 use super::super::presign::{Links, Signer, check_life, presign_get};
-use super::super::staging_proof::prove_staging;
 use super::super::zones::{Release, Zones};
 use super::{Row, State};
 use crate::config::Storage;
@@ -28,15 +27,6 @@ pub(super) async fn look(
         signed_get("quarantine", zones.quarantine.bucket()).await,
         signed_get("release", release.probe_bucket()).await,
     ];
-    if let Some(staging) = &zones.staging {
-        rows.push(Row::of(
-            "unsigned headers",
-            "staging",
-            prove_staging(staging)
-                .await
-                .map(|()| "a signed PUT does nothing that was not signed".to_owned()),
-        ));
-    }
     if let Some(signer) = signer {
         rows.push(life(config, signer).await);
     }
