@@ -14,9 +14,7 @@ use kube::{Client, ResourceExt as _};
 use rand::TryRngCore as _;
 
 use super::cluster;
-use crate::api::{
-    AirlockSession, AirlockSessionSpec, SESSION_GROUPS, SESSION_NAME, SessionState,
-};
+use crate::api::{AirlockSession, AirlockSessionSpec, SESSION_GROUPS, SESSION_NAME, SessionState};
 use crate::domain::session::SessionRefused;
 use crate::gateway::token::{Claim, Token, session_name};
 

@@ -84,7 +84,12 @@ pub async fn for_decision(ctx: &Context, subject: &Subject) -> Result<ForDecisio
         actions_on(ctx, &subject.key.namespace, &subject.name)
     )?;
     let direction = subject.request.spec.direction;
-    let policy = policy::applied(policies.iter(), &subject.key.namespace, direction);
+    let policy = policy::applied(
+        policies.iter(),
+        ctx.config.configured_policy.as_ref(),
+        &subject.key.namespace,
+        direction,
+    );
     Ok(ForDecision {
         request,
         reviews,

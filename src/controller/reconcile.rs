@@ -719,8 +719,7 @@ async fn record_first(
     if !opens && !delivers {
         return Ok(());
     }
-    let append = ledger::append(ctx, &subject.key, facts, events.clone());
-    let head = effect("ledger::append", append).await?;
+    let head = ledger::append(ctx, &subject.key, facts, events.clone()).await?;
     if opens {
         let told = outbox::told(&subject.key, facts, events, true);
         outbox::fill(ctx, subject, facts, told, head.as_ref()).await?;

@@ -147,9 +147,10 @@ fn failure(attempt: i64) -> AttemptFailure {
 }
 
 fn approved() -> Hour {
-    let frozen = examples::frozen(1);
+    let freeze = examples::freeze(1, &[examples::file("a.csv", "x")]);
+    let frozen = freeze.frozen().unwrap();
     let round = Round {
-        freeze: Some(Freeze::Manifest(Box::new(frozen.manifest.clone()))),
+        freeze: Some(freeze),
         decision: Some(examples::decision("Approved", &frozen, &[])),
         ..examples::sealed(1, &serde_json::json!("Complete"))
     };

@@ -23,6 +23,8 @@ pub struct TakenOver {
     pub time: Timestamp,
 }
 
+crate::domain::format::fact!(TakenOver);
+
 fn key(cluster: &str, to: &str) -> String {
     format!("index/clusters/{cluster}/taken-over/{to}.json")
 }
