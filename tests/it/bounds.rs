@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use http::Method;
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -307,4 +307,66 @@ async fn words_of_requests_and_reviews_are_bounded_in_all() {
         let made = try_review(findings, text).await;
         assert_eq!(made.is_ok(), fits, "{findings} of {text}: {:?}", made.err());
     }
+}
+
+#[tokio::test]
+async fn labels_and_field_managers_of_an_object_are_bounded_so_that_its_status_has_room() {
+    let env = Env::shared();
+    let project = Project::new(&env, "bounds").await;
+    let alice = project.person("alice").await;
+    let requests: Api<AirlockRequest> = alice.requests();
+    let labelled = |count: usize| {
+        let labels: std::collections::BTreeMap<String, String> = (0..count)
+            .map(|n| (format!("l{n}"), "x".repeat(63)))
+            .collect();
+        let mut made: AirlockRequest = object(
+            "AirlockRequest",
+            &unique("labels"),
+            json!({"direction": "Egress", "title": "t", "submitter": "alice"}),
+        );
+        made.metadata.labels = Some(labels);
+        let requests = requests.clone();
+        async move { requests.create(&PostParams::default(), &made).await }
+    };
+    let made = labelled(100).await.unwrap();
+    let refused = labelled(101).await.unwrap_err().to_string();
+    assert!(refused.contains("at most 100 labels"), "{refused}");
+
+    let name = made.metadata.name.unwrap();
+    let mut taken = 0;
+    let refused = loop {
+        let patch = json!({
+            "apiVersion": "airlock.karectl.io/v1alpha1", "kind": "AirlockRequest", "metadata": {"name": name},
+            "spec": {"direction": "Egress", "title": "t", "submitter": "alice"},
+        });
+        let manager = PatchParams::apply(&format!("manager-{taken}")).force();
+        match requests.patch(&name, &manager, &Patch::Apply(patch)).await {
+            Ok(_) if taken < 100 => taken += 1,
+            Ok(_) => panic!("{taken} managers"),
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(refused.contains("at most 64 field managers"), "{refused}");
+    assert!((50..64).contains(&taken), "{taken}");
+    // Those that are there go on.
+    let patch = json!({
+        "apiVersion": "airlock.karectl.io/v1alpha1", "kind": "AirlockRequest", "metadata": {"name": name},
+        "spec": {"direction": "Egress", "title": "u", "submitter": "alice"},
+    });
+    let as_before = PatchParams::apply("manager-0").force();
+    requests
+        .patch(&name, &as_before, &Patch::Apply(patch))
+        .await
+        .unwrap();
+    // And the operator lets it go.
+    let api = requests.clone();
+    alice
+        .requests()
+        .delete(&name, &DeleteParams::default())
+        .await
+        .unwrap();
+    ready("it is gone", PATIENCE, || async {
+        api.get_opt(&name).await.unwrap().is_none().then_some(())
+    })
+    .await;
 }

@@ -121,6 +121,22 @@ request.userInfo.username == '{{ include "trevor.controllerUser" . }}'
   reason: Forbidden
 {{- end -}}
 
+{{/* What the schema cannot bound, and what etcd must have room for beside what the operator writes. */}}
+{{- define "trevor.admission.bounds" -}}
+- expression: >-
+    request.operation == 'DELETE' || object.metadata.?labels.orValue({}).size() <= 100
+    || (request.operation == 'UPDATE' && object.metadata.?labels.orValue({}) == oldObject.metadata.?labels.orValue({}))
+  message: an object has at most 100 labels; remove some
+  reason: Forbidden
+- expression: >-
+    request.operation == 'DELETE' || variables.operator || variables.collector
+    || object.metadata.?managedFields.orValue([]).size() <= 64
+    || (request.operation == 'UPDATE'
+    && object.metadata.?managedFields.orValue([]).size() <= oldObject.metadata.?managedFields.orValue([]).size())
+  message: an object has at most 64 field managers; apply with one that is there already
+  reason: Forbidden
+{{- end -}}
+
 {{/* The last rule of each policy about a kind of ours. */}}
 {{- define "trevor.admission.probe" -}}
 - expression: request.operation != 'CREATE' || object.metadata.?name.orValue('') != '{{ include "trevor.probe" . }}'
