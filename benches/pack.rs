@@ -166,6 +166,7 @@ fn manifest(sources: &[Source]) -> Manifest {
             collected_by: None,
             version: "00000001".to_owned(),
             key: index.to_string(),
+            folder: None,
         }
     };
     let digest = Sha256Hex::of(b"policy");
@@ -190,6 +191,8 @@ fn manifest(sources: &[Source]) -> Manifest {
         recipients: Vec::new(),
         delivery: None,
         files: sources.iter().enumerate().map(file).collect(),
+        folders: Vec::new(),
+        format: 1,
     }
 }
 

@@ -8,7 +8,7 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
 /// Objects of a page: so few that a page of the largest is some tens of megabytes.
-pub const PAGE: u32 = 25;
+const PAGE: u32 = 25;
 
 /// All objects of a kind, page by page; none where its definition was deleted.
 ///
@@ -36,6 +36,30 @@ where
     K: Clone + Debug + DeserializeOwned + Resource,
 {
     pages(async |params| api.list_metadata(&params).await)
+}
+
+/// Shows the objects that a list has, a page in memory at a time. A list that the API server
+/// forgets meanwhile is an error: what was shown is of one moment, or is not used.
+///
+/// # Errors
+/// As the API server says.
+pub async fn visit<K>(
+    api: &Api<K>,
+    params: ListParams,
+    mut each: impl FnMut(Vec<K>) + Send,
+) -> kube::Result<()>
+where
+    K: Clone + Debug + DeserializeOwned,
+{
+    let mut params = params.limit(PAGE);
+    loop {
+        let page = api.list(&params).await?;
+        each(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(()),
+        }
+    }
 }
 
 /// Where to go on.

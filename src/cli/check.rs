@@ -209,7 +209,7 @@ async fn due_elsewhere(
     let mut found: BTreeMap<String, (u64, bool)> = BTreeMap::new();
     for listed in work.page(TICKETS, "", 1000).await? {
         let named = listed.key.strip_prefix(TICKETS).and_then(named);
-        if !named.is_some_and(|named| now.duration_since(named.due) > LIVING) {
+        if named.is_none_or(|named| now.duration_since(named.due) <= LIVING) {
             continue;
         }
         let Some(ticket) = read::<Ticket>(work, &listed.key).await.unwrap_or_default() else {

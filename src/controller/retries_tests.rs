@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::api::Phase;
 use crate::controller::ledger::events;
-use crate::domain::commit::{Attempt, AttemptFailure, Freeze};
+use crate::domain::commit::{Attempt, AttemptFailure};
 use crate::domain::examples;
 use crate::domain::phase::{self, Facts, Round, Wish};
 use crate::domain::retry::{NEEDS_A_PERSON, Try, next_try};

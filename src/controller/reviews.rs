@@ -19,7 +19,7 @@ use crate::domain::action::TO_CONFIRM;
 use crate::domain::commit::{Decision, Outcome, Revoked, RevokedThrough};
 use crate::domain::phase::{Facts, Round};
 use crate::domain::quorum::{Judgement, NotCounted, Question, ReviewFact, judge};
-use crate::pages::PAGE;
+use crate::pages;
 use crate::storage::commit::read;
 use crate::storage::keys::RequestKey;
 
@@ -61,21 +61,13 @@ fn fact(review: &AirlockReview) -> ReviewFact {
 pub async fn list(ctx: &Context, subject: &Subject) -> Result<Vec<ReviewFact>, EffectError> {
     let api: Api<AirlockReview> = Api::namespaced(ctx.client.clone(), &subject.key.namespace);
     let of_it = ListParams::default().fields(&format!("spec.requestName={}", subject.name));
-    let mut params = of_it.limit(PAGE);
     let mut found = Vec::new();
     // Of each only the fact is kept: all together they may be any number of long ones.
-    loop {
-        let page = match api.list(&params).await {
-            Ok(page) => page,
-            // The definition was deleted, and every review with it.
-            Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(found),
-            Err(error) => return Err(error.into()),
-        };
-        found.extend(page.items.iter().map(fact));
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(found),
-        }
+    match pages::visit(&api, of_it, |page| found.extend(page.iter().map(fact))).await {
+        Ok(()) => Ok(found),
+        // The definition was deleted, and every review with it.
+        Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(found),
+        Err(error) => Err(error.into()),
     }
 }
 

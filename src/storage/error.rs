@@ -46,9 +46,9 @@ pub enum StorageError {
         /// Key.
         key: String,
         /// S3 error code; empty: the answer had none.
-        code: String,
+        code: Box<str>,
         /// Status, code, the server's message and what to do.
-        words: String,
+        words: Box<str>,
     },
     /// The object is stored without the encryption that was asked for.
     #[error(
@@ -160,7 +160,7 @@ where
         bucket,
         key,
         code: answer.code.map(harmless).unwrap_or_default(),
-        words,
+        words: words.into(),
     }
 }
 

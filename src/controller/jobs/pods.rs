@@ -17,10 +17,13 @@ use crate::api::condition::reason;
 use crate::domain::collection;
 use crate::domain::texts::harmless_line;
 use crate::domain::volume::Errand;
+use crate::pages;
 use crate::storage::keys::RequestKey;
 
 /// Characters of what Kubernetes says.
 const SHOWN: usize = 500;
+/// Pods of one Job that are looked at: it has one at a time, and retries are bounded.
+const PODS: usize = 50;
 /// Waiting that ends by itself.
 const PASSING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 
@@ -108,23 +111,37 @@ pub async fn look(
 async fn list(ctx: &Context, namespace: &str, job: &str) -> Result<Vec<Pod>, EffectError> {
     let api: Api<Pod> = Api::namespaced(ctx.client.clone(), namespace);
     let ours = ListParams::default().labels(&format!("batch.kubernetes.io/controller-uid={job}"));
-    Ok(api.list(&ours).await?.items)
+    let mut found: Vec<Pod> = Vec::new();
+    // The label is anybody's to set; what makes a pod the Job's is its owner.
+    pages::visit(&api, ours, |page| {
+        let owned = page.into_iter().filter(|pod| {
+            let mut owners = pod.owner_references().iter();
+            owners.any(|owner| owner.controller == Some(true) && owner.uid == job)
+        });
+        found.extend(owned.take(PODS.saturating_sub(found.len())));
+    })
+    .await?;
+    Ok(found)
 }
 
 /// The latest warning about an object.
 async fn warning(ctx: &Context, namespace: &str, uid: &str) -> Result<Option<String>, EffectError> {
     let api: Api<Event> = Api::namespaced(ctx.client.clone(), namespace);
     let about = ListParams::default().fields(&format!("involvedObject.uid={uid},type=Warning"));
-    Ok(latest(api.list(&about).await?.items))
+    let mut last: Option<Event> = None;
+    pages::visit(&api, about, |page| {
+        last = latest(page.into_iter().chain(last.take()));
+    })
+    .await?;
+    Ok(last.and_then(|last| said(last.reason.as_deref(), last.message.as_deref())))
 }
 
-fn latest(events: Vec<Event>) -> Option<String> {
+fn latest(events: impl Iterator<Item = Event>) -> Option<Event> {
     let when = |event: &Event| {
         let seen = event.last_timestamp.as_ref().map(|Time(at)| *at);
         seen.or_else(|| event.event_time.as_ref().map(|at| at.0))
     };
-    let last = events.into_iter().max_by_key(when)?;
-    said(last.reason.as_deref(), last.message.as_deref())
+    events.max_by_key(when)
 }
 
 /// The last word of the pod that failed last.
@@ -272,10 +289,8 @@ mod tests {
             event("2026-01-01T00:00:01Z", "exceeded quota"),
             event("2026-01-01T00:00:00Z", "before"),
         ];
-        assert_eq!(
-            latest(events).as_deref(),
-            Some("FailedCreate: exceeded quota")
-        );
-        assert_eq!(latest(Vec::new()), None);
+        let last = latest(events.into_iter()).and_then(|event| event.message);
+        assert_eq!(last.as_deref(), Some("exceeded quota"));
+        assert_eq!(latest(std::iter::empty()), None);
     }
 }

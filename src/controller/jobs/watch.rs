@@ -3,6 +3,7 @@
 
 use futures::StreamExt as _;
 use k8s_openapi::api::batch::v1::Job;
+use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
@@ -25,11 +26,12 @@ pub async fn wake_by_packaging(client: Client, namespace: String, seen: broadcas
 }
 
 async fn follow(
-    jobs: Api<Job>,
+    jobs: Api<PartialObjectMeta<Job>>,
     seen: broadcast::Sender<Target>,
-    target: fn(&Job) -> Option<Target>,
+    target: fn(&PartialObjectMeta<Job>) -> Option<Target>,
 ) {
-    let ours = watcher::Config::default().labels(LABEL);
+    // Their metadata alone: our label is anybody's to set, on Jobs of any size.
+    let ours = watcher::Config::default().labels(LABEL).page_size(100);
     watcher(jobs, ours)
         .default_backoff()
         .touched_objects()
@@ -45,12 +47,12 @@ async fn follow(
 }
 
 /// Whoever else uses our label and annotation can make us look, and no more.
-fn target(job: &Job) -> Option<Target> {
+fn target(job: &PartialObjectMeta<Job>) -> Option<Target> {
     let name = job.annotations().get(REQUEST)?;
     Some(ObjectRef::new(name).within(&job.namespace()?))
 }
 
-fn packaged(job: &Job) -> Option<Target> {
+fn packaged(job: &PartialObjectMeta<Job>) -> Option<Target> {
     let name = job.annotations().get(REQUEST)?;
     let namespace = job.annotations().get(REQUEST_NAMESPACE)?;
     Some(ObjectRef::new(name).within(namespace))

@@ -73,10 +73,11 @@ pub(super) fn gzip(head: &[u8]) -> &'static str {
 
 /// What `save` and `saveRDS` of R write, before compression.
 pub(super) fn is_r_data(start: &[u8]) -> bool {
-    match start {
-        [b'R', b'D', b'X' | b'A' | b'B', b'1'..=b'3', b'\n', ..] => true,
-        [b'X', b'\n', 0, 0, 0, 2 | 3, ..] | [b'A', b'\n', b'2' | b'3', b'\n', ..] => true,
-        [b'B', b'\n', 2 | 3, 0, 0, 0, ..] => true,
-        _ => false,
-    }
+    matches!(
+        start,
+        [b'R', b'D', b'X' | b'A' | b'B', b'1'..=b'3', b'\n', ..]
+            | [b'X', b'\n', 0, 0, 0, 2 | 3, ..]
+            | [b'A', b'\n', b'2' | b'3', b'\n', ..]
+            | [b'B', b'\n', 2 | 3, 0, 0, 0, ..]
+    )
 }

@@ -130,7 +130,7 @@ pub(super) fn program(head: &[u8]) -> Option<&'static str> {
 /// A format, whatever follows.
 pub(super) fn format(head: &[u8]) -> Option<&'static str> {
     // BZip2 has a digit for its block size before the magic number of a block or the end.
-    first(FORMATS, head).or_else(|| match head {
+    first(FORMATS, head).or(match head {
         [
             b'B',
             b'Z',
