@@ -22,7 +22,7 @@ use super::reviews;
 use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest};
 use crate::domain::policy::{self, Applied, PolicyProblem};
 use crate::domain::quorum::ReviewFact;
-use crate::pages::PAGE;
+use crate::pages;
 
 /// What an outcome rests on: the request, and its reviews. Two reads.
 #[must_use]
@@ -182,19 +182,12 @@ pub async fn actions_on_both(
 /// A consistent read of a list, page by page; empty where its definition was deleted.
 pub async fn listed<K>(api: &Api<K>, params: &ListParams) -> Result<Vec<K>, EffectError>
 where
-    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send,
 {
-    let (mut params, mut found) = (params.clone().limit(PAGE), Vec::new());
-    loop {
-        let page = match api.list(&params).await {
-            Ok(page) => page,
-            Err(kube::Error::Api(answer)) if answer.code == 404 => return Ok(Vec::new()),
-            Err(error) => return Err(error.into()),
-        };
-        found.extend(page.items);
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(found),
-        }
+    let mut found = Vec::new();
+    match pages::visit(api, params.clone(), |page| found.extend(page)).await {
+        Ok(()) => Ok(found),
+        Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
     }
 }

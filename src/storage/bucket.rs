@@ -406,8 +406,8 @@ impl Bucket {
                 operation: "DeleteObjects",
                 bucket: self.name.clone(),
                 key: kept.key,
-                code: kept.code,
-                words: kept.words,
+                code: kept.code.into(),
+                words: kept.words.into(),
             }),
         }
     }

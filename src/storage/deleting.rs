@@ -104,8 +104,8 @@ impl Bucket {
             Ok(_) | Err(StorageError::NotFound { .. }) => Ok(None),
             Err(StorageError::Refused { code, words, .. }) => Ok(Some(Kept {
                 key: key.clone(),
-                code,
-                words,
+                code: code.into(),
+                words: words.into(),
             })),
             Err(error) => Err(error),
         }

@@ -159,7 +159,7 @@ where
         operation,
         bucket,
         key,
-        code: answer.code.map(harmless).unwrap_or_default(),
+        code: answer.code.map(harmless).unwrap_or_default().into(),
         words: words.into(),
     }
 }

@@ -76,8 +76,8 @@ mod tests {
                 operation: "TestOperation",
                 bucket: bucket.clone(),
                 key: key.clone(),
-                code: "AccessDenied".to_owned(),
-                words: String::new(),
+                code: "AccessDenied".into(),
+                words: Box::default(),
             });
         }
         let text = render("trevor_storage_errors");

@@ -460,7 +460,7 @@ impl Custody<'_> {
         };
         if self.0.beside.load(Relaxed) {
             match source.copy(quarantine.bucket(), to).await {
-                Err(StorageError::Refused { code, .. }) if code == "AccessDenied" => {
+                Err(StorageError::Refused { code, .. }) if &*code == "AccessDenied" => {
                     tracing::info!(
                         "the quarantine identity may not read staging; files are streamed"
                     );
