@@ -9,7 +9,9 @@ use tokio::process::Command;
 use trevor::api::{AirlockPolicy, AirlockRequestStatus, FINALIZER, Phase};
 
 use crate::faults::{desk, desk_set};
-use crate::harness::{Controller, Env, PATIENCE, Project, Spawned, private, ready, trevor, unique};
+use crate::harness::{
+    Controller, Env, PATIENCE, PROJECT, Person, Project, Spawned, private, ready, trevor, unique,
+};
 use crate::main_job::is_a_valid_crate;
 
 async fn controller(env: &Env, name: &str, settings: Vec<(&str, Value)>) -> Spawned {
@@ -45,14 +47,15 @@ async fn the_configurations_policy_applies_and_goes_back_with_it_and_an_airlock_
         let rules = json!({"egress": {"requiredApprovals": approvals}});
         vec![("/default_policy", rules)]
     };
-    let alice = env.person_at("alice", "http://127.0.0.1:9").await;
+    let nowhere = "http://127.0.0.1:9".to_owned();
+    let alice = Person::new("alice", env.kube("alice").await, None, nowhere);
     let spec = json!({"direction": "Egress", "title": "Configured"});
     let under = async |name: &str, approvals: i64| {
         let mut controller =
             controller(&env, &format!("configured-{name}"), egress(approvals)).await;
         let request = alice.creates("configured", spec.clone()).await;
         request
-            .until(&format!("{approvals} approvals"), PATIENCE, |s| {
+            .until(&format!("{approvals} approvals"), PATIENCE, move |s| {
                 applies(s) == Some((SHOWN, approvals))
             })
             .await;
@@ -71,9 +74,10 @@ async fn the_configurations_policy_applies_and_goes_back_with_it_and_an_airlock_
     }));
     let (params, gone) = (PostParams::default(), DeleteParams::default());
     policies.create(&params, &policy.unwrap()).await.unwrap();
+    let named = name.clone();
     request
-        .until("the AirlockPolicy", PATIENCE, |s| {
-            applies(s) == Some((&name, 3))
+        .until("the AirlockPolicy", PATIENCE, move |s| {
+            applies(s) == Some((&named, 3))
         })
         .await;
     let says = ready("the policy's word", PATIENCE, || async {
@@ -99,7 +103,7 @@ async fn without_any_policy_nothing_is_taken_and_that_is_said() {
     let desk = desk_set(&env, "no-policy-gateway", &controller.url, &none).await;
     let spec = json!({"direction": "Egress", "title": "No policy"});
     let request = desk.alice.creates("no-policy", spec).await;
-    request.says("Stalled", "NoPolicy").await;
+    request.says("Ready", "Draft").await;
     let answer = desk.alice.puts(&request, "a.csv", "1").await.expect(409);
     assert_eq!(answer.reason(), "NoPolicy");
     desk.alice.withdraws(&request).await;
@@ -211,7 +215,7 @@ async fn the_secret_of_a_link_that_somebody_deleted_is_made_again_and_ends_with_
     let admin = env.kube("admin").await;
     let before = request.secret(&admin).await;
     let name = before.metadata.name.clone().unwrap();
-    let secrets: Api<Secret> = Api::namespaced(admin.clone(), &request.project);
+    let secrets: Api<Secret> = Api::namespaced(admin.clone(), PROJECT);
     secrets
         .delete(&name, &DeleteParams::default())
         .await
@@ -340,7 +344,7 @@ async fn what_a_backup_tool_restores_is_refused_with_words_that_say_what_to_do()
 async fn post_as(env: &Env, account: &str, plural: &str, object: &Value) -> (u16, String) {
     let request = http::Request::post(format!(
         "/apis/airlock.karectl.io/v1alpha1/namespaces/{}/{plural}?dryRun=All",
-        crate::harness::PROJECT
+        PROJECT
     ))
     .header("content-type", "application/json")
     .header("impersonate-user", account)
