@@ -86,7 +86,10 @@ pub struct Submitted {
 /// `manifest.json`: the round frozen, or refused and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind")]
-#[expect(clippy::large_enum_variant, reason = "one is kept for a round, and shared")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one is kept for a round, and shared"
+)]
 pub enum Freeze {
     /// What is under review.
     Manifest(#[serde(with = "shared")] Arc<Manifest>),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use trevor::api::{Phase, ReleaseType, ReviewDecision};
 
 use crate::harness::{
-    Answer, Controller, Env, Gateway, Http, Mode, PATIENCE, Person, Proxy, Request, command, noise,
+    Answer, Env, Gateway, Http, Mode, PATIENCE, Person, Proxy, Request, command, noise,
     read_config, sha256,
 };
 
