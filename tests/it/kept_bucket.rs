@@ -25,7 +25,7 @@ use crate::harness::{
 use crate::ingress::{declared, send_all, spec};
 use crate::restored::Etcd;
 use crate::revoke::{counts, released, renews};
-use crate::rules::{away, back, becomes, settled, verified_later};
+use crate::rules::{a_policy_tells, away, back, becomes, settled, verified_later};
 use crate::volumes::{claim, egress, ingress};
 
 /// Bytes from which a Job makes the package.
@@ -393,6 +393,7 @@ async fn requests_in_every_state_leave_a_bucket_that_verifies() {
     };
     let mut made = Made::default();
     let admin = env.kube("admin").await;
+    a_policy_tells(&env).await;
 
     // With the first key.
     let mut controller = scene.setup("keep-1", vec![]).start().await;
@@ -583,7 +584,6 @@ async fn open_requests_of_98fbe11_go_on() {
         ..Controller::new(&env, "goes-on")
     };
     let controller = setup.start().await;
-    becomes(&admin, true, "those of the chart").await;
     settled(&controller.url).await;
     let gateway = crate::faults::desk(&env, "goes-on-gateway", &controller.url).await;
     let (alice, bob, carol) = (&gateway.alice, &gateway.bob, &gateway.carol);

@@ -49,7 +49,8 @@ async fn the_ledger_has_a_decision_before_the_next_round_and_a_release_before_it
             .await
             .contains(&"r1-3-decided".to_owned())
     );
-    alice.submits(&returned, 2).await;
+    // It opens another round, which ends it.
+    alice.withdraws(&returned).await;
     carol.approves(&released).await;
 
     // Killed again at the next step: neither the seal nor the record arrives.
@@ -74,6 +75,6 @@ async fn the_ledger_has_a_decision_before_the_next_round_and_a_release_before_it
     assert!(ids.contains(&"r1-6-outcome".to_owned()), "{ids:?}");
 
     let _controller = Controller::new(&env, "first-3").start().await;
-    returned.round_reaches(2, Phase::InReview).await;
+    returned.reaches(Phase::Withdrawn).await;
     released.reaches(Phase::Released).await;
 }

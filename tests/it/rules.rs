@@ -17,6 +17,12 @@ use crate::harness::{Controller, Env, Http, PATIENCE, Private, private, ready};
 /// An environment with a policy whose status tells of the rules.
 async fn with_a_policy() -> Private {
     let env = private().await;
+    a_policy_tells(&env).await;
+    env
+}
+
+/// Makes the policy whose status tells of the rules.
+pub async fn a_policy_tells(env: &Env) {
     let api: Api<AirlockPolicy> = Api::all(env.kube("admin").await);
     let policy = AirlockPolicy::new(
         "default",
@@ -26,7 +32,6 @@ async fn with_a_policy() -> Private {
         },
     );
     api.create(&PostParams::default(), &policy).await.unwrap();
-    env
 }
 
 /// What the default policy says of the rules: whether they are live, and why not.
