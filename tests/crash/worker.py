@@ -31,6 +31,7 @@ async def serve():
         out.write(json.dumps(answer) + "\n")
         if order["do"] == "down":
             return
+    await lane.down()  # whoever gave orders is gone
 
 
 async def do(lane, order):
