@@ -187,7 +187,7 @@ fn follows_the_rules(zip: &mut (impl Read + Seek), count: usize) -> usize {
         b.take(4);
         let (crc32, mut packed, mut size) = (b.number(4), b.number(4), b.number(4));
         let (name, extra) = (b.number(2), b.number(2));
-        b.take(12);
+        b.take(10);
         let mut offset = b.number(4);
         let name = b.take(usize::try_from(name).unwrap()).to_vec();
         let extra = zip64(Bytes_(b.take(usize::try_from(extra).unwrap())));
