@@ -137,19 +137,7 @@ pub async fn of_urls(
         events: BTreeMap::new(),
     };
     for issue in urls::issues(ctx.zones.quarantine.bucket(), key).await? {
-        let id = format!("url-{:06}-1-made", issue.issue);
-        let kind = if issue.action.is_some() {
-            "UrlRenewed"
-        } else {
-            "UrlMade"
-        };
-        let detail = json!({
-            "issue": issue.issue, "secret": issue.secret_name, "expires": issue.expires,
-            "sha256": issue.sha256, "action": issue.action,
-        });
-        // URLs of old do not say when; an earlier look's event stays.
-        let made = issue.issued.unwrap_or_else(Timestamp::now);
-        log.add(&id, kind, None, made, detail);
+        log.url_made(&issue.receipt());
     }
     if let Some(revoked) = revoked {
         let records = ctx.zones.records.bucket();
@@ -157,6 +145,8 @@ pub async fn of_urls(
             let Some(gone) = read::<UrlDeleted>(records, &listed.key).await? else {
                 continue;
             };
+            // A release that was taken back before the look that made its URL ended well.
+            log.url_made(&gone);
             let id = format!("url-{:06}-2-revoked", gone.issue);
             let detail = json!({"issue": gone.issue, "secret": gone.secret_name});
             log.add(&id, "UrlRevoked", Some(&revoked.by), revoked.time, detail);
@@ -193,6 +183,31 @@ struct Log<'a> {
 }
 
 impl Log<'_> {
+    /// A URL that was made. Receipts of old say too little of one that is gone: an
+    /// earlier look told of it.
+    fn url_made(&mut self, url: &UrlDeleted) {
+        if url.sha256.is_none() {
+            return;
+        }
+        let kind = match url.action {
+            Some(_) => "UrlRenewed",
+            None => "UrlMade",
+        };
+        let detail = json!({
+            "issue": url.issue, "secret": url.secret_name, "expires": url.expires,
+            "sha256": url.sha256, "action": url.action,
+        });
+        // URLs of old do not say when; an earlier look's event stays.
+        let made = url.issued.unwrap_or_else(Timestamp::now);
+        self.add(
+            &format!("url-{:06}-1-made", url.issue),
+            kind,
+            None,
+            made,
+            detail,
+        );
+    }
+
     fn add(&mut self, id: &str, kind: &str, actor: Option<&str>, time: Timestamp, detail: Value) {
         let detail = match detail {
             Value::Object(map) => map,

@@ -447,6 +447,16 @@ pub struct UrlDeleted {
     pub secret_name: String,
     /// When it would have ended.
     pub expires: Timestamp,
+    /// When it was signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued: Option<Timestamp>,
+    /// SHA-256 of the package, so that the ledger can tell of a URL that it had not
+    /// told of when it went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Sha256Hex>,
+    /// uid of the AirlockAction that asked for it; none: it is the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
 }
 
 /// `work/retention/…`: a wake-up for the sweeper; the closing facts decide.

@@ -134,7 +134,9 @@ impl Bucket {
     /// it is encrypted.
     ///
     /// # Errors
-    /// As the server says; an object that is already there is no error.
+    /// As the server says; an object that is already there is no error. A server that
+    /// answers 409 to one of several writers at once may have stored nobody's: that is an
+    /// error, unless the object is there.
     pub async fn create(
         &self,
         key: &str,
@@ -155,10 +157,21 @@ impl Bucket {
                 }
                 Ok(Created::New)
             }
-            Err(error) => match translate("PutObject", &self.name, key, &error) {
-                StorageError::Precondition { .. } => Ok(Created::Exists),
-                other => Err(other),
-            },
+            Err(error) => {
+                let conflicts = error.raw_response().map(|r| r.status().as_u16()) == Some(409);
+                match translate("PutObject", &self.name, key, &error) {
+                    StorageError::Precondition { .. } if conflicts && !self.exists(key).await? => {
+                        Err(StorageError::Unavailable {
+                            operation: "PutObject",
+                            bucket: self.name.clone(),
+                            key: key.to_owned(),
+                            message: "a concurrent create-only write was refused".to_owned(),
+                        })
+                    }
+                    StorageError::Precondition { .. } => Ok(Created::Exists),
+                    other => Err(other),
+                }
+            }
         }
     }
 

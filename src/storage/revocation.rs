@@ -43,11 +43,7 @@ pub async fn sweep(
 pub async fn receipts(zones: &Zones, key: &RequestKey) -> Result<Vec<String>, StorageError> {
     let records = zones.records.bucket();
     for issue in issues(zones.quarantine.bucket(), key).await? {
-        let receipt = UrlDeleted {
-            issue: issue.issue,
-            secret_name: issue.secret_name,
-            expires: issue.expires,
-        };
+        let receipt = issue.receipt();
         commit(records, &key.url_deleted(&receipt.secret_name), &receipt).await?;
     }
     receipts_of(zones, key).await

@@ -11,6 +11,7 @@ use super::commit::read;
 use super::error::StorageError;
 use super::keys::RequestKey;
 use super::presign::SecretUrl;
+use crate::domain::commit::UrlDeleted;
 use crate::domain::digest::Sha256Hex;
 
 /// One issue of a release URL.
@@ -62,6 +63,19 @@ pub async fn issues(bucket: &Bucket, key: &RequestKey) -> Result<Vec<UrlIssue>, 
 }
 
 impl UrlIssue {
+    /// What stays of it when it goes.
+    #[must_use]
+    pub fn receipt(&self) -> UrlDeleted {
+        UrlDeleted {
+            issue: self.issue,
+            secret_name: self.secret_name.clone(),
+            expires: self.expires,
+            issued: self.issued,
+            sha256: Some(self.sha256.clone()),
+            action: self.action.clone(),
+        }
+    }
+
     /// A new issue.
     #[must_use]
     pub fn new(
