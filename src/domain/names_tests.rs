@@ -74,7 +74,10 @@ fn a_name_that_means_something_else_somewhere_is_refused() {
 
 #[test]
 fn five_hundred_and_twelve_bytes_are_enough() {
-    assert_eq!(check_file(&"a".repeat(512)), Ok(()));
+    let folder = "a".repeat(255);
+    assert_eq!(check_file(&format!("{folder}/{folder}")), Ok(()));
+    let path = format!("{0}/{0}/{1}", "a".repeat(170), "a".repeat(170));
+    assert_eq!((path.len(), check_file(&path)), (512, Ok(())));
 }
 
 #[test]

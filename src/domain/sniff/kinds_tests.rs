@@ -16,6 +16,8 @@ const KINDS: &[(&str, &str)] = &[
     ("empty.bam", "bam"),
     ("file.arrow", "arrow"),
     ("geno.bed", "plink-bed"),
+    ("geno.bim", "text"),
+    ("geno.fam", "text"),
     ("model.onnx", "onnx"),
     ("model.safetensors", "safetensors"),
     ("named.onnx", "onnx"),
