@@ -24,6 +24,9 @@ pub const FILE_NAME: &str = "ro-crate-metadata.json";
 const CONTEXT: &str = "https://w3id.org/ro/crate/1.2/context";
 /// Where no license is granted: without a word readers could take the crate for open.
 const NO_LICENSE: &str = "All rights reserved";
+/// The statement of rightsstatements.org for works that are in copyright: where no licence
+/// is granted, RO-Crate 1.2 still wants an absolute URL for the entity of the licence.
+const IN_COPYRIGHT: &str = "http://rightsstatements.org/vocab/InC/1.0/";
 const CONFORMS_TO: &str = "https://w3id.org/ro/crate/1.2";
 
 /// The bytes of `ro-crate-metadata.json`.
@@ -167,9 +170,9 @@ fn context_entities(inputs: &CrateInputs<'_>) -> Vec<Value> {
     entities
 }
 
-/// The license's URL; without one a name in the crate.
+/// The license's URL; without one, that of a statement that there is none.
 fn license_id<'a>(inputs: &'a CrateInputs<'_>) -> &'a str {
-    inputs.license.as_deref().unwrap_or("#no-license")
+    inputs.license.as_deref().unwrap_or(IN_COPYRIGHT)
 }
 
 fn license(inputs: &CrateInputs<'_>) -> Value {

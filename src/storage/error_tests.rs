@@ -236,14 +236,19 @@ async fn calls_without_an_answer_are_told_apart() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let refused = format!("http://{}", closed.local_addr().unwrap());
     drop(closed);
-    let (silent, plain) = (
-        TcpListener::bind("127.0.0.1:0").await.unwrap(),
-        server(|_| "HTTP/1.1 400 Bad Request\r\n\r\n".to_owned())
-            .await
-            .0,
-    );
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stalled = format!("http://{}", silent.local_addr().unwrap());
-    let not_tls = plain.replace("http://", "https://");
+    let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let not_tls = format!("https://{}", plain.local_addr().unwrap());
+    // A ClientHello has no end that an HTTP server would know: it is answered at once.
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = plain.accept().await {
+            let answer = b"HTTP/1.1 400 Bad Request\r\n\r\n";
+            if stream.read(&mut [0; 1024]).await.is_ok() {
+                drop(stream.write_all(answer).await);
+            }
+        }
+    });
     for (url, word) in [
         (refused.as_str(), "connection is refused"),
         ("http://nowhere.invalid", "name is not known"),

@@ -9,10 +9,10 @@ READ = {"get", "list"}
 # CONTRACT "Permissions": what is not listed is refused.
 RIGHTS = {
     "researcher": {REQUESTS: READ | {"create", "update", "patch", "apply", "delete"}, REVIEWS: READ, ACTIONS: READ | {"create"},
-                   RECORDS: READ, SESSIONS: {"create", "delete"}},
-    "checker": {REQUESTS: READ, REVIEWS: READ | {"create"}, ACTIONS: READ | {"create"}, RECORDS: READ, SESSIONS: {"create", "delete"}},
-    "hold officer": {REQUESTS: READ, REVIEWS: READ, ACTIONS: READ | {"create"}, RECORDS: READ, SESSIONS: {"create", "delete"}},
-    "records reader": {REQUESTS: READ, REVIEWS: READ, ACTIONS: READ, RECORDS: READ, SESSIONS: {"create", "delete"}},
+                   RECORDS: READ, SESSIONS: {"create", "get", "delete"}},
+    "checker": {REQUESTS: READ, REVIEWS: READ | {"create"}, ACTIONS: READ | {"create"}, RECORDS: READ, SESSIONS: {"create", "get", "delete"}},
+    "hold officer": {REQUESTS: READ, REVIEWS: READ, ACTIONS: READ | {"create"}, RECORDS: READ, SESSIONS: {"create", "get", "delete"}},
+    "records reader": {REQUESTS: READ, REVIEWS: READ, ACTIONS: READ, RECORDS: READ, SESSIONS: {"create", "get", "delete"}},
     "trevor's admin": {POLICIES: READ | {"create", "update", "patch", "apply", "delete", "delete all"}, REQUESTS: READ, REVIEWS: READ,
                        ACTIONS: READ, RECORDS: READ},
     "namespace admin": {},

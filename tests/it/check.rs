@@ -157,7 +157,9 @@ async fn what_does_not_work_or_deletes_by_itself_is_named() {
     // Nothing of it stays behind (here nobody else looks at the same time).
     for store in [env.quarantine(), env.release(), env.staging()] {
         let left = store.keys("work/probe/").await;
-        let left: Vec<_> = left.iter().filter(|k| !k.contains("/proved/")).collect();
+        // What upload URLs are tried on stays: the gateway cannot make it.
+        let stays = |key: &str| key.contains("/proved/") || key == "work/probe/source";
+        let left: Vec<_> = left.iter().filter(|key| !stays(key)).collect();
         assert!(left.is_empty(), "{left:?}");
     }
 }

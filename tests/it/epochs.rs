@@ -11,10 +11,9 @@ use trevor::api::{
 use crate::actions::{acts, word_on};
 use crate::faults::{Desk, desk};
 use crate::harness::{
-    Controller, PATIENCE, PROJECT, Person, Private, Request, Spawned, private, ready, sha256,
-    trevor,
+    Controller, PATIENCE, PROJECT, Person, Private, Request, Spawned, ready, sha256, trevor,
 };
-use crate::rules::{away, back, becomes, settled};
+use crate::rules::{away, back, becomes, settled, with_a_policy};
 
 struct Stage {
     env: Private,
@@ -24,7 +23,7 @@ struct Stage {
 }
 
 async fn stage(name: &str) -> Stage {
-    let env = private().await;
+    let env = with_a_policy().await;
     let setup = Controller {
         elect: false,
         ..Controller::new(&env, name)
@@ -34,6 +33,7 @@ async fn stage(name: &str) -> Stage {
     let desk = desk(&env, &gateway, &controller.url).await;
     let admin = env.kube("admin").await;
     becomes(&admin, true, "those of the chart").await;
+    settled(&controller.url).await;
     Stage {
         env,
         controller,

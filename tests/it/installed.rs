@@ -3,7 +3,7 @@
 
 use k8s_openapi::api::core::v1::{ResourceQuota, Secret};
 use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
 use tokio::process::Command;
 use trevor::api::{AirlockPolicy, AirlockRequestStatus, FINALIZER, Phase};
@@ -136,7 +136,7 @@ async fn an_approved_request_waits_for_a_publisher_and_grants_no_licence_by_itse
     assert!(env.release().keys(&request.releases()).await.is_empty());
     first.kill().await;
 
-    let named = json!({"publisher": {"name": "Late Named", "email": "out@tre.example"}});
+    let named = json!({"publisher": {"name": "Late Named", "email": "out@tre.example", "url": "https://tre.example"}});
     let _second = controller(&env, "published", vec![("/crate", named)]).await;
     request.reaches(Phase::Released).await;
     let keys = env.release().keys(&request.releases()).await;
@@ -150,17 +150,13 @@ async fn an_approved_request_waits_for_a_publisher_and_grants_no_licence_by_itse
     assert!(!text.contains("creativecommons"), "{text}");
 }
 
-/// The quota of a namespace, as its controller would have counted it.
-async fn secrets_allowed(env: &Env, project: &Project, most: u64) -> Api<ResourceQuota> {
+/// A quota that allows no Secret in a namespace.
+async fn no_secrets_allowed(env: &Env, project: &Project) -> Api<ResourceQuota> {
     let api: Api<ResourceQuota> = Api::namespaced(env.kube("admin").await, &project.name);
-    let hard = json!({"secrets": most.to_string()});
+    let hard = json!({"secrets": "0"});
     let quota =
         serde_json::from_value(json!({"metadata": {"name": "few"}, "spec": {"hard": hard}}));
     api.create(&PostParams::default(), &quota.unwrap())
-        .await
-        .unwrap();
-    let status = json!({"status": {"hard": hard, "used": {"secrets": most.to_string()}}});
-    api.patch_status("few", &PatchParams::default(), &Patch::Merge(&status))
         .await
         .unwrap();
     let secrets: Api<Secret> = Api::namespaced(env.kube("admin").await, &project.name);
@@ -183,7 +179,7 @@ async fn a_quota_on_secrets_is_said_and_nothing_is_called_released_before_there_
     let controller = controller(&env, "quota", Vec::new()).await;
     let desk = desk(&env, "quota-gateway", &controller.url).await;
     let project = Project::new(&env, "quota").await;
-    let quotas = secrets_allowed(&env, &project, 3).await;
+    let quotas = no_secrets_allowed(&env, &project).await;
     let desk = desk.in_project(&project.name).await;
     let request = desk.approved_once("quota", 1, 100).await;
     desk.carol.approves(&request).await;
@@ -236,9 +232,14 @@ async fn the_secret_of_a_link_that_somebody_deleted_is_made_again_and_ends_with_
 
 /// An API server that knows one answer about requests.
 async fn answers(code: u16, items: Value) -> (String, tempfile::TempDir) {
-    let body = json!({
-        "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "items": items,
-    });
+    let body = match code {
+        200 => json!({
+            "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "items": items,
+        }),
+        code => json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code, "message": "refused",
+        }),
+    };
     let answer = move || {
         let body = body.clone();
         async move { (http::StatusCode::from_u16(code).unwrap(), axum::Json(body)) }

@@ -15,7 +15,7 @@ use crate::faults::desk;
 use crate::harness::{Controller, Env, Http, PATIENCE, Private, private, ready};
 
 /// An environment with a policy whose status tells of the rules.
-async fn with_a_policy() -> Private {
+pub async fn with_a_policy() -> Private {
     let env = private().await;
     a_policy_tells(&env).await;
     env
