@@ -47,7 +47,8 @@ pub async fn list(args: &OrphansArgs) -> Result<(), Box<dyn std::error::Error>> 
     for key in &found.named {
         println!("{}/{}", key.namespace, key.uid);
     }
-    for (other, count) in &found.elsewhere {
+    // Beside a cluster that is named, any other may be the one that goes on.
+    for (other, count) in found.elsewhere.iter().filter(|_| args.cluster.is_none()) {
         println!(
             "{count} open requests are of the cluster {other}; if it is gone: trevor retention take-over --cluster {other}"
         );

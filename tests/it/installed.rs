@@ -136,7 +136,8 @@ async fn an_approved_request_waits_for_a_publisher_and_grants_no_licence_by_itse
     assert!(env.release().keys(&request.releases()).await.is_empty());
     first.kill().await;
 
-    let named = json!({"publisher": {"name": "Late Named", "email": "out@tre.example", "url": "https://tre.example"}});
+    let named = json!({"publisher": {"name": "Late Named", "email": "out@tre.example",
+        "ror": "https://ror.org/03f0f6041", "url": "https://tre.example"}});
     let _second = controller(&env, "published", vec![("/crate", named)]).await;
     request.reaches(Phase::Released).await;
     let keys = env.release().keys(&request.releases()).await;
