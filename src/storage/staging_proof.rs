@@ -19,7 +19,9 @@ use super::staging::{SignedPut, Staging};
 
 const ZONE: &str = "staging";
 const BODY: &[u8] = b"probe";
-const TTL: Duration = Duration::from_secs(60);
+/// Longer than servers let clocks differ: a gateway whose clock is behind signs what would
+/// else have ended before it is sent.
+const TTL: Duration = Duration::from_secs(1800);
 /// What the controller keeps in each bucket, as something that could be copied.
 pub(super) const SOURCE: &str = "work/probe/source";
 /// Where probes lie; the controller empties it, since the gateway deletes nothing.

@@ -179,7 +179,8 @@ async fn what_nobody_closes_is_adopted_and_goes_after_its_time() {
     let here = case.trevor(&["orphans"]).await;
     assert!(!here.contains(&case.uid), "{here}");
     case.trevor(&["adopt", &named, "--cluster-gone"]).await;
-    assert!(case.trevor(&orphans).await.starts_with("0 requests"));
+    let left = case.trevor(&orphans).await;
+    assert!(left.starts_with("0 requests"), "{left}");
     let closed = case
         .inside
         .json(&format!("{}closed.json", case.prefix()))

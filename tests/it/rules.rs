@@ -189,9 +189,12 @@ async fn a_request_made_while_the_rules_were_away_is_to_be_made_again() {
         ..Controller::new(&env, "rules-request")
     };
     let controller = setup.start().await;
-    let desk = desk(&env, "rules-request-gateway", &controller.url).await;
     let admin = env.kube("admin").await;
     becomes(&admin, true, "those of the chart").await;
+    settled(&controller.url).await;
+    let desk = desk(&env, "rules-request-gateway", &controller.url).await;
+    // Sessions of the second in which the rule goes are ended with it.
+    verified_later(&admin).await;
     let binding = away(&admin, "trevor-airlockrequests").await;
     becomes(&admin, false, "trevor-airlockrequests is missing").await;
     let spec = json!({"direction": "Egress", "title": "Made meanwhile", "submitter": "alice"});

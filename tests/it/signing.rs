@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 use crate::harness::{Env, PATIENCE, command, free_address, read_config, ready};
 use crate::ingress::{declared, plan, spec};
 
-/// What a pod's own identity is: credentials of a server, which end.
+/// What a pod's own identity is: credentials of a server, which end. Without a session's
+/// token, since the server here knows no sessions and refuses what bears one.
 async fn identity(id: &str, secret: &str, end: Timestamp) -> String {
     let told = json!({
-        "AccessKeyId": id, "SecretAccessKey": secret, "Token": "a-session", "Expiration": end,
+        "AccessKeyId": id, "SecretAccessKey": secret, "Token": "", "Expiration": end,
     });
     let router = Router::new().route("/", get(move || async move { axum::Json(told) }));
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -93,8 +94,5 @@ async fn credentials_that_end_before_their_urls_stop_the_start_or_shorten_the_pl
         let expires: Timestamp = file["expires"].as_str().unwrap().parse().unwrap();
         assert!(expires <= end, "{expires} is after {end}");
         assert!(end.duration_since(expires) < SignedDuration::from_secs(5));
-        // That the server would take it is not tested: it knows no sessions.
-        let url = file["parts"][0]["url"].as_str().unwrap();
-        assert!(url.contains("X-Amz-Security-Token=a-session"));
     }
 }

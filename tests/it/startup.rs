@@ -70,9 +70,6 @@ async fn wrong_configuration_ends_the_process_with_one_line_that_names_the_key()
             let hook = json!({"url": "https://hooks.example/"});
             c["notifications"] = json!({"channels": [{"name": "desk", "webhook": hook}]});
         }),
-        ("crate.publisher.name", |c| {
-            c["crate"]["publisher"]["name"] = json!(" ")
-        }),
     ];
     let good = read_config(&Env::shared(), "controller");
     for process in ["controller", "gateway"] {
