@@ -128,15 +128,18 @@ class Work:
         """A call, again and again while the gateway is away or asks for patience, as `curl --retry-all-errors`."""
         host, _, port = self.lane.listens["gateway"].partition(":")
         target = f"/v1alpha1/namespaces/{self.namespace}/airlockrequests/{self.name}/{rest}"
-        headers = [("Authorization", f"Bearer {self.lane.tokens[who]}")]
         deadline, last = time.monotonic() + PATIENCE, None
         while time.monotonic() < deadline:
             client = wire.Client(host, int(port))
+            headers = [("Authorization", f"Bearer {self.lane.tokens[who]}")]
             try:
                 answer = await client.call(method, target, headers, body)
                 if answer.status in wanted:
                     return answer
                 last = f"{answer.status} {answer.body[:200]!r}"
+                if answer.status == 401:  # made before the operator's first epoch: a person logs in again
+                    await asyncio.sleep(1)
+                    self.lane.tokens[who] = await self.lane.new_session(who)
                 if answer.status in (400, 403, 404, 409, 411, 413, 415, 422) and "NotYet" not in last:
                     # 404 and 403 pass while a new object or role is not yet seen.
                     if answer.status not in (403, 404, 409) or time.monotonic() > deadline - PATIENCE + 10:

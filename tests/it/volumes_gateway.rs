@@ -45,12 +45,21 @@ impl House {
             controller,
         };
         let gateway = gateway.start().await;
-        let admin = env.person_at("admin", &gateway.url).await;
+        let controller = controllers(&env).await;
+        let person = async |name: &str| {
+            let kube = env.kube(name).await;
+            let mut person = Person::new(name, kube, None, gateway.url.clone());
+            person
+                .logs_in_without_controller(&controller, PROJECT)
+                .await;
+            person
+        };
+        let (alice, admin) = (person("alice").await, person("admin").await);
         may_write(&admin.kube, "alice").await;
         Self {
-            alice: env.person_at("alice", &gateway.url).await,
+            alice,
             admin,
-            controller: controllers(&env).await,
+            controller,
             bucket: env.quarantine(),
             gateway,
             _env: env,
