@@ -8,7 +8,7 @@ use kube::{Api, Client, ResourceExt as _};
 
 use crate::api::{
     AirlockAction, AirlockRequest, AirlockRequestSpec, AirlockRequestStatus, AirlockReview,
-    ReleaseSummary,
+    FINALIZER, ReleaseSummary,
 };
 
 /// Objects of a page of a list: the largest that the schemas allow are near a megabyte,
@@ -76,9 +76,13 @@ fn trim_action(action: &mut AirlockAction) {
     }
 }
 
-/// Names and times: nothing that its author may make long.
+/// Names and times, and whether our finalizer is there: nothing that its author may make long.
 fn kept(metadata: ObjectMeta) -> ObjectMeta {
+    let ours = metadata
+        .finalizers
+        .is_some_and(|all| all.iter().any(|one| one == FINALIZER));
     ObjectMeta {
+        finalizers: ours.then(|| vec![FINALIZER.to_owned()]),
         name: metadata.name,
         namespace: metadata.namespace,
         uid: metadata.uid,
@@ -145,7 +149,8 @@ mod tests {
     fn what_is_kept_of_a_review_and_an_action_has_no_words_of_any_length() {
         let words = "\u{1f600}".repeat(1000);
         let metadata = json!({"name": "x", "namespace": "a", "uid": "u", "resourceVersion": "7",
-            "labels": {"l": words}, "annotations": {"n": words}, "ownerReferences": []});
+            "labels": {"l": words}, "annotations": {"n": words}, "ownerReferences": [],
+            "finalizers": [words, FINALIZER]});
         let review = json!({
             "apiVersion": "airlock.karectl.io/v1alpha1", "kind": "AirlockReview", "metadata": metadata,
             "spec": {"requestName": "r", "manifestDigest": "d", "reviewer": "bob", "decision": "Reject",
@@ -158,6 +163,7 @@ mod tests {
         assert!(!text.contains('\u{1f600}'), "{text}");
         assert_eq!(review.spec.request_name, "r");
         assert_eq!(review.metadata.resource_version.as_deref(), Some("7"));
+        assert_eq!(review.metadata.finalizers, Some(vec![FINALIZER.to_owned()]));
 
         let action = |state: Option<&str>| -> AirlockAction {
             serde_json::from_value(json!({

@@ -96,28 +96,16 @@ fn without_jobs(request: &AirlockRequest) -> Option<(&'static str, String)> {
     })
 }
 
-/// A namespace has only so many requests that are not closed; the oldest first.
+/// A namespace has only so many requests that are not closed. One that was taken counts,
+/// however old it is; of those that wait, the oldest comes first. Creation times have a
+/// resolution of one second, so that age alone would let the uid decide between a request
+/// that is under review and one that was just made.
 fn too_many_open(ctx: &Context, subject: &Subject) -> Option<(&'static str, String)> {
     let most = subject.policy.as_ref().ok()?.rules.max_open_requests;
-    let age = |request: &AirlockRequest| {
-        let created = request
-            .metadata
-            .creation_timestamp
-            .as_ref()
-            .map(|Time(t)| *t);
-        (created, request.metadata.uid.clone())
-    };
-    let mine = age(&subject.request);
-    let before = ctx.requests.state().into_iter().filter(|request| {
-        let closed = request
-            .status
-            .as_ref()
-            .is_some_and(|s| s.closed_time.is_some());
-        request.metadata.namespace == subject.request.metadata.namespace
-            && request.spec.direction == subject.request.spec.direction
-            && !closed
-            && age(request) < mine
-    });
+    let others = ctx.requests.state();
+    let before = others
+        .iter()
+        .filter(|other| comes_before(other, &subject.request));
     let open = i64::try_from(before.count()).unwrap_or(i64::MAX);
     (open >= most).then(|| {
         (
@@ -125,6 +113,23 @@ fn too_many_open(ctx: &Context, subject: &Subject) -> Option<(&'static str, Stri
             format!("{open} requests of this namespace are open, and the policy allows {most}; it goes on by itself when one of them closes"),
         )
     })
+}
+
+/// Whether `other` is open and has its place before `request`, which was not taken yet.
+fn comes_before(other: &AirlockRequest, request: &AirlockRequest) -> bool {
+    let age = |request: &AirlockRequest| {
+        let created = request.metadata.creation_timestamp.as_ref();
+        (created.map(|Time(t)| *t), request.metadata.uid.clone())
+    };
+    let closed = other
+        .status
+        .as_ref()
+        .is_some_and(|s| s.closed_time.is_some());
+    other.metadata.namespace == request.metadata.namespace
+        && other.metadata.uid != request.metadata.uid
+        && other.spec.direction == request.spec.direction
+        && !closed
+        && (has_finalizer(other) || age(other) < age(request))
 }
 
 /// Removes the finalizer: the closing facts and their tickets are stored.
@@ -171,6 +176,56 @@ async fn set_finalizer(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_that_was_taken_counts_before_one_of_the_same_second() {
+        let made = |uid: &str, second: i64, finalizers: &[&str], status: serde_json::Value| {
+            serde_json::from_value::<AirlockRequest>(json!({
+                "apiVersion": "airlock.karectl.io/v1alpha1",
+                "kind": "AirlockRequest",
+                "metadata": {
+                    "name": uid,
+                    "namespace": "p",
+                    "uid": uid,
+                    "creationTimestamp": Timestamp::from_second(second).unwrap(),
+                    "finalizers": finalizers,
+                },
+                "spec": {"direction": "Egress", "title": "t"},
+                "status": status,
+            }))
+            .unwrap()
+        };
+        let none = serde_json::Value::Null;
+        let request = made("m", 10, &[], none.clone());
+        let closed = json!({"closedTime": Timestamp::from_second(11).unwrap()});
+        for (other, before, why) in [
+            (
+                made("z", 10, &[FINALIZER], none.clone()),
+                true,
+                "taken, of the same second",
+            ),
+            (
+                made("z", 11, &[FINALIZER], none.clone()),
+                true,
+                "taken, and younger",
+            ),
+            (made("z", 10, &[FINALIZER], closed.clone()), false, "closed"),
+            (
+                made("a", 10, &[], none.clone()),
+                true,
+                "waits, of the same second",
+            ),
+            (made("z", 10, &[], none.clone()), false, "waits behind it"),
+            (made("z", 9, &[], none.clone()), true, "waits, and is older"),
+            (
+                made("m", 10, &[FINALIZER], none),
+                false,
+                "the request itself",
+            ),
+        ] {
+            assert_eq!(comes_before(&other, &request), before, "{why}");
+        }
+    }
 
     #[test]
     fn what_only_jobs_do_is_named_where_there_are_none() {
