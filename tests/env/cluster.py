@@ -69,7 +69,7 @@ class Cluster:
         ])
         self.learn_ca(server)
         self.admin = self.client("admin")
-        wait_until(self.admin.ready, self.folder, server, "kube-apiserver", 60)
+        wait_until(self.admin.ready, self.folder, server, "kube-apiserver", 120)
         wait_until(lambda: True, self.folder, etcd, "etcd", 1)
 
     def address_flags(self):
@@ -157,7 +157,7 @@ class Cluster:
         def there():
             return all(self.admin.call("GET", f"/api/v1/namespaces/{name}/serviceaccounts/default")[0] == 200
                        for name in (OPERATOR_NAMESPACE, *PROJECTS))
-        wait_until(there, self.folder, self.manager, "kube-controller-manager", 30)
+        wait_until(there, self.folder, self.manager, "kube-controller-manager", 120)
 
     def pod_bound_token(self, account, pod):
         """A token as a pod's: bound to a Pod object that nothing runs. Without a node nothing collects it."""

@@ -126,7 +126,7 @@ class Server:
 
     def prepare(self):
         """Wait for the server, make the buckets, set the policies and see that they hold."""
-        wait_until(self.answers, self.folder, self.process, self.name, 20)
+        wait_until(self.answers, self.folder, self.process, self.name, 120)
         order = {"endpoint": self.endpoint, "region": REGION, "root": self.root, "buckets": [
             {"name": bucket.name, "keys": bucket.keys,
              "policy": {"Version": "2012-10-17", "Statement": bucket.policy}} for bucket in self.buckets]}

@@ -151,7 +151,7 @@ def start_operator(folder, addresses):
     running = {process: start(folder, process, [program, process, "--config", folder / f"{process}.yaml"],
                               {**read_environment(folder, process), **extra}) for process in PROCESSES}
     for process, handle in running.items():
-        wait_until(lambda: answers(f"http://{addresses[process]}/readyz"), folder, handle, process, 30)
+        wait_until(lambda: answers(f"http://{addresses[process]}/readyz"), folder, handle, process, 120)
     return {process: handle.pid for process, handle in running.items()}
 
 

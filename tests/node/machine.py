@@ -114,7 +114,7 @@ def start(folder):
     process = processes.start(folder, NAME, [
         "unshare", *NAMESPACES, "--fork", "--mount-proc", "--kill-child",
         sys.executable, HERE / "init.py", folder])
-    processes.wait_until(ready.exists, folder, process, NAME, 10)
+    processes.wait_until(ready.exists, folder, process, NAME, 60)
 
 
 def pid(folder):

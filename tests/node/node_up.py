@@ -61,14 +61,14 @@ def up(folder, tools, step):
         cluster.start_controller_manager("--pvclaimbinder-sync-period=1s")
         cluster.start_scheduler()
         ctr = tools["containerd"].with_name("ctr")
-        processes.wait_until(lambda: answers([ctr, "version"]), folder, runtime, "containerd", 20)
+        processes.wait_until(lambda: answers([ctr, "version"]), folder, runtime, "containerd", 120)
         for image in packed:
             import_image(tools, image.result())
         step("containerd, with its images")
         with kernel_defaults(folder):
             kubelet = start_kubelet(folder, tools, cluster, authority)
             start_kube_proxy(folder, tools, cluster)
-            processes.wait_until(lambda: node_ready(cluster.admin), folder, kubelet, "kubelet", 60)
+            processes.wait_until(lambda: node_ready(cluster.admin), folder, kubelet, "kubelet", 120)
         step("kubelet and kube-proxy; the node is Ready")
         cluster.create_namespaces()
         apply(folder, tools, (HERE / "coredns.yaml").read_text())
