@@ -77,7 +77,8 @@ forge() {
 }
 boto3_python() { $driver tools | sed -n 's/^boto3_python=//p'; }
 
-# The laboratory, in an environment of its own: its own test, and plans that were chosen.
+# The laboratory, in an environment of its own: its own test, and the plans of tests/crash/chosen.txt.
+crash_chosen() { step python3 tests/crash/run.py --chosen --results $results; }
 
 node="python3 tests/node/node.py"
 node_env=target/e2e-env
@@ -143,6 +144,7 @@ test | test-long)
     step cargo build --locked
     export TREVOR_BIN=${CARGO_TARGET_DIR:-$PWD/target}/debug/trevor
     forge
+    crash_chosen
     if [ "$what" = test-long ]; then
         with_environment tested --include-ignored
     else
