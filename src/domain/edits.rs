@@ -86,9 +86,10 @@ pub fn account(
     // A request that was created outside an epoch is refused for that, and not for its edits.
     let unconfirmed = match borne_out || created.is_none() {
         true => before,
+        // Whatever our clock says: a recall that is older than the epoch confirms nothing.
         false => Some(Unconfirmed {
             generation: seen.generation,
-            noticed: now,
+            noticed: now.max(current.began),
         }),
     };
     Some(Edits {
@@ -104,9 +105,10 @@ fn while_away(known: Edits, seen: Seen, epochs: &[Epoch], now: Timestamp) -> Edi
     let noticed = known.unconfirmed.as_ref().map(|before| before.generation);
     let edited = known.generation != seen.generation && noticed != Some(seen.generation);
     if edited && covered(seen.created) && !covered(seen.edited) {
+        let over = epochs.iter().filter_map(|epoch| epoch.until).max();
         let unconfirmed = Some(Unconfirmed {
             generation: seen.generation,
-            noticed: now,
+            noticed: over.map_or(now, |over| now.max(over)),
         });
         return Edits {
             unconfirmed,
@@ -268,6 +270,20 @@ mod tests {
             };
             let found = account(Some(&later), seen, &epochs(true), at(330)).unwrap();
             assert_eq!(found.unconfirmed.is_none(), confirmed, "{recalled}");
+        }
+    }
+
+    #[test]
+    fn a_recall_of_before_an_edit_does_not_confirm_it_though_our_clock_is_behind() {
+        // By our clock it is still 90 when the edit of 150 is noticed.
+        for live in [true, false] {
+            let gap = account(Some(&known(2, 1)), seen(3, 50, 150), &epochs(live), at(90));
+            let recalled = Seen {
+                recalled: Some(at(95)),
+                ..seen(3, 50, 150)
+            };
+            let found = account(gap.as_ref(), recalled, &epochs(true), at(91)).unwrap();
+            assert!(found.unconfirmed.is_some(), "{live}");
         }
     }
 }
