@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization as _;
 
 use super::commit::{Decision, Verdict};
 use super::digest::Sha256Hex;
@@ -65,7 +66,8 @@ impl Quorum {
 }
 
 /// A person's name after Unicode case folding: `J.Smith` and `j.smith` are one account to
-/// many identity providers, and two users to Kubernetes.
+/// many identity providers, and two users to Kubernetes. So is a name with composed and
+/// with decomposed accents, or with fullwidth letters (Unicode's form NFKC).
 fn folded(name: &str) -> String {
     let upper_and_lower = |name: &str| -> String {
         let fold = |c: char| match c {
@@ -75,8 +77,9 @@ fn folded(name: &str) -> String {
         };
         name.chars().flat_map(fold).collect()
     };
+    let plain: String = name.nfkc().collect();
     // The capital sharp s is its own upper case: its lower case is folded then.
-    upper_and_lower(&upper_and_lower(name))
+    upper_and_lower(&upper_and_lower(&plain)).nfkc().collect()
 }
 
 /// Why a review does not count.
@@ -136,7 +139,7 @@ impl NotCounted {
                 review.viewed, question.files
             ),
             Self::SamePerson => {
-                "another approval counts by a name that differs from yours in upper and lower case only, and the two are taken for one person; somebody else has to approve".into()
+                "another approval counts by a name that differs from yours only in upper and lower case or in how its letters are encoded, and the two are taken for one person; somebody else has to approve".into()
             }
             Self::OutsideEpoch if review.decision != ReviewDecision::Approve => {
                 "it was made while the admission rules were not proved to be in force: it stops the approval, and decides nothing until you confirm it; create it again once they are (condition RulesLive of the AirlockPolicy)".into()
@@ -566,6 +569,18 @@ mod tests {
                     r("\u{3bd}\u{3af}\u{3ba}\u{3bf}\u{3c2}", Approve, 1),
                     r("\u{39d}\u{38a}\u{39a}\u{39f}\u{3a3}", Approve, 2),
                 ],
+                Some(Verdict::Approved),
+                None,
+            ),
+            (
+                "accents that are composed and not",
+                vec![r("jos\u{e9}", Approve, 1), r("JOSE\u{301}", Approve, 2)],
+                Some(Verdict::Approved),
+                None,
+            ),
+            (
+                "fullwidth letters",
+                vec![r("bob", Approve, 1), r("\u{ff42}ob", Approve, 2)],
                 Some(Verdict::Approved),
                 None,
             ),
