@@ -122,8 +122,10 @@ impl Channels {
         let mut all = BTreeMap::new();
         for settings in &config.channels {
             let secret = |what: &str| {
-                let text = secret(&settings.variable(what));
-                text.filter(|t| !t.is_empty()).map(Secret)
+                let text = secret(&settings.variable(what))?;
+                // A Secret that was made from a file ends in a line break.
+                let text = text.trim_end_matches(['\r', '\n']);
+                (!text.is_empty()).then(|| Secret(text.to_owned()))
             };
             let way = match (&settings.webhook, &settings.smtp) {
                 (Some(webhook), _) => Way::Webhook(Box::new(Webhook::new(
@@ -187,5 +189,31 @@ impl Channels {
     pub fn names_of(&self, kind: Kind) -> Vec<String> {
         let telling = self.all.iter().filter(|(_, c)| c.config.tells_of(kind));
         telling.map(|(name, _)| name.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_break_at_the_end_of_a_channels_secret_is_none_of_it() {
+        let config: Notifications = serde_yaml::from_str(
+            "{allowed_hosts: [hooks.example], channels: [{name: desk, webhook: {url: 'https://hooks.example/'}}]}",
+        )
+        .unwrap();
+        let key = format!("whsec_{}", "a2V5".repeat(8));
+        for (value, taken) in [
+            (key.clone(), true),
+            (format!("{key}\n"), true),
+            (format!("{key}\r\n"), true),
+            ("\n".to_owned(), false),
+            (format!("{key} {key}"), false),
+        ] {
+            let made = Channels::new(&config, |name| {
+                (name == "TREVOR_NOTIFY_DESK_SIGNING_SECRET").then(|| value.clone())
+            });
+            assert_eq!(made.is_ok(), taken, "{value:?}");
+        }
     }
 }
