@@ -30,7 +30,9 @@ impl Bucket {
         let mut kept = Vec::new();
         for batch in targets.chunks(BATCH) {
             match self.delete_batch(batch).await {
-                Err(StorageError::Refused { code, .. }) if has_no_such_call(&code) => {
+                Err(StorageError::Refused { code, words, .. })
+                    if has_no_such_call(&code, &words) =>
+                {
                     for target in batch {
                         kept.extend(self.delete_one(target).await?);
                     }
@@ -112,12 +114,16 @@ impl Bucket {
     }
 }
 
-/// Some servers do not have DeleteObjects, or want of it what no client sends them.
-fn has_no_such_call(code: &str) -> bool {
-    matches!(
-        code,
-        "NotImplemented" | "MethodNotAllowed" | "MissingContentMD5" | "InvalidDigest"
-    )
+/// Some servers do not have DeleteObjects, or want of it what no client sends them. What
+/// stands between may say so by the status alone.
+fn has_no_such_call(code: &str, words: &str) -> bool {
+    match code {
+        "" => words.starts_with("HTTP 405") || words.starts_with("HTTP 501"),
+        code => matches!(
+            code,
+            "NotImplemented" | "MethodNotAllowed" | "MissingContentMD5" | "InvalidDigest"
+        ),
+    }
 }
 
 /// The digest of the list that DeleteObjects sends: older servers refuse it without.
