@@ -17,6 +17,7 @@ use super::cluster;
 use crate::api::{AirlockSession, AirlockSessionSpec, SESSION_GROUPS, SESSION_NAME, SessionState};
 use crate::domain::session::SessionRefused;
 use crate::gateway::token::{Claim, Token, session_name};
+use crate::tls::{self, causes};
 
 /// The longest session, as the schema has it.
 const LONGEST: i64 = 43_200;
@@ -76,7 +77,12 @@ fn said(error: &kube::Error) -> String {
             )
         }
         kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
+        other => match tls::untrusted(other) {
+            Some(problem) => format!(
+                "the certificate of the Kubernetes API is not trusted: {problem}; the kubeconfig names its authority (certificate-authority)"
+            ),
+            None => causes(other),
+        },
     }
 }
 

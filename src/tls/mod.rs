@@ -32,6 +32,21 @@ pub fn cause_of<'a>(
     }
 }
 
+/// An error with what caused it, which says more than "client error".
+#[must_use]
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
 /// A problem of a certificate in words; some have none in the library but their name.
 fn said(problem: &rustls::CertificateError) -> String {
     use rustls::CertificateError;

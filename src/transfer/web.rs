@@ -21,7 +21,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::through::{Through, authorization};
 use crate::domain::proxies::{Kind, NoProxyUrl, Proxies};
-use crate::tls;
+use crate::tls::{self, causes};
 
 /// What is sent.
 pub(crate) type Outgoing = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -350,20 +350,6 @@ fn broken(error: &(dyn std::error::Error + 'static)) -> Trouble {
         Some(problem) => Trouble::Untrusted(problem),
         None => Trouble::Broken(causes(error)),
     }
-}
-
-/// An error with what caused it, which says more than "client error".
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let said = cause.to_string();
-        if !text.ends_with(&said) {
-            text = format!("{text}: {said}");
-        }
-        next = cause.source();
-    }
-    text
 }
 
 fn roots(ca: Option<&Path>) -> Result<RootCertStore, WebError> {
