@@ -32,6 +32,7 @@ use crate::api::{AirlockAction, AirlockPolicy, AirlockRequest, AirlockReview};
 use crate::audit::key::VARIABLE;
 use crate::audit::{Heads, KeyError, SigningKey};
 use crate::config::{Config, ConfigError};
+use crate::domain::retry;
 use crate::lease::Leadership;
 use crate::listen::{self, Listener};
 use crate::notify::dispatch::{self, Dispatcher};
@@ -505,8 +506,9 @@ fn look_at_all(
 }
 
 /// Verifies the admission rules: at once when one of them changes, and every now
-/// and then besides, since a probe alone shows that they are enforced. Shows what
-/// was found, and looks at all requests when it is another.
+/// and then besides, since a probe alone shows that they are enforced; with short pauses
+/// that grow while they are not in force. Shows what was found, and looks at all requests
+/// when it is another.
 async fn watch_rules(
     ctx: Arc<Context>,
     seen: broadcast::Sender<ObjectRef<AirlockRequest>>,
@@ -517,6 +519,7 @@ async fn watch_rules(
     tokio::pin!(changes);
     let mut leadership = ctx.leadership.clone();
     let mut shown = None;
+    let mut not_live = 0_u32;
     loop {
         let term = ctx.claim().ok().map(|claim| claim.term);
         let pause = match ctx.rules.verify(term).await {
@@ -530,10 +533,14 @@ async fn watch_rules(
                         tracing::warn!(%error, "the status of a policy could not be written");
                     }
                 }
-                if !report.live() {
+                if report.live() {
+                    not_live = 0;
+                    EVERY
+                } else {
                     tracing::warn!(problems = ?report.problems, "reviews wait: the admission rules are not those of the chart");
+                    not_live = not_live.saturating_add(1);
+                    retry::RULES.pause(not_live, rand::random())
                 }
-                EVERY
             }
             Err(error) => {
                 tracing::warn!(%error, "the admission rules could not be verified");
@@ -543,7 +550,7 @@ async fn watch_rules(
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = policy_changed.notified() => {}
-            Some(()) = changes.next() => {}
+            Some(()) = changes.next() => not_live = 0,
             _ = leadership.acquired(), if term.is_none() => {}
         }
     }

@@ -31,6 +31,13 @@ pub const LOOKS: Schedule = Schedule {
     longest: Duration::from_secs(120),
 };
 
+/// Verifications of admission rules that are not in force: a rule that was stored is enforced
+/// up to a second later, so that the first look after a repair may come too early.
+pub const RULES: Schedule = Schedule {
+    first: Duration::from_secs(1),
+    longest: Duration::from_secs(30),
+};
+
 /// What a person must mend first; only another try can tell whether that was done.
 pub const NEEDS_A_PERSON: Schedule = Schedule {
     first: Duration::from_secs(120),
@@ -93,6 +100,9 @@ mod tests {
             (PASSING, 9, 256),
             (PASSING, 10, 300),
             (PASSING, u32::MAX, 300),
+            (RULES, 1, 1),
+            (RULES, 5, 16),
+            (RULES, 6, 30),
             (NEEDS_A_PERSON, 1, 120),
             (NEEDS_A_PERSON, 3, 480),
             (NEEDS_A_PERSON, 4, 900),

@@ -25,7 +25,7 @@ use crate::harness::{
 use crate::ingress::{declared, send_all, spec};
 use crate::restored::Etcd;
 use crate::revoke::{counts, released, renews};
-use crate::rules::{a_policy_tells, away, back, becomes, settled, verified_later};
+use crate::rules::{a_policy_tells, away, back, becomes, proved_since, settled};
 use crate::volumes::{claim, egress, ingress};
 
 /// Bytes from which a Job makes the package.
@@ -445,7 +445,7 @@ async fn requests_in_every_state_leave_a_bucket_that_verifies() {
         (!inside.keys(&attempt).await.is_empty()).then_some(())
     })
     .await;
-    verified_later(&admin).await;
+    proved_since(&desk.alice).await;
     let binding = away(&admin, "trevor-airlockreviews").await;
     becomes(&admin, false, "").await;
     back(&admin, &binding).await;

@@ -1,18 +1,20 @@
 //! Reviews count only while the admission rules are proved to be in force.
 
-use std::time::Duration;
-
+use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client};
+use kube::api::{DeleteParams, PostParams};
+use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
-use trevor::api::{AirlockPolicy, AirlockPolicySpec, Phase, ReviewDecision, ReviewState};
+use trevor::api::{
+    AirlockPolicy, AirlockPolicySpec, AirlockSession, Phase, ReviewDecision, ReviewState,
+    SessionState,
+};
 
 use crate::faults::desk;
-use crate::harness::{Controller, Env, Http, PATIENCE, Private, private, ready};
+use crate::harness::{Controller, Env, Http, PATIENCE, Person, Private, private, ready, sha256};
 
 /// An environment with a policy whose status tells of the rules.
 pub async fn with_a_policy() -> Private {
@@ -66,16 +68,31 @@ pub async fn settled(controller: &str) {
     .await;
 }
 
-/// The rules are verified again, a second or more after what was done last.
-pub async fn verified_later(admin: &Client) {
-    tokio::time::sleep(Duration::from_millis(1100)).await;
-    let api: Api<AirlockPolicy> = Api::all(admin.clone());
-    let mark = format!("{:x}", rand::random::<u32>());
-    let patch = json!({"metadata": {"annotations": {"test/looked-at": mark}}});
-    api.patch("default", &PatchParams::default(), &Patch::Merge(&patch))
-        .await
-        .unwrap();
-    tokio::time::sleep(Duration::from_millis(400)).await;
+/// The rules are proved to have been in force beyond the second in which the last of what was
+/// made so far was made: times of objects are cut to the second, and when a rule goes, only what
+/// is older than the last proof counts.
+pub async fn proved_since(person: &Person) {
+    let last = accepted_at(person).await;
+    while accepted_at(person).await <= last {}
+}
+
+/// Makes a session, waits until it is accepted, which takes a verification that began after it
+/// was made, and ends it. Gives its time.
+async fn accepted_at(person: &Person) -> Timestamp {
+    let api: Api<AirlockSession> = Api::namespaced(person.kube.clone(), &person.project);
+    let token = person.new_session(&person.project, 3600).await;
+    let name = format!("s-{}", &sha256(token.as_bytes())[..40]);
+    // People may get their sessions, and not watch them.
+    let session = ready("a word on the session", PATIENCE, || async {
+        let session = api.get(&name).await.unwrap();
+        let state = session.status.as_ref().and_then(|status| status.state);
+        state.is_some().then_some(session)
+    })
+    .await;
+    let state = session.status.as_ref().and_then(|status| status.state);
+    assert_eq!(state, Some(SessionState::Accepted), "{session:?}");
+    api.delete(&name, &DeleteParams::default()).await.unwrap();
+    session.creation_timestamp().unwrap().0
 }
 
 pub async fn away(admin: &Client, name: &str) -> ValidatingAdmissionPolicyBinding {
@@ -123,7 +140,7 @@ async fn what_is_forged_while_a_binding_is_away_never_counts_and_the_rest_counts
             s.approvals.as_ref().is_some_and(|a| a.summary == "1/2")
         })
         .await;
-    verified_later(&admin).await;
+    proved_since(&desk.bob).await;
 
     let binding = away(&admin, "trevor-airlockreviews").await;
     becomes(
@@ -160,7 +177,7 @@ async fn what_is_forged_while_a_binding_is_away_never_counts_and_the_rest_counts
 
 /// A review in another's name, where nothing stops it.
 async fn forge(
-    who: &crate::harness::Person,
+    who: &Person,
     request: &str,
     digest: &str,
     name: &str,
@@ -194,7 +211,7 @@ async fn a_request_made_while_the_rules_were_away_is_to_be_made_again() {
     settled(&controller.url).await;
     let desk = desk(&env, "rules-request-gateway", &controller.url).await;
     // Sessions of the second in which the rule goes are ended with it.
-    verified_later(&admin).await;
+    proved_since(&desk.alice).await;
     let binding = away(&admin, "trevor-airlockrequests").await;
     becomes(&admin, false, "trevor-airlockrequests is missing").await;
     let spec = json!({"direction": "Egress", "title": "Made meanwhile", "submitter": "alice"});
