@@ -1,8 +1,14 @@
 //! What stops the process at start: one line that names the key, and exit 1.
 
-use serde_json::{Value, json};
+use std::process::Stdio;
 
-use crate::harness::{Controller, Env, Mode, PATIENCE, Proxy, command, read_config};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use trevor::tls::issue::Pair;
+
+use crate::harness::{
+    Controller, Env, Mode, PATIENCE, Proxy, Terminates, command, free_address, mounts, read_config,
+};
 
 /// Runs a process with a configuration until it ends; gives its exit code and
 /// what it said on standard error.
@@ -139,4 +145,92 @@ async fn a_server_that_ignores_create_only_writes_is_refused_at_start() {
             "{said}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_list_versions_is_refused_at_start() {
+    let env = Env::shared();
+    for zone in ["quarantine", "release", "staging"] {
+        let store = match zone {
+            "release" => env.variable("TREVOR_RELEASE_ENDPOINT"),
+            _ => env.variable("TREVOR_QUARANTINE_ENDPOINT"),
+        };
+        let proxy = Proxy::before(&store).await;
+        proxy.behaves(Mode::Lacks("versions"));
+        let mut controller = Controller::new(&env, "forgetful");
+        match zone {
+            "quarantine" => controller.quarantine = Some(&proxy.url),
+            "release" => controller.release = Some(&proxy.url),
+            _ => controller.staging = Some(&proxy.url),
+        }
+        let (code, said) = run("controller", &controller.config("127.0.0.1:0").to_string()).await;
+        assert_eq!((code, said.lines().count()), (Some(1), 1), "{said}");
+        for word in [&format!("storage.{zone}"), "versions", "deleted"] {
+            assert!(said.contains(word), "{word:?}: {said}");
+        }
+        assert!(!said.contains("tried again"), "{said}");
+    }
+}
+
+/// As openssl makes one by default: its own authority, and a server's at once.
+fn signed_by_itself() -> Pair {
+    let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    Pair {
+        certificate,
+        key: key.serialize_pem(),
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_its_own_authority_is_named_as_such_of_storage_and_of_the_gateway() {
+    let env = Env::shared();
+    let pair = signed_by_itself();
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = folder.path().join("ca.pem");
+    std::fs::write(&bundle, &pair.certificate).unwrap();
+    for zone in ["quarantine", "release"] {
+        let endpoint = env.variable(&format!("TREVOR_{}_ENDPOINT", zone.to_uppercase()));
+        let server = Terminates::before(&endpoint, &pair).await;
+        let mut config = Controller::new(&env, "itself").config("127.0.0.1:0");
+        config["storage"][zone]["endpoint"] = json!(server.url());
+        config["storage"][zone]["ca_bundle"] = json!(bundle);
+        let (code, said) = run("controller", &config.to_string()).await;
+        assert_eq!((code, said.lines().count()), (Some(1), 1), "{said}");
+        for word in [&format!("storage.{zone}"), "CA:TRUE", "CA:FALSE"] {
+            assert!(said.contains(word), "{word:?}: {said}");
+        }
+        assert!(!said.contains("CaUsedAsEndEntity"), "{said}");
+    }
+
+    // The gateway says so of its own, before a client meets it.
+    mounts(folder.path(), &pair);
+    let mut config = read_config(&env, "gateway");
+    config["gateway"]["listen"] = json!(free_address());
+    config["gateway"]["metrics_listen"] = json!(free_address());
+    config["gateway"]["tls"] = json!({"secret": "itself"});
+    config["gateway"]["url"] = json!("https://127.0.0.1");
+    let file = folder.path().join("gateway.yaml");
+    std::fs::write(&file, config.to_string()).unwrap();
+    let mut gateway = command(&env, "gateway")
+        .env("TREVOR_GATEWAY_TLS_DIR", folder.path())
+        .args(["gateway", "--config"])
+        .arg(&file)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(gateway.stderr.take().unwrap()).lines();
+    let says = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.contains("CA:TRUE") {
+                return line;
+            }
+        }
+        panic!("it ended without a word on its certificate");
+    };
+    let line = tokio::time::timeout(PATIENCE, says).await.unwrap();
+    assert!(line.contains("gateway.tls.secret"), "{line}");
+    gateway.kill().await.unwrap();
 }

@@ -29,6 +29,8 @@ pub enum Mode {
     Later(i64),
     /// Every call is answered with a status and an S3 error code.
     Refuses(u16, &'static str),
+    /// An operation that is not there, by the word that its query begins with: 501.
+    Lacks(&'static str),
     /// Calls whose bucket and key have this in them are answered with 503.
     Busy(&'static str),
 }
@@ -145,6 +147,9 @@ async fn pass(State(shared): State<Arc<Shared>>, mut request: Request) -> Respon
     shared.calls.lock().unwrap().push(call.clone());
     let refused = match mode {
         Mode::Refuses(status, code) => Some((status, code)),
+        Mode::Lacks(operation) if call.query.starts_with(operation) => {
+            Some((501, "NotImplemented"))
+        }
         Mode::Busy(place) if call.path.contains(place) => Some((503, "SlowDown")),
         _ => None,
     };
