@@ -7,12 +7,12 @@ use aws_sdk_s3::types::{
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Env, Store, command, private, read_config, unique, variables as read_variables,
+    Env, PATIENCE, Store, command, private, read_config, ready, unique, variables as read_variables,
 };
 
 /// Runs it with the credentials of a process and its configuration as changed; gives
 /// whether it is content, and its rows.
-async fn check(
+pub async fn check(
     env: &Env,
     process: &str,
     variables: &[(&str, String)],
@@ -343,4 +343,42 @@ async fn a_public_bucket_and_records_of_their_own_that_can_be_deleted_fail() {
     .await;
     assert!(!passes);
     assert_eq!(states(&rows, "no deletion", "records"), ["Failed"; 4]);
+}
+
+/// AWS answers 403 for a key that is not there to whoever may not list, so that the example's
+/// advice there is to allow ListBucket without a condition.
+#[tokio::test]
+async fn a_gateway_that_may_list_everything_as_aws_needs_it_passes_with_a_warning() {
+    let env = Env::shared();
+    let open = env.quarantine().beside("listable", false).await;
+    // As the controller leaves one at its start.
+    open.put("work/probe/source", b"0").await;
+    let policy = open.client.get_bucket_policy().bucket(&open.bucket);
+    let policy = policy.send().await.unwrap().policy.unwrap();
+    let mut policy: Value = serde_json::from_str(&policy).unwrap();
+    let mut freed = 0;
+    for statement in policy["Statement"].as_array_mut().unwrap() {
+        let lists = statement["Action"].to_string().contains("s3:ListBucket\"");
+        let whose = statement["Principal"].to_string().contains("gateway");
+        if lists && whose && statement["Effect"] == "Allow" {
+            statement.as_object_mut().unwrap().remove("Condition");
+            freed += 1;
+        }
+    }
+    assert_eq!(freed, 1, "{policy}");
+    let put = open.client.put_bucket_policy().bucket(&open.bucket);
+    put.policy(policy.to_string()).send().await.unwrap();
+    // A policy is in force within a second.
+    let (passes, rows) = ready("the policy is in force", PATIENCE, || async {
+        let (passes, rows) = check(&env, "gateway", &[], |config| {
+            config["storage"]["quarantine"]["bucket"] = json!(open.bucket);
+        })
+        .await;
+        (states(&rows, "listing", "gateway") == ["Warning"; 3]).then_some((passes, rows))
+    })
+    .await;
+    assert!(passes, "{:#?}", bad(&rows));
+    assert_eq!(states(&rows, "reached", "gateway"), ["Ok"]);
+    let row = rows.iter().find(|row| row["check"] == "listing").unwrap();
+    assert!(row["detail"].as_str().unwrap().contains("AWS"), "{row}");
 }

@@ -10,6 +10,7 @@ use kube::{Api, ResourceExt as _};
 use serde_json::json;
 use trevor::api::{Phase, ReleasePhase};
 
+use crate::check::check;
 use crate::closed::{Closed, in_seconds};
 use crate::faults::desk;
 use crate::harness::{Controller, Env, PATIENCE, PROJECT, private, ready, unique};
@@ -406,6 +407,63 @@ async fn what_is_due_and_lost_its_ticket_gets_it_again_and_of_another_cluster_do
     }
     let tickets = theirs.inside.keys("work/retention/").await;
     assert!(!tickets.iter().any(|key| key.contains(&theirs.uid)));
+}
+
+#[tokio::test]
+async fn files_of_a_cluster_that_is_gone_are_counted_named_and_taken_over_by_one_command() {
+    let env = private().await;
+    let gone = unique("cluster");
+    let due = Closed::of(&env, &gone, -7200, 3).await;
+    due.ticket(-7200).await;
+    let open = Closed::of(&env, &gone, -7200, 3).await;
+    let closing = format!("{}closed.json", open.prefix());
+    open.inside.delete(&closing).await;
+    let setup = Controller {
+        elect: false,
+        settings: vec![("/controller/retention", json!({"look_seconds": 1}))],
+        ..Controller::new(&env, "heir")
+    };
+    let controller = setup.start().await;
+    ready("what nobody deletes is counted", PATIENCE, || async {
+        let counted = controller.metric("trevor_retention_abandoned").await?;
+        (counted >= 1.0).then_some(())
+    })
+    .await;
+    assert_eq!(due.files().await, 3);
+    let others = async || {
+        let (_, rows) = check(&env, "controller", &[], |_| {}).await;
+        let row = rows
+            .into_iter()
+            .find(|row| row["check"] == "other clusters");
+        let row = row.unwrap();
+        (
+            row["state"].clone(),
+            row["detail"].as_str().unwrap().to_owned(),
+        )
+    };
+    let (state, said) = others().await;
+    assert_eq!(state, "Warning", "{said}");
+    let what = format!("trevor retention take-over --cluster {gone} --cluster-gone");
+    assert!(said.contains(&what), "{said}");
+
+    let take = [
+        "take-over",
+        "--cluster",
+        &gone,
+        "--cluster-gone",
+        "--by",
+        "olga",
+    ];
+    let said = due.trevor(&take).await;
+    assert!(said.contains("1 of its requests were open"), "{said}");
+    due.goes(LONG).await;
+    went_once(&due, 3).await;
+    // What was open has its whole time before it.
+    let closed = open.inside.json(&closing).await;
+    assert_eq!(closed["closedAs"], "Withdrawn");
+    assert_eq!(open.files().await, 3);
+    let (_, said) = others().await;
+    assert!(!said.contains(&gone), "{said}");
 }
 
 /// So many objects of so many requests and of one more, at once; the memory of the
