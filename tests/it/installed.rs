@@ -3,7 +3,7 @@
 
 use k8s_openapi::api::core::v1::{ResourceQuota, Secret};
 use kube::Api;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, ListParams, PostParams};
 use serde_json::{Value, json};
 use tokio::process::Command;
 use trevor::api::{AirlockPolicy, AirlockRequestStatus, FINALIZER, Phase};
@@ -90,6 +90,65 @@ async fn the_configurations_policy_applies_and_goes_back_with_it_and_an_airlock_
     request
         .until("configured again", PATIENCE, |s| {
             applies(s) == Some((SHOWN, 2))
+        })
+        .await;
+    alice.withdraws(&request).await;
+}
+
+/// Helm keeps what a hook made out of the release: an upgrade to a chart without the hook
+/// leaves it.
+#[tokio::test]
+async fn the_default_policy_of_an_earlier_charts_hook_stays_in_force_alone_until_it_is_deleted() {
+    let env = private().await;
+    let policies: Api<AirlockPolicy> = Api::all(env.kube("admin").await);
+    let old = serde_json::from_value(json!({
+        "apiVersion": "airlock.karectl.io/v1alpha1", "kind": "AirlockPolicy",
+        "metadata": {
+            "name": "default",
+            "labels": {"app.kubernetes.io/name": "trevor", "app.kubernetes.io/managed-by": "Helm"},
+            "annotations": {
+                "helm.sh/hook": "post-install,post-upgrade", "helm.sh/hook-delete-policy": "hook-failed",
+            },
+        },
+        "spec": {"default": true, "egress": {"requiredApprovals": 3}},
+    }));
+    let params = PostParams::default();
+    let old = policies.create(&params, &old.unwrap()).await.unwrap();
+    let configured = json!({"egress": {"requiredApprovals": 1}});
+    let _controller = controller(&env, "upgraded", vec![("/default_policy", configured)]).await;
+    let nowhere = "http://nowhere".to_owned();
+    let alice = Person::new("alice", env.kube("alice").await, None, nowhere);
+    let spec = json!({"direction": "Egress", "title": "Upgraded"});
+    let request = alice.creates("upgraded", spec).await;
+    request
+        .until("the old policy", PATIENCE, |s| {
+            applies(s) == Some(("default", 3))
+        })
+        .await;
+    let said = ready("a word on the old policy", PATIENCE, || async {
+        let status = policies.get("default").await.unwrap().status?;
+        let conditions = status.conditions.into_iter();
+        let said = conditions.into_iter().find(|c| c.type_ == "Ready")?;
+        (said.status == "True").then_some(said.message)
+    })
+    .await;
+    for word in ["in place of", "default (configuration)", "deleted"] {
+        assert!(said.contains(word), "{said}");
+    }
+    let all = policies.list(&ListParams::default()).await.unwrap().items;
+    assert_eq!(all.len(), 1, "nothing is made beside it");
+    assert_eq!(
+        (&all[0].spec, all[0].metadata.uid.clone()),
+        (&old.spec, old.metadata.uid)
+    );
+
+    policies
+        .delete("default", &DeleteParams::default())
+        .await
+        .unwrap();
+    request
+        .until("the configuration's", PATIENCE, |s| {
+            applies(s) == Some(("default (configuration)", 1))
         })
         .await;
     alice.withdraws(&request).await;
