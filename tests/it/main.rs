@@ -49,6 +49,7 @@ mod notify_ends;
 mod otlp;
 mod packaging_jobs;
 mod policies;
+mod proxies;
 mod purging;
 mod races;
 mod recorded_first;

@@ -197,7 +197,7 @@ fn at(env: &Env, url: &str) -> Store {
 }
 
 /// Signs as the gateway does: without the checksums that the SDK adds by itself.
-fn signer(store: &Store) -> Client {
+pub fn signer(store: &Store) -> Client {
     let plain = store.client.config().to_builder();
     Client::from_conf(
         plain
@@ -206,7 +206,7 @@ fn signer(store: &Store) -> Client {
     )
 }
 
-fn for_an_hour() -> PresigningConfig {
+pub fn for_an_hour() -> PresigningConfig {
     PresigningConfig::expires_in(Duration::from_secs(3600)).unwrap()
 }
 
@@ -225,7 +225,7 @@ fn entry(path: &str, bytes: &[u8], parts: Vec<Value>) -> Value {
 }
 
 /// The plan of a small file: one PUT, bound to its size and digest.
-async fn single(store: &Store, key: &str, path: &str, bytes: &[u8]) -> Value {
+pub async fn single(store: &Store, key: &str, path: &str, bytes: &[u8]) -> Value {
     let checksum =
         base64::engine::general_purpose::STANDARD.encode(hex::decode(sha256(bytes)).unwrap());
     let put = signer(store)
@@ -553,7 +553,7 @@ async fn a_recipient_fetches_checks_and_unpacks_a_released_package() {
 }
 
 /// A package of one file.
-fn package(bytes: &[u8]) -> Vec<u8> {
+pub fn package(bytes: &[u8]) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     let stored =
         zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);

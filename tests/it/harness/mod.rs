@@ -2,6 +2,7 @@
 //! buckets, and processes of our own.
 
 mod api_server;
+mod forward;
 mod http;
 mod kubelet;
 mod lagging;
@@ -24,6 +25,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 
 pub use api_server::{Busy, Line};
+pub use forward::Forward;
 pub use http::{Answer, Http};
 pub use kubelet::{Ended, Kubelet, job_name};
 pub use lagging::Lagging;
