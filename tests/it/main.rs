@@ -74,6 +74,7 @@ mod tls_gateway;
 mod tls_made;
 mod tls_notify;
 mod tls_storage;
+mod told;
 mod transfer;
 mod uploads;
 mod url_ending;

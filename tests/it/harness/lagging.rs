@@ -30,8 +30,8 @@ struct Shared {
     client: Client<HttpsConnector<HttpConnector>, Body>,
     /// The kind whose watches tell nothing, by its plural.
     held: watch::Sender<Option<&'static str>>,
-    /// Writes to what has this in its path are answered with 500.
-    fails: Mutex<Option<String>>,
+    /// So many writes to what has this in its path are answered with 500.
+    fails: Mutex<Option<(String, usize)>>,
     failed: Mutex<usize>,
 }
 
@@ -75,12 +75,31 @@ impl Lagging {
 
     /// Writes to what has this in its path fail from now on.
     pub fn fails(&self, path: Option<String>) {
-        *self.shared.fails.lock().unwrap() = path;
+        *self.shared.fails.lock().unwrap() = path.map(|path| (path, usize::MAX));
+    }
+
+    /// The next so many writes to what has this in its path fail.
+    pub fn fails_times(&self, path: String, times: usize) {
+        *self.shared.fails.lock().unwrap() = Some((path, times));
     }
 
     /// How many did.
     pub fn failed(&self) -> usize {
         *self.shared.failed.lock().unwrap()
+    }
+}
+
+impl Shared {
+    fn is_to_fail(&self, path: &str) -> bool {
+        let mut fails = self.fails.lock().unwrap();
+        let Some((part, times)) = fails.as_mut() else {
+            return false;
+        };
+        if *times == 0 || !path.contains(part.as_str()) {
+            return false;
+        }
+        *times -= 1;
+        true
     }
 }
 
@@ -94,8 +113,7 @@ async fn pass(State(shared): State<Arc<Shared>>, mut request: Request) -> Respon
     let query = request.uri().query().unwrap_or_default().to_owned();
     let path = request.uri().path().to_owned();
     let writes = *request.method() != http::Method::GET;
-    let fails = shared.fails.lock().unwrap().clone();
-    if writes && fails.is_some_and(|fails| path.contains(&fails)) {
+    if writes && shared.is_to_fail(&path) {
         *shared.failed.lock().unwrap() += 1;
         return refusal(500, "InternalError");
     }
