@@ -52,7 +52,7 @@ pub enum StorageError {
     },
     /// The object is stored without the encryption that was asked for.
     #[error(
-        "{bucket}/{key}: stored without the server-side encryption that was asked for; enable it on the server"
+        "{bucket}/{key}: stored without the server-side encryption that was asked for; enable it on the server, or use a server that has it"
     )]
     NotEncrypted {
         /// Bucket.
@@ -176,4 +176,4 @@ fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 #[path = "error_tests.rs"]
-mod tests;
+pub(super) mod tests;

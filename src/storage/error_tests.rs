@@ -19,7 +19,7 @@ use super::super::checksum::PartBytes;
 use super::*;
 use crate::config;
 
-fn client(endpoint: &str) -> Builder {
+pub(in crate::storage) fn client(endpoint: &str) -> Builder {
     Builder::new()
         .behavior_version(BehaviorVersion::latest())
         .credentials_provider(Credentials::new(
@@ -42,13 +42,13 @@ fn client(endpoint: &str) -> Builder {
         .endpoint_url(endpoint)
 }
 
-fn bucket(client: Builder) -> Bucket {
+pub(in crate::storage) fn bucket(client: Builder) -> Bucket {
     let config: config::Bucket = serde_yaml::from_str("{bucket: data}").unwrap();
     Bucket::new(Client::from_conf(client.build()), &config)
 }
 
 /// Answers every call as `answer` does of its head; keeps the heads.
-async fn server(
+pub(in crate::storage) async fn server(
     answer: impl Fn(&str) -> String + Send + Sync + 'static,
 ) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -76,14 +76,14 @@ async fn server(
     (url, heads)
 }
 
-fn with_body(status: &str, headers: &str, body: &str) -> String {
+pub(in crate::storage) fn with_body(status: &str, headers: &str, body: &str) -> String {
     let length = body.len();
     format!(
         "HTTP/1.1 {status}\r\n{headers}connection: close\r\ncontent-length: {length}\r\n\r\n{body}"
     )
 }
 
-fn s3_error(status: &str, code: &str, message: &str) -> String {
+pub(in crate::storage) fn s3_error(status: &str, code: &str, message: &str) -> String {
     let body = format!(
         "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message><AWSAccessKeyId>AKIATESTTESTTEST</AWSAccessKeyId><SignatureProvided>0123456789abcdef0123456789abcdef</SignatureProvided><RequestId>R1</RequestId></Error>"
     );

@@ -94,10 +94,11 @@ pub enum ProofError {
         source: StorageError,
     },
     /// A signed PUT does not work.
-    #[error(
-        "storage.staging: the server refuses a signed PUT; check the bucket, the endpoint and the permissions of the identity"
-    )]
-    RefusesSigned,
+    #[error("storage.staging: the server refuses a signed PUT: {}", source.of_zone("staging"))]
+    RefusesSigned {
+        /// What it said.
+        source: StorageError,
+    },
     /// The server does not do what is asked.
     #[error("storage.{zone}: {}", source.of_zone(zone))]
     Storage {
@@ -162,7 +163,12 @@ async fn look_at_staging(staging: &Staging) -> Result<(), ProofError> {
     bucket.server_version().await.map_err(storage)?;
     prove_versions(zone, bucket).await?;
     // Of gateways that proved it.
-    staging.custody().empty(PROBES).await.map_err(storage)
+    staging.custody().empty(PROBES).await.map_err(storage)?;
+    // The gateway, which reads nothing there, cannot see whether what is sent is encrypted.
+    let key = format!("{PROBES}encrypted/{}", Uuid::new_v4());
+    let encrypted = create_once(bucket, &key, 0).await;
+    let gone = bucket.delete_versions(&key).await;
+    encrypted.and_then(|_| gone).map_err(storage)
 }
 
 /// Whether what is stored in one bucket turns up in another: their addresses may be two
@@ -197,7 +203,11 @@ async fn apart(
 ) -> Result<(), ProofError> {
     let storage = |zone| move |source| ProofError::Storage { zone, source };
     let key = format!("{PROBES}apart/{}", Uuid::new_v4());
-    create_once(bucket, &key, 0).await.map_err(storage(zone))?;
+    if let Err(error) = create_once(bucket, &key, 0).await {
+        // It may have been stored, without the encryption that was asked for.
+        drop(bucket.delete_versions(&key).await);
+        return Err(storage(zone)(error));
+    }
     let mut found = Ok(());
     for (other, there) in others {
         match there.open(&key, None).await {

@@ -103,6 +103,18 @@ impl Staging {
         Custody(self)
     }
 
+    /// Of a bucket alone.
+    #[cfg(test)]
+    pub(super) fn of_bucket(bucket: Bucket) -> Self {
+        Self {
+            bucket,
+            signer: None,
+            beside: Arc::default(),
+            proved: Arc::default(),
+            others: Vec::new(),
+        }
+    }
+
     /// For the start-up proof only.
     pub(super) fn probe_bucket(&self) -> &Bucket {
         &self.bucket

@@ -29,14 +29,14 @@ pub(super) const PROBES: &str = "probe/";
 const COPY: &str = "x-amz-copy-source";
 
 /// How a PUT was answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Sent {
     /// It was done.
     Taken,
     /// It was refused.
-    Refused,
+    Refused(StorageError),
     /// What it names is not there, so that nothing is shown.
-    Nothing,
+    Nothing(StorageError),
 }
 
 /// Proves staging with the identity that signs; `others` are the buckets besides, each
@@ -51,8 +51,12 @@ pub async fn prove_signing(staging: &Staging, others: &[String]) -> Result<(), P
     let (control, tried, parted) = (name("control"), name("tried"), name("parted"));
     let whole = sign(staging, &control).await.map_err(storage)?;
     let worked = sent(staging, &control, &whole, None).await;
-    if worked.map_err(storage)? != Sent::Taken {
-        return Err(ProofError::RefusesSigned);
+    match worked.map_err(storage)? {
+        Sent::Taken => {}
+        // In the server's words: it may have nothing to do with the signature.
+        Sent::Refused(source) | Sent::Nothing(source) => {
+            return Err(ProofError::RefusesSigned { source });
+        }
     }
     let upload = bucket
         .start_upload(&parted, "application/octet-stream")
@@ -71,9 +75,9 @@ pub async fn prove_signing(staging: &Staging, others: &[String]) -> Result<(), P
         for (key, url) in [(&tried, &whole), (&parted, &part)] {
             let answer = sent(staging, key, url, Some((COPY, source))).await;
             match answer.map_err(storage)? {
-                Sent::Refused => {}
+                Sent::Refused(_) => {}
                 Sent::Taken => return Err(ProofError::TakesUnsigned { header: COPY }),
-                Sent::Nothing => {
+                Sent::Nothing(_) => {
                     let place = source.clone();
                     return Err(ProofError::NoSource { place });
                 }
@@ -86,7 +90,7 @@ pub async fn prove_signing(staging: &Staging, others: &[String]) -> Result<(), P
         ("x-amz-website-redirect-location", "https://example.org/"),
     ] {
         let answer = sent(staging, &tried, &whole, Some(header)).await;
-        if answer.map_err(storage)? != Sent::Taken {
+        if !matches!(answer.map_err(storage)?, Sent::Taken) {
             continue;
         }
         let header = header.0;
@@ -142,8 +146,34 @@ async fn sent(
         Ok(_) => Ok(Sent::Taken),
         Err(error) => match uncounted("PutObject", bucket.name(), key, &error) {
             error @ StorageError::Unavailable { .. } => Err(error),
-            StorageError::NotFound { .. } => Ok(Sent::Nothing),
-            _ => Ok(Sent::Refused),
+            nothing @ StorageError::NotFound { .. } => Ok(Sent::Nothing(nothing)),
+            refused => Ok(Sent::Refused(refused)),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::error::tests::{bucket, client, s3_error, server};
+    use super::*;
+
+    async fn proof_on(answer: String) -> String {
+        let (url, _) = server(move |_| answer.clone()).await;
+        let staging = Staging::of_bucket(bucket(client(&url)));
+        prove_signing(&staging, &[]).await.unwrap_err().to_string()
+    }
+
+    #[tokio::test]
+    async fn a_signed_put_that_is_refused_is_told_in_the_words_of_the_server() {
+        let words = "Server side encryption specified but KMS is not configured";
+        let said = proof_on(s3_error("501 Not Implemented", "NotImplemented", words)).await;
+        assert!(said.starts_with("storage.staging: "), "{said}");
+        for word in [words, "no key management", "MINIO_KMS_SECRET_KEY"] {
+            assert!(said.contains(word), "{said}");
+        }
+        let said = proof_on(s3_error("403 Forbidden", "AccessDenied", "Access Denied.")).await;
+        assert!(said.contains("allow it s3:PutObject"), "{said}");
+        let said = proof_on(s3_error("404 Not Found", "NoSuchBucket", "m")).await;
+        assert!(said.contains("correct storage.staging.bucket"), "{said}");
     }
 }
