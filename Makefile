@@ -52,6 +52,9 @@ crash: ## the laboratory: every changing call killed, lost or refused (SEED=…,
 crash-watches: ## its schedules of watches that lag (SEED=…, PLANS=n)
 	@tests/run.sh crash --watches
 
+dialects: ## MinIO with and without key management, and versitygw (builds them: 5 minutes more; then 8)
+	@tests/run.sh dialects
+
 forge: ## attacks on the review through every door, from a table
 	@tests/run.sh forge
 
@@ -91,4 +94,4 @@ bench: ## the benchmarks
 bench-scale: ## 10,000 idle requests and 1,000 releases: memory, time, writes (half an hour)
 	@tests/run.sh bench-scale
 
-.PHONY: help tools build env-up env-down env-restart generate fmt lint test test-long crash crash-watches forge forge-oldest chart-test chart-audit image image-twice node-tools e2e demo bench bench-scale mutants
+.PHONY: help tools build env-up env-down env-restart generate fmt lint test test-long crash crash-watches dialects forge forge-oldest chart-test chart-audit image image-twice node-tools e2e demo bench bench-scale mutants

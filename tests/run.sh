@@ -77,6 +77,9 @@ forge() {
 }
 boto3_python() { $driver tools | sed -n 's/^boto3_python=//p'; }
 
+# Other storage servers: whole stories where they will do, the right words where not.
+dialects() { step python3 tests/dialects/run.py --results $results "$@"; }
+
 # The laboratory, in an environment of its own: its own test, and the plans of tests/crash/chosen.txt.
 crash_chosen() { step python3 tests/crash/run.py --chosen --results $results; }
 
@@ -146,6 +149,7 @@ test | test-long)
     forge
     crash_chosen
     if [ "$what" = test-long ]; then
+        dialects
         with_environment tested --include-ignored
     else
         with_environment tested
@@ -170,6 +174,16 @@ crash)
         export TREVOR_BIN=${CARGO_TARGET_DIR:-$PWD/target}/debug/trevor
     fi
     step python3 tests/crash/run.py ${PLANS:+--plans "$PLANS"} ${LANES:+--lanes "$LANES"} "${@:2}"
+    ;;
+dialects)
+    # Arguments go to tests/dialects/run.py, which says what it does.
+    mkdir -p target && : > $results
+    step tools
+    if [ -z "${TREVOR_BIN:-}" ] || [ "$TREVOR_BIN" = "${CARGO_TARGET_DIR:-$PWD/target}/debug/trevor" ]; then
+        step cargo build --locked
+        export TREVOR_BIN=${CARGO_TARGET_DIR:-$PWD/target}/debug/trevor
+    fi
+    dialects "${@:2}"
     ;;
 forge-oldest)
     # The policies alone, on the oldest Kubernetes that is supported: it fills no names in.
@@ -222,7 +236,7 @@ bench-scale)
     step python3 benches/scale.py "${@:2}"
     ;;
 *)
-    echo "usage: tests/run.sh test|test-long|crash|forge|forge-oldest|chart|e2e|image-twice|dashboards|demo|bench|bench-scale [argument…]"
+    echo "usage: tests/run.sh test|test-long|crash|dialects|forge|forge-oldest|chart|e2e|image-twice|dashboards|demo|bench|bench-scale [argument…]"
     exit 2
     ;;
 esac

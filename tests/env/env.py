@@ -17,6 +17,7 @@ import sys
 import time
 from pathlib import Path
 
+import dialects
 import light
 import outputs
 import processes
@@ -33,7 +34,10 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         if options.command == "tools":
-            for name, path in tools.ensure(options.oldest).items():
+            installed = tools.ensure(options.oldest)
+            if options.dialects:
+                installed |= tools.ensure_dialects()
+            for name, path in installed.items():
                 print(f"{name}={path}")
         else:
             with one_at_a_time(options.dir):
@@ -54,10 +58,12 @@ def arguments():
         if name in ("tools", "up"):
             command.add_argument("--oldest", action="store_true", help="the oldest Kubernetes that is supported")
         if name == "tools":
+            command.add_argument("--dialects", action="store_true", help="the S3 servers of `make dialects`, too")
             continue
         command.add_argument("--dir", type=lambda text: Path(text).absolute(), default=CHECKOUT / "target/env")
         if name == "up":
             command.add_argument("--no-operator", action="store_true", help="all but trevor controller and gateway")
+            command.add_argument("--storage", choices=sorted(dialects.SERVERS), default="seaweedfs", help="another S3 server")
             command.add_argument("--shape", choices=["light"], default="light")
             command.add_argument("--static-admission", action="store_true",
                                  help="an API server that reads policies from DIR/static-admission (1.37 and later)")
@@ -66,6 +72,8 @@ def arguments():
 
 def up(options):
     installed = tools.ensure(options.oldest)
+    if options.storage != "seaweedfs":
+        installed |= tools.ensure_dialects()
     folder = options.dir
     if complete(folder, with_operator=not options.no_operator):
         say(f"already up: . {folder}/env.sh (make env-restart takes a new build, make env-down ends it)")
@@ -81,7 +89,7 @@ def up(options):
         folder.chmod(0o700)
         (folder / OURS).touch()
         try:
-            light.up(folder, installed, not options.no_operator, step, options.static_admission)
+            light.up(folder, installed, not options.no_operator, step, options.static_admission, options.storage)
             break
         except BaseException as failure:
             light.down(folder)  # its logs stay for reading

@@ -4,6 +4,7 @@ import contextlib
 from concurrent.futures import ThreadPoolExecutor
 
 import chart
+import dialects
 import outputs
 import processes
 import storage
@@ -12,7 +13,7 @@ from cluster import Cluster
 from ports import Ports
 
 
-def up(folder, tools, with_operator, step, static_admission=False):
+def up(folder, tools, with_operator, step, static_admission=False, server="seaweedfs"):
     """Everything in order; `step(text)` reports what has just been reached."""
     if with_operator:
         trevor.needed_binary()
@@ -20,16 +21,17 @@ def up(folder, tools, with_operator, step, static_admission=False):
     (folder / "ports").write_text(f"{ports.next} {ports.end}\n")  # for down(), also of a run that was killed
     cluster = Cluster(folder, tools, ports)
     buckets = {"quarantine": storage.quarantine(), "staging": storage.staging(), "release": storage.release()}
-    inside = storage.Server(folder, "s3-quarantine", tools, ports, [buckets["quarantine"], buckets["staging"]])
-    outside = storage.Server(folder, "s3-release", tools, ports, [buckets["release"]])
+    make = dialects.SERVERS[server]
+    inside = make(folder, "s3-quarantine", tools, ports, [buckets["quarantine"], buckets["staging"]])
+    outside = make(folder, "s3-release", tools, ports, [buckets["release"]])
     addresses = {name: f"127.0.0.1:{ports.new()}" for name in ("controller", "gateway", "gateway_metrics")}
     settings = trevor.storage_settings(buckets["quarantine"], buckets["release"], buckets["staging"])
     gateway_url = f"http://{addresses['gateway']}"
 
     with ThreadPoolExecutor() as pool:
-        for server in (inside, outside):
-            server.start()
-        prepared = [pool.submit(server.prepare) for server in (inside, outside)]
+        for each in (inside, outside):
+            each.start()
+        prepared = [pool.submit(each.prepare) for each in (inside, outside)]
         rendered = pool.submit(chart.render, folder, tools, trevor.chart_values(settings, gateway_url))
         cluster.start(static_admission)
         step("etcd and kube-apiserver")
@@ -46,12 +48,12 @@ def up(folder, tools, with_operator, step, static_admission=False):
             outputs.write_process_environment(folder, process, trevor.environment(folder, process, buckets))
             storage.write_secret(folder / f"{process}.yaml", trevor.configuration(folder, settings, addresses))
         outputs.write_process_environment(folder, "packaging", trevor.make_packaging_identity(folder, cluster, buckets))
-        for server in prepared:
-            server.result()
+        for each in prepared:
+            each.result()
         step("two S3 servers, their buckets and identities")
 
     state = {
-        "shape": "light", "folder": str(folder), "addresses": addresses,
+        "shape": "light", "storage": server, "folder": str(folder), "addresses": addresses,
         "tools": {name: str(path) for name, path in tools.items()}, "bin": None, "tokens": {}, "pids": {},
         "buckets": {name: {"bucket": bucket.name, "endpoint": bucket.endpoint, "root": bucket.keys["root"]}
                     for name, bucket in buckets.items()},

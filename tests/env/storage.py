@@ -90,14 +90,16 @@ def release():
 
 
 class Server:
-    """One SeaweedFS with its buckets."""
+    """One SeaweedFS with its buckets; dialects.py has other servers."""
+
+    PORTS = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc",
+             "filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc")
+    HEALTH = "/healthz"
 
     def __init__(self, folder, name, tools, ports, buckets, host="127.0.0.1"):
         self.folder, self.name, self.tools, self.buckets, self.host = folder, name, tools, buckets, host
         self.root = new_keys()
-        self.ports = {flag: ports.new() for flag in (
-            "master.port", "master.port.grpc", "volume.port", "volume.port.grpc",
-            "filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc")}
+        self.ports = {flag: ports.new() for flag in self.PORTS}
         self.endpoint = f"http://{host}:{self.ports['s3.port']}"
         self.keys = {}  # by identity; root apart
         for bucket in buckets:
@@ -129,15 +131,18 @@ class Server:
         wait_until(self.answers, self.folder, self.process, self.name, 120)
         order = {"endpoint": self.endpoint, "region": REGION, "root": self.root, "buckets": [
             {"name": bucket.name, "keys": bucket.keys,
-             "policy": {"Version": "2012-10-17", "Statement": bucket.policy}} for bucket in self.buckets]}
+             "policy": {"Version": "2012-10-17", "Statement": self.policy(bucket)}} for bucket in self.buckets]}
         done = subprocess.run([self.tools["boto3_python"], HERE / "s3_setup.py"], input=json.dumps(order),
                               capture_output=True, text=True, env={"PATH": os.environ["PATH"]})
         if done.returncode != 0:
             raise Failed(f"the buckets of {self.name} could not be made:\n{done.stderr[-2000:]}")
 
+    def policy(self, bucket):
+        return bucket.policy
+
     def answers(self):
         try:
-            urllib.request.urlopen(f"{self.endpoint}/healthz", timeout=1)
+            urllib.request.urlopen(f"{self.endpoint}{self.HEALTH}", timeout=1)
         except urllib.error.HTTPError:
             return True
         except OSError:

@@ -242,6 +242,19 @@ def ensure_dashboards():
     return ensure_one(server), ensure_one(python)
 
 
+def ensure_dialects():
+    """Other S3 servers than the one that everything runs on, which `make dialects` alone needs; `mc` makes MinIO's users
+    and policies. Neither minio nor mc has versions in the registry: the time of the commit stands for one."""
+    minio, mc = "20260212201848", "20250313080218"
+    return {tool.name: ensure_one(tool) for tool in (
+        Tool("versitygw", "1.8.0", "versitygw", "compiling, about 1 minute on 2 cores",
+             go_build("versitygw", "github.com/versity/versitygw/cmd/versitygw", "versitygw")),
+        Tool("minio", minio, "minio", "compiling, about 3 minutes on 2 cores",
+             go_build("minio", "github.com/minio/minio", "minio")),
+        Tool("mc", mc, "mc", "compiling, about 1 minute on 2 cores", go_build("minio", "github.com/minio/mc", "mc")),
+    )}
+
+
 def ensure_one(tool):
     if not tool.ready():
         with sole_user():
