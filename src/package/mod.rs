@@ -45,7 +45,7 @@ pub use stream::{Budget, Mismatch, PackError, Packed, pack};
 
 /// What is recorded with each attempt to release. Packages of one approval are the same
 /// bytes where this is the same: the layout's number is raised when the layout changes.
-pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+layout.2");
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+layout.3");
 
 #[cfg(test)]
 mod tests;

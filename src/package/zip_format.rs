@@ -18,6 +18,15 @@
 //!   `ZipInputStream`). So an entry with a descriptor has zip64 if and only if its data
 //!   has more than 4 GiB. One for which this cannot be had is stored: behind 4 GiB of
 //!   other entries its central header needs zip64 for the offset alone.
+//! - An entry with a descriptor has an extra field in both headers: where it has no zip64,
+//!   an extended timestamp (APPNOTE 4.6, "UT") that holds no time. Info-ZIP's unzip with
+//!   that check forgets only at the next extra field that an entry had zip64, and so took
+//!   a descriptor of 4-byte fields for one of 8, in every package that has both.
+//!
+//! The rules for Info-ZIP are from its source (github.com/madler/unzip): 47b3cea (2019-06)
+//! added the check, which takes the size of a descriptor from `G.zip64`; 122050b (2021-01)
+//! takes it from the central header, ad27f06 (2021-12) from the local one, and af0d07f
+//! (2022-07) takes either size. Distributions patched their unzip 6.0 with builds between.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -32,6 +41,8 @@ const MADE_ON_UNIX: u16 = 3 << 8;
 const FLAG_DESCRIPTOR: u16 = 1 << 3;
 const FLAG_UTF8: u16 = 1 << 11;
 const ZIP64_EXTRA: u16 = 1;
+/// An extended timestamp: its id, one byte of flags, and none of the times set.
+const NO_TIMESTAMP: &[u8] = b"UT\x01\x00\x00";
 /// A regular file that its owner may write and all may read.
 const ATTRIBUTES: u32 = 0o100_644 << 16;
 
@@ -143,6 +154,14 @@ impl Record<'_> {
         }
     }
 
+    /// What stands for the zip64 extra field where readers need one to see that it is not.
+    fn instead_of_zip64(&self) -> &'static [u8] {
+        match self.layout.descriptor && !self.layout.zip64 {
+            true => NO_TIMESTAMP,
+            false => &[],
+        }
+    }
+
     /// What local and central header have in common.
     fn common(&self, out: &mut Vec<u8>, sizes: [u32; 3], extra: usize) {
         let version = match self.layout.zip64 {
@@ -184,8 +203,10 @@ impl Record<'_> {
             out.extend(self.name.as_bytes());
             zip64_extra(out, &[size, packed]);
         } else {
-            self.common(out, [crc32, low_32(packed), low_32(size)], 0);
+            let extra = self.instead_of_zip64();
+            self.common(out, [crc32, low_32(packed), low_32(size)], extra.len());
             out.extend(self.name.as_bytes());
+            out.extend(extra);
         }
     }
 
@@ -211,10 +232,9 @@ impl Record<'_> {
             .into_iter()
             .filter(|n| *n >= LIMIT_32)
             .collect();
-        let extra = if large.is_empty() {
-            0
-        } else {
-            4 + 8 * large.len()
+        let extra = match large.is_empty() {
+            true => self.instead_of_zip64().len(),
+            false => 4 + 8 * large.len(),
         };
         out.extend(b"PK\x01\x02");
         let version = match self.layout.zip64 {
@@ -232,8 +252,9 @@ impl Record<'_> {
         out.extend(ATTRIBUTES.to_le_bytes());
         out.extend(low_32(self.offset).to_le_bytes());
         out.extend(self.name.as_bytes());
-        if !large.is_empty() {
-            zip64_extra(out, &large);
+        match large.is_empty() {
+            true => out.extend(self.instead_of_zip64()),
+            false => zip64_extra(out, &large),
         }
     }
 }

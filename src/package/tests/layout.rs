@@ -88,7 +88,16 @@ struct Header {
     packed: u64,
     size: u64,
     zip64: bool,
+    /// An extended timestamp without a time.
+    stamp: bool,
     name: Vec<u8>,
+}
+
+/// Takes such a timestamp away; whether there was one.
+fn stamp(extra: &mut Bytes_<'_>) -> bool {
+    let rest = extra.0.strip_prefix(b"UT\x01\x00\x00");
+    extra.0 = rest.unwrap_or(extra.0);
+    rest.is_some()
 }
 
 /// The zip64 extra field's numbers, if there is one.
@@ -131,6 +140,7 @@ fn local(zip: &mut (impl Read + Seek), offset: u64) -> (Header, u64) {
     let bytes = at(zip, offset + 30, name + extra);
     let mut b = Bytes_(&bytes);
     let named = b.take(usize::try_from(name).unwrap()).to_vec();
+    let stamp = stamp(&mut b);
     let extra_field = zip64(b);
     let has = extra_field.is_some();
     if has {
@@ -145,6 +155,7 @@ fn local(zip: &mut (impl Read + Seek), offset: u64) -> (Header, u64) {
         packed,
         size,
         zip64: has,
+        stamp,
         name: named,
     };
     (header, offset + 30 + name + extra)
@@ -190,7 +201,9 @@ fn follows_the_rules(zip: &mut (impl Read + Seek), count: usize) -> usize {
         b.take(10);
         let mut offset = b.number(4);
         let name = b.take(usize::try_from(name).unwrap()).to_vec();
-        let extra = zip64(Bytes_(b.take(usize::try_from(extra).unwrap())));
+        let mut extra = Bytes_(b.take(usize::try_from(extra).unwrap()));
+        let stamp = stamp(&mut extra);
+        let extra = zip64(extra);
         let has = extra.is_some();
         wide(&mut [&mut size, &mut packed, &mut offset], extra);
         let shown = String::from_utf8_lossy(&name).into_owned();
@@ -211,8 +224,14 @@ fn follows_the_rules(zip: &mut (impl Read + Seek), count: usize) -> usize {
             packed,
             size,
             zip64: has,
+            stamp,
             name,
         };
+        assert_eq!(
+            stamp,
+            flags & 8 != 0 && !has,
+            "{shown}: an extra field wherever there is a descriptor"
+        );
         if flags & 8 == 0 {
             assert_eq!(local, central);
             continue;
