@@ -82,6 +82,14 @@ dialects() { step python3 tests/dialects/run.py --results $results "$@"; }
 
 # The laboratory, in an environment of its own: its own test, and the plans of tests/crash/chosen.txt.
 crash_chosen() { step python3 tests/crash/run.py --chosen --results $results; }
+# Its schedules, and storage that misbehaves at every call of the two main stories: hours.
+crash_long() {
+    step python3 tests/crash/run.py --watches --out target/crash-watches --results $results
+    step python3 tests/crash/run.py --clocks --out target/crash-clocks --results $results
+    step python3 tests/crash/run.py --restored --out target/crash-restored --results $results
+    step python3 tests/crash/run.py --storage --stories small,ingress-by-copy --out target/crash-storage \
+        --results $results
+}
 
 node="python3 tests/node/node.py"
 node_env=target/e2e-env
@@ -150,6 +158,7 @@ test | test-long)
     crash_chosen
     if [ "$what" = test-long ]; then
         dialects
+        crash_long
         with_environment tested --include-ignored
     else
         with_environment tested

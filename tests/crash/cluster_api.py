@@ -86,6 +86,12 @@ class Watched:
         finally:
             await wire.close(writer)
 
+    async def lists_anew(self):
+        """Whatever was watched before is forgotten."""
+        self.task.cancel()
+        self.objects = {item["metadata"]["name"]: item for item in await self.api.items(self.path)}
+        self.task = asyncio.create_task(self.follow())
+
     async def take(self, event):
         if event["type"] == "ERROR":
             raise wire.Broken(str(event["object"]))

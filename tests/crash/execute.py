@@ -9,7 +9,7 @@ import faults
 import oracles
 from plans import signature
 from work import PATIENCE, Late, Work
-from workloads import PROFILES, STORIES
+from workloads import STORIES
 
 SETTLES = 40  # seconds that the end state may take to become the reference's, beside the story
 
@@ -92,9 +92,8 @@ async def settled(work, lane, quiet=1.0, seconds=30):
         await asyncio.sleep(0.1)
 
 
-async def begin(lane, name):
-    story = STORIES[name]
-    await lane.use(story.profile, PROFILES[story.profile])
+async def begin(lane, name, profile=None):
+    await lane.use(profile or STORIES[name].profile)
     lane.journal.clear()
     lane.journal.picker, lane.killed, lane.second = None, [], None
     return Work(lane, name)
@@ -118,7 +117,8 @@ async def run(lane, plan, known, settles=SETTLES):
     try:
         await asyncio.wait_for(STORIES[plan.story].run(work), PATIENCE * 2)
         told = time.monotonic()
-        problems = await becomes(work, lane, known["state"], settles, may_fail)
+        problems = await becomes(work, lane, known["state"], settles, may_fail,
+                                 oracles.with_refusals if plan.mode == "mail-refused" else None)
     except (Late, asyncio.TimeoutError) as error:
         problems = [f"the story did not end: {error or 'too long'}"]
         if may_fail:
@@ -138,13 +138,14 @@ def safe(seen):
     return request.get("phase") in ("Failed", "ChangesRequested") and not seen["packages"] and not seen["records"] and not seen["secrets"]
 
 
-async def becomes(work, lane, wanted, settles, may_fail=False):
-    """Waits until the end state is as wanted; what is wrong whatever comes later is told at once."""
+async def becomes(work, lane, wanted, settles, may_fail=False, view=None):
+    """Waits until the end state is as wanted, both seen through `view` if it is given; tells what is wrong at the end."""
     deadline, pause = time.monotonic() + settles, 0.05
     while True:
         try:
             seen, problems = await oracles.collect(work, lane)
-            wrong = oracles.difference(wanted, json.loads(json.dumps(seen))) + problems
+            seen = json.loads(json.dumps(seen))
+            wrong = oracles.difference(*(view(wanted, seen) if view else (wanted, seen))) + problems
         except Exception as error:  # a listing and a deletion that cross
             wrong = [f"the end state cannot be read: {type(error).__name__}: {error}"]
         if not wrong or time.monotonic() > deadline:

@@ -42,6 +42,10 @@ class Fault:
     async def act(self, proxy, call, request, writer):
         raise NotImplementedError
 
+    async def mail(self, keep):
+        """What the mail server says at the end of a message, after `keep` if it takes it; None: it hangs up."""
+        raise NotImplementedError
+
 
 class KillBefore(Fault):
     """The process ends, and the call never left it."""
@@ -51,6 +55,9 @@ class KillBefore(Fault):
     async def act(self, proxy, call, request, writer):
         await self.lane.kill(call.who)
         return False
+
+    async def mail(self, keep):
+        await self.lane.kill("controller")
 
 
 class KillMiddle(Fault):
@@ -72,6 +79,10 @@ class KillAfter(Fault):
         await proxy.forward(call, request)
         await self.lane.kill(call.who)
         return False
+
+    async def mail(self, keep):
+        keep()
+        await self.lane.kill("controller")
 
 
 class KillAnswered(Fault):
@@ -106,6 +117,9 @@ class Lost(Fault):
         await proxy.forward(call, request)
         return False
 
+    async def mail(self, keep):
+        keep()
+
 
 class Cut(Fault):
     """The connection breaks in the body of the request; without a body, in the answer's."""
@@ -122,6 +136,9 @@ class Cut(Fault):
         writer.write(whole + answer.body)
         await writer.drain()
         return False
+
+    async def mail(self, keep):
+        return None
 
 
 class CutAnswer(Fault):
@@ -190,6 +207,35 @@ class Twice(Fault):
         answer = await proxy.forward(call, request)
         await self.lane.plants_a_twin(call)
         return await proxy.answer(call, answer, writer)
+
+
+class MailDeferred(Fault):
+    """The mail server is to be asked again later (RFC 5321, 4yz)."""
+
+    name = "mail-deferred"
+
+    async def mail(self, keep):
+        return "451 4.7.1 as the plan wants it"
+
+
+class MailRefused(Fault):
+    """The mail server refuses for good (5yz)."""
+
+    name = "mail-refused"
+
+    async def mail(self, keep):
+        return "550 5.7.1 as the plan wants it"
+
+
+class MailLate(Fault):
+    """The mail server takes the message, and says so when nobody waits any more."""
+
+    name = "mail-late"
+
+    async def mail(self, keep):
+        keep()
+        await asyncio.sleep(25)
+        return "250 OK"
 
 
 class Slow(Fault):
@@ -311,6 +357,8 @@ async def half_of(proxy, request, meanwhile):
         await wire.close(upstream)
 
 
+MAIL = {"mail-deferred": MailDeferred, "mail-refused": MailRefused, "mail-late": MailLate}
+
 MODES = {
     "kill-before": KillBefore, "kill-middle": KillMiddle, "kill-after": KillAfter, "kill-answered": KillAnswered,
     "kill-twice": KillTwice, "answer-lost": Lost, "cut": Cut,
@@ -318,7 +366,7 @@ MODES = {
     "500-again": lambda lane: Says(lane, 500, times=4), "503": lambda lane: Says(lane, 503),
     "503-again": lambda lane: Says(lane, 503, times=4), "429": lambda lane: Says(lane, 429),
     "409": lambda lane: Says(lane, 409), "paused": Paused,
-    "planted-lie": Lie, "planted-twin": Twice,
+    "planted-lie": Lie, "planted-twin": Twice, **MAIL,
 }
 MODES_THAT_COUNT = [mode for mode in MODES if not mode.startswith("planted")]
 

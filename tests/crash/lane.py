@@ -7,7 +7,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import ssl
 import sys
 import time
@@ -22,6 +21,7 @@ import storage
 import wire
 from cluster_api import GROUP, Api, Refusal, Watched
 from kubelet import Kubelet
+from ports import Ports
 from proxy import Journal, Proxy
 from receivers import Mailbox, Webhooks
 from s3 import Bucket
@@ -67,7 +67,9 @@ class Process:
                 await asyncio.sleep(0.3)
 
     def arguments(self):
-        return [*LEADS, "--identity", f"{self.lane.namespace}-{self.name}"] if kind_of(self.name) == "controller" else []
+        if kind_of(self.name) != "controller":
+            return []
+        return [*([] if self.lane.elects else LEADS), "--identity", f"{self.lane.namespace}-{self.name}"]
 
     async def becomes_ready(self):
         url = urllib.parse.urlsplit(f"http://{self.lane.listens[self.name]}")
@@ -104,7 +106,7 @@ class Lane:
         self.program = os.environ["TREVOR_BIN"]
         self.journal, self.proxies, self.processes, self.profile = Journal(), {}, {}, None
         self.tokens, self.killed, self.second = {}, [], None
-        self.extra, self.kubelets = {}, []
+        self.extra, self.wrong, self.elects, self.kubelets = {}, {}, False, []
 
     # --- coming up ---
 
@@ -122,7 +124,9 @@ class Lane:
         self.kube_at = (server.hostname, server.port)
         await asyncio.gather(self.make_namespace(), self.make_buckets(), self.make_receivers())
         await self.make_proxies()
-        self.listens = {name: f"127.0.0.1:{free_port()}" for name in ("controller", "second", "gateway", "metrics")}
+        # Of a block that is locked: processes are started anew, and nobody may have taken their ports meanwhile.
+        self.ports = Ports()
+        self.listens = {name: f"127.0.0.1:{self.ports.new()}" for name in ("controller", "second", "gateway", "metrics")}
         await self.people_and_pods()
 
     async def people_and_pods(self):
@@ -181,7 +185,7 @@ class Lane:
             self.buckets[zone] = bucket
 
     async def make_receivers(self):
-        self.webhooks, self.mailbox = await Webhooks().start(), await Mailbox().start()
+        self.webhooks, self.mailbox = await Webhooks().start(), await Mailbox(self.journal).start()
 
     async def make_proxies(self):
         for who in ("controller", "second", "gateway", "job"):
@@ -275,7 +279,8 @@ class Lane:
             variables.pop("TREVOR_AUDIT_SIGNING_KEY", None)
         return {**variables, "KUBECONFIG": str(self.folder / f"{process}.kubeconfig"), "PATH": os.environ["PATH"],
                 "TREVOR_NOTIFY_DESK_SIGNING_SECRET": SECRET, "RUST_BACKTRACE": "1",
-                "TREVOR_ENV_PROCESS": f"{self.env_folder}#crash-{self.number}-{process}", **self.extra}
+                "TREVOR_ENV_PROCESS": f"{self.env_folder}#crash-{self.number}-{process}", **self.extra,
+                **self.wrong.get(process, {})}
 
     def write_configuration(self, profile):
         (self.folder / "spool").mkdir(exist_ok=True)
@@ -287,13 +292,13 @@ class Lane:
             path.touch(mode=0o600)
             path.write_text(json.dumps(kubeconfig))
 
-    async def use(self, name, profile):
+    async def use(self, name):
         """Both processes with this profile, and ready."""
         if self.profile != name:
             for process in self.processes.values():
                 await process.stop()
             self.profile = name
-            self.write_configuration(profile)
+            self.write_configuration(PROFILES[name])
             self.processes = {process: Process(self, process) for process in ("controller", "gateway")}
             for process in self.processes.values():
                 process.start()
@@ -304,6 +309,21 @@ class Lane:
             await asyncio.wait_for(asyncio.gather(*(p.up.wait() for p in self.processes.values())), seconds)
         except asyncio.TimeoutError:
             raise RuntimeError(f"controller or gateway are not ready: see {self.folder}/*.log") from None
+
+    async def cluster_is_back(self, seconds=60):
+        """After the API server was started anew: it answers, and what we watch is what it has."""
+        for api in self.api.values():
+            api.client.idle.clear()
+        deadline = time.monotonic() + seconds
+        while True:
+            with contextlib.suppress(wire.Broken):
+                if (await self.api["admin"].client.call("GET", "/readyz", self.api["admin"].headers(), timeout=5)).status == 200:
+                    break
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the API server is not back after {seconds} s: see {self.env_folder}/log")
+            await asyncio.sleep(0.1)
+        watched = (self.requests, self.reviews, self.actions, self.records)
+        await asyncio.gather(*(one.lists_anew() for one in watched))
 
     async def kill(self, who):
         self.killed.append(who)
@@ -323,6 +343,15 @@ class Lane:
         if second := self.processes.pop("second", None):
             await second.stop()
 
+    def keep_journal(self, plan):
+        """What passed during a plan that failed, a line each, beside the logs."""
+        first = min((call.began for call in self.journal.calls), default=0)
+        with open(self.folder / "failed.txt", "a") as out:
+            out.write(f"--- {plan}\n")
+            for call in self.journal.calls:
+                out.write(f"{call.began - first:8.3f} {call.sent - first if call.sent else -1:8.3f} {call.who} {call.plane} {call.method} "
+                          f"{call.path}{'?' + call.query if call.query else ''} {call.status} {call.fault}\n")
+
     def kill_again(self):
         if self.second:
             self.second()
@@ -340,9 +369,3 @@ class Lane:
         key = call.path.split("/", 2)[2]
         body = await self.buckets[plane].get(key)
         await self.buckets[plane].put(f"{key}.twin", body or b"")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

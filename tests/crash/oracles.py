@@ -2,6 +2,7 @@
 into a form in which two runs of one story are equal."""
 
 import asyncio
+import copy
 import hashlib
 import io
 import json
@@ -20,7 +21,8 @@ class Plain:
 
     def __init__(self, work):
         buckets = [(bucket.name, f"BUCKET-{zone}") for zone, bucket in work.lane.buckets.items()]
-        self.words = [*buckets, (work.uid, "UID"), (work.name, "NAME"), (work.namespace, "NS")]
+        uids = [(uid, "UID") for uid in work.uids]  # more than one where a name was taken again
+        self.words = [*buckets, *uids, (work.name, "NAME"), (work.namespace, "NS")]
         self.derived = re.compile(r"NAME-[0-9a-f]{8}(-[0-9a-z]+)?")
 
     def __call__(self, text):
@@ -80,7 +82,7 @@ async def collect(work, lane):
         "told": sorted(set(plain(f"{kind} {identity}") for kind, identity in deliveries(work, lane))),
         "mails": sorted({f"{mail['to']} {plain(mail['subject'] or '')}" for mail in lane.mailbox.got if work.uid in (mail["id"] or "")}),
     }
-    if lane.profile == "retention":  # where links and windows end within seconds, so that it varies who is told of it
+    if lane.profile in ("retention", "due"):  # where links and windows end within seconds, so that it varies who is told of it
         for name in ("facts", "ledger", "working", "told"):
             seen[name] = [item for item in seen[name] if not any(word in item for word in ("URLEnding", "url-ending", "window-ending", "warnings/url"))]
     problems += chain_problems(entries)
@@ -249,6 +251,51 @@ def file_problems(keys, facts, base, work):
 
 def deliveries(work, lane):
     return [(one["type"], one["id"]) for one in lane.webhooks.got if one["id"] and work.uid in one["id"]]
+
+
+def refused_mails(state):
+    """The ledger's events that say that a mail was given up at once."""
+    events = [json.loads(event) for event in state["ledger"]]
+    return [event for event in events if event["kind"] == "Notified" and event["detail"]["channel"] == "mail"
+            and event["detail"]["state"] == "Failed" and event["detail"]["lastError"]["code"] == 550]
+
+
+def with_refusals(wanted, seen):
+    """Where the mail server refused one for good: the ledger and the record say so, and all else is as it was."""
+    wanted = copy.deepcopy(wanted)
+    refusals = refused_mails(seen)
+    if len(refusals) != 1:
+        wanted["ledger"] = [*wanted["ledger"], "one mail that was refused for good"]
+    for refused in refusals:
+        about = refused["detail"]["notification"]
+        taken = {**refused, "detail": {**refused["detail"], "state": "Delivered", "lastError": None}}
+        wanted["ledger"] = sorted(json.dumps(refused, sort_keys=True) if json.loads(event) == taken else event for event in wanted["ledger"])
+        for record in wanted["records"]:
+            for delivery in record["deliveries"]:
+                if delivery[0] == "mail" and delivery[1].endswith(about):
+                    delivery[2] = "Failed"
+        missing = [mail for mail in wanted["mails"] if mail not in seen["mails"]]
+        wanted["mails"] = [mail for mail in wanted["mails"] if mail not in missing[:1]]
+    return wanted, seen
+
+
+def without_messages(*states):
+    """But for who was told of what: it is told later, or was told before."""
+    def without(state):
+        state = copy.deepcopy(state)
+        state["facts"] = [fact for fact in state["facts"] if not fact.startswith("notified/")]
+        state["ledger"] = [event for event in state["ledger"] if json.loads(event)["kind"] != "Notified"]
+        state["working"] = [key for key in state["working"] if not key.startswith("work/outbox/")]
+        state["told"] = state["mails"] = []
+        return without_deliveries(state)[0]
+    return tuple(without(state) for state in states)
+
+
+def without_deliveries(*states):
+    """But for what a ReleaseRecord's status says of messages: a restored etcd has lost it, and no process makes it anew."""
+    def without(state):
+        return {**state, "records": [{key: value for key, value in record.items() if key != "deliveries"} for record in state["records"]]}
+    return tuple(without(state) for state in states)
 
 
 def delivery_problems(work, lane):

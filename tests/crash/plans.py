@@ -12,7 +12,7 @@ import re
 import urllib.parse
 from dataclasses import dataclass
 
-from faults import MODES, MODES_THAT_COUNT, STORAGE
+from faults import MAIL, MODES, MODES_THAT_COUNT, STORAGE
 from oracles import Plain
 
 QUERY = ("uploads", "partNumber", "delete", "uploadId")
@@ -108,6 +108,8 @@ def misbehaves(mode, method, what):
 
 
 def applies(mode, who, plane, method):
+    if plane == "mail" or mode in MAIL:
+        return plane == "mail" and mode in (*MAIL, "kill-before", "kill-after", "answer-lost", "cut")
     if plane == "receiver":
         return mode in ("kill-before", "kill-after", "answer-lost", "500", "503", "429")
     if mode == "paused" and who != "controller":

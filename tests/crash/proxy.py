@@ -22,7 +22,7 @@ class Call:
 
     number: int
     who: str  # controller, gateway, job
-    plane: str  # kube, quarantine, release, staging, receiver
+    plane: str  # kube, quarantine, release, staging, receiver, mail
     method: str
     path: str
     query: str
@@ -67,6 +67,13 @@ class Journal:
 
     def clear(self):
         self.calls = []
+
+    def new_call(self, who, plane, method, path, body, **more):
+        self.count += 1
+        call = Call(self.count, who, plane, method, path, more.pop("query", ""), body[:SHOWN], began=time.monotonic(),
+                    size=len(body), **more)
+        self.calls.append(call)
+        return call
 
 
 class Proxy:
@@ -122,10 +129,8 @@ class Proxy:
             path = f"{kind[1]}/namespaces/{self.narrow}/{kind[2]}"
             request.first = f"{method} {path}{'?' + query if query else ''} HTTP/1.1"
         journal = self.journal
-        journal.count += 1
-        call = Call(journal.count, self.who, self.plane, method, urllib.parse.unquote(path), query, request.body[:SHOWN],
-                    host=request.header("host", ""), began=time.monotonic(), size=len(request.body))
-        journal.calls.append(call)
+        call = journal.new_call(self.who, self.plane, method, urllib.parse.unquote(path), request.body, query=query,
+                                host=request.header("host", ""))
         if "watch=true" in query or "watch=1" in query:
             await self.watch(call, request, writer)
             return False
@@ -176,11 +181,7 @@ class Proxy:
         return True
 
     async def watch(self, call, request, writer):
-        """Passes a watch on, event by event; `watches` may hold, drop or end it."""
-        if self.watches and (ended := await self.watches.begins(call)):
-            writer.write(ended)
-            await writer.drain()
-            return
+        """Passes a watch on, event by event; `watches` may hold it, or answer in its place."""
         upstream_reader, upstream = await wire.connect(self.host, self.port, self.upstream_tls)
         try:
             upstream.write(request.head() + request.body)

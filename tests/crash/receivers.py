@@ -40,10 +40,10 @@ def event(request, body):
 
 
 class Mailbox:
-    """As much of SMTP as a client needs that sends in plain text."""
+    """As much of SMTP as a client needs that sends in plain text. A plan may spoil the end of a message."""
 
-    def __init__(self):
-        self.got = []
+    def __init__(self, journal):
+        self.journal, self.got = journal, []
 
     async def start(self):
         self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
@@ -67,10 +67,10 @@ class Mailbox:
                 elif word == "DATA":
                     say("354 go on")
                     text = (await reader.readuntil(b"\r\n.\r\n"))[:-5]
-                    message = email.message_from_bytes(text)
-                    self.got.append({"time": time.monotonic(), "to": sorted(to), "id": message["Message-ID"],
-                                     "subject": message["Subject"]})
-                    say("250 OK")
+                    answer = await self.takes(to, text)
+                    if answer is None:
+                        break
+                    say(answer)
                     to = []
                 elif word == "QUIT":
                     say("221 bye")
@@ -82,3 +82,19 @@ class Mailbox:
         except (asyncio.IncompleteReadError, OSError):
             pass
         await wire.close(writer)
+
+    async def takes(self, to, text):
+        """What is said of a message; None: the connection ends without a word."""
+        call = self.journal.new_call("controller", "mail", "DATA", ",".join(sorted(to)), text)
+
+        def keep():
+            message = email.message_from_bytes(text)
+            self.got.append({"time": time.monotonic(), "to": sorted(to), "id": message["Message-ID"], "subject": message["Subject"]})
+            call.status, call.sent = 250, time.monotonic()
+
+        fault = self.journal.picker(call) if self.journal.picker else None
+        if fault:
+            call.fault = fault.name
+            return await fault.mail(keep)
+        keep()
+        return "250 OK"

@@ -3,7 +3,7 @@
 
     run.py [--seed N] [--plans N] [--stories a,b] [--modes a,b] [--lanes N]   all plans, or so many that the seed picks
     run.py --plan 'small/kill-after/controller quarantine PUT …#1'            one plan, again
-    run.py --watches [--plans N]                                              watches that lag
+    run.py --watches | --clocks | --restored [--plans N]                      watches that lag; wrong clocks; an older etcd
     run.py --storage [--stories …] [--plans N]                                storage that misbehaves, at reading calls too
     run.py --chosen                                                           those of chosen.txt
     run.py --self-test                                                        planted faults are seen
@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[1]
 sys.path.insert(0, str(HERE))
 
-import watches
+import schedules
 from plans import Plan, made_from, of_storage
 from workloads import STORIES
 
@@ -38,7 +38,8 @@ def arguments():
     parser.add_argument("--stories")
     parser.add_argument("--modes")
     parser.add_argument("--chosen", action="store_true")
-    parser.add_argument("--watches", action="store_true")
+    for option, kind in (("--watches", "watch"), ("--clocks", "clock"), ("--restored", "restored")):
+        parser.add_argument(option, dest="schedules", action="append_const", const=kind)
     parser.add_argument("--storage", action="store_true")
     parser.add_argument("--self-test", action="store_true")
     parser.add_argument("--lanes", type=int, default=3)
@@ -82,6 +83,8 @@ class Worker:
 class Laboratory:
     def __init__(self, options):
         self.options, self.references, self.results = options, {}, []
+        if "restored" in (options.schedules or ()) or (options.plan or "").startswith("restored/"):
+            options.lanes = 1  # what is restored is the whole cluster's
         self.began = time.monotonic()
 
     async def up(self, env_folder):
@@ -96,7 +99,7 @@ class Laboratory:
 
     async def each(self, orders, take):
         """Orders to whichever lane is free; those of one profile after another, since a change restarts processes."""
-        queue = sorted(orders, key=lambda order: STORIES[order["story"]].profile)
+        queue = sorted(orders, key=lambda order: order["profile"])
         shares = defaultdict(list)
         for index, order in enumerate(queue):
             shares[index * len(self.workers) // max(1, len(queue))].append(order)
@@ -120,14 +123,16 @@ class Laboratory:
                 return
             self.references[order["story"]] = answer
             say(f"reference {order['story']}: {len(answer['calls'])} changing calls")
-        await self.each([{"do": "reference", "story": story, "runs": runs} for story in stories], take)
+        await self.each([{"do": "reference", "story": story, "profile": STORIES[story].profile, "runs": runs} for story in stories], take)
         (self.options.out / "references.json").write_text(json.dumps(self.references, indent=1))
 
     def order_of(self, plan):
         until = time.time() + self.options.minutes * 60 if self.options.minutes else None
         if isinstance(plan, Plan):
-            return {"do": "plan", "story": plan.story, "plan": str(plan), "known": self.references[plan.story], "until": until}
-        return {"do": "watch", "story": "small", "plan": plan, "until": until}
+            return {"do": "plan", "profile": STORIES[plan.story].profile, "plan": str(plan),
+                    "known": self.references[plan.story], "until": until}
+        return {"do": "schedule", "profile": schedules.of(plan).profile_of(plan), "plan": plan,
+                "known": self.references.get(story_of(plan)), "until": until}
 
     async def run(self, plans):
         log = open(self.options.out / "results.jsonl", "w")
@@ -145,13 +150,13 @@ class Laboratory:
                     say(f"    {problem}")
             elif len(self.results) % 50 == 0:
                 say(f"{len(self.results)} of {len(plans)} plans, {time.monotonic() - self.began:.0f} s")
-        await self.each([self.order_of(plan) for plan in plans if isinstance(plan, str) or plan.story in self.references], take)
+        await self.each([self.order_of(plan) for plan in plans if story_of(plan) in (None, *self.references)], take)
 
     def table(self):
         rows = defaultdict(Counter)
         for result in self.results:
             story, mode, *_ = result["plan"].split("/")
-            row = rows[f"watch-{mode}" if story == "watch" else mode]
+            row = rows[f"{story}-{mode}" if story in schedules.KINDS else mode]
             row["plans"] += 1
             row["hit"] += result["hits"] > 0
             row["kills"] += result["kills"]
@@ -178,9 +183,11 @@ async def laboratory(options, env_folder):
     given = [parsed(options.plan)] if options.plan else None
     if options.chosen:
         given = [parsed(line) for line in (HERE / "chosen.txt").read_text().splitlines() if line and not line.startswith("#")]
-    if options.watches:
-        given = watches.made_from(options.seed, options.plans)
-    stories = sorted({p.story for p in given if isinstance(p, Plan)}) if given else options.stories.split(",") if options.stories else sorted(STORIES)
+    if options.schedules:
+        given = [line for kind in options.schedules for line in schedules.made_from(kind, options.seed, options.plans)]
+    stories = options.stories.split(",") if options.stories else sorted(STORIES)
+    if given:
+        stories = sorted({story_of(plan) for plan in given} - {None})
     blind = 0
     if options.self_test:
         import selftest
@@ -214,7 +221,12 @@ async def laboratory(options, env_folder):
 
 
 def parsed(line):
-    return line if line.startswith("watch/") else Plan.parse(line)
+    return line if schedules.of(line) else Plan.parse(line)
+
+
+def story_of(plan):
+    """Whose reference a plan needs; None where it needs none."""
+    return plan.story if isinstance(plan, Plan) else schedules.of(plan).story_of(plan)
 
 
 def say(text):
@@ -223,6 +235,8 @@ def say(text):
 
 def main():
     options = arguments()
+    if "clock" in (options.schedules or ()):
+        schedules.clocks.library()  # or it is said at once that it is missing
     if options.self_test or options.chosen:
         import selftest
         selftest.still()

@@ -27,7 +27,7 @@ class Work:
     def __init__(self, lane, workload, name=None):
         self.lane, self.workload, self.namespace = lane, workload, lane.namespace
         self.name = name or f"{workload[:12]}-{secrets.token_hex(3)}"
-        self.uid, self.sent, self.count, self.others = None, {}, 0, []
+        self.uid, self.uids, self.sent, self.count = None, [], {}, 0
         self.may_fail = False  # where what is read may be wrong, so that a person must act
         self.words = [self.name]  # by which a call is known to be about it
         self.requests = f"{GROUP}/namespaces/{self.namespace}/airlockrequests"
@@ -39,6 +39,7 @@ class Work:
                 "spec": {"direction": "Egress", "title": "Crash", **spec}}
         made = await self.lane.api[who].ask("POST", self.requests, body)
         self.uid = made["metadata"]["uid"]
+        self.uids.append(self.uid)
         self.words.append(self.uid)
         return self
 
@@ -55,6 +56,10 @@ class Work:
         except asyncio.TimeoutError:
             status = (self.current() or {}).get("status", "gone")
             raise Late(f"{self.name} is not {what} after {seconds} s: {short(status)}") from None
+
+    async def shows(self, phase):
+        """The phase alone: what follows from it may still be under way."""
+        return await self.until(phase, lambda item: (item or {}).get("status", {}).get("phase") == phase)
 
     async def reaches(self, phase, round_=None):
         def there(item):

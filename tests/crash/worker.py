@@ -8,7 +8,7 @@ import time
 import traceback
 
 import execute
-import watches
+import schedules
 from lane import Lane
 from plans import Plan
 
@@ -28,6 +28,8 @@ async def serve():
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {error}", "plan": order.get("plan"), "hits": 0, "kills": 0,
                       "seconds": 0, "problems": [f"the laboratory itself: {type(error).__name__}: {error}"]}
+        if answer.get("problems"):
+            lane.keep_journal(order["plan"])
         out.write(json.dumps(answer) + "\n")
         if order["do"] == "down":
             return
@@ -45,10 +47,10 @@ async def do(lane, order):
             if order.get("until") and time.time() > order["until"]:
                 return {"skipped": True}
             return await execute.run(lane, Plan.parse(order["plan"]), order["known"], order.get("settles", execute.SETTLES))
-        case "watch":
+        case "schedule":
             if order.get("until") and time.time() > order["until"]:
                 return {"skipped": True}
-            return await watches.run(lane, order["plan"])
+            return await schedules.of(order["plan"]).run(lane, order["plan"], order.get("known"))
         case "down":
             await lane.down()
             return {}

@@ -23,15 +23,25 @@ def story(profile="plain", **more):
     return register
 
 
+RETENTION_LOOK = 2  # seconds between two looks of the sweeper
+
+
+def retention(quarantine, release):
+    """Files that go within seconds."""
+    return {"storage/allow_short_retention": True,
+            "storage/quarantine_retention_days": None, "storage/quarantine_retention_seconds": quarantine,
+            "storage/release_retention_days": None, "storage/release_retention_seconds": release,
+            "controller/retention/look_seconds": RETENTION_LOOK}
+
+
 # What the configuration of both processes is changed to, by JSON pointer without the first slash.
 PROFILES = {
     "plain": {},
     "mail": {"mail": True},
     "signed": {"signed": True},
     "stream": {"staging_elsewhere": True},
-    "retention": {"settings": {
-        "storage/allow_short_retention": True, "storage/quarantine_retention_days": None, "storage/quarantine_retention_seconds": 6,
-        "storage/release_retention_days": None, "storage/release_retention_seconds": 4, "controller/retention/look_seconds": 2}},
+    "retention": {"settings": retention(quarantine=6, release=4)},
+    "due": {"settings": retention(quarantine=14, release=14)},
     "jobs": {"settings": {"controller/packaging/mode": "Job", "controller/packaging/job_threshold_bytes": 1 << 20},
              "packaging_jobs": True},
 }
@@ -66,6 +76,29 @@ async def returned(w):
     await w.reviews("bob")
     await w.reviews("carol")
     await w.reaches("Released", 2)
+
+
+@story()
+async def resubmitted(w):
+    """Submitted again as soon as the return shows, whatever the operator still has to do about it."""
+    await w.in_review()
+    await w.reviews("bob", "RequestChanges")
+    await w.shows("ChangesRequested")
+    await w.submits(2)
+    await w.reaches("InReview", 2)
+    await w.reviews("bob")
+    await w.reviews("carol")
+    await w.reaches("Released", 2)
+
+
+@story()
+async def remade(w):
+    """Deleted after an approval, and made anew under the same name with other content."""
+    await w.approved_once()
+    await w.deletes()
+    await w.is_gone()
+    w.sent.clear()
+    await w.released(files={"tables/t2.csv": b"a,b\n5,6\n"})
 
 
 @story()
