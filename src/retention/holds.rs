@@ -51,12 +51,15 @@ pub async fn standing(work: &Bucket, key: &RequestKey) -> Result<Option<Hold>, S
 /// # Errors
 /// As the server says.
 pub async fn say(work: &Bucket, key: &RequestKey, asked: &Asked) -> Result<Hold, StorageError> {
+    // One listing for both: what another leader says of this action meanwhile takes the
+    // next number of it, and is found there.
+    let taken = sequences(work, key).await?;
     if let Some(action) = &asked.action
-        && let Some(said) = said(work, key, action).await?
+        && let Some(said) = said_among(work, key, &taken, action).await?
     {
         return Ok(said);
     }
-    let mut sequence = sequences(work, key).await?.pop().unwrap_or(0) + 1;
+    let mut sequence = taken.last().copied().unwrap_or(0) + 1;
     loop {
         let hold = Hold {
             sequence,
@@ -85,7 +88,16 @@ pub async fn said(
     key: &RequestKey,
     action: &str,
 ) -> Result<Option<Hold>, StorageError> {
-    for sequence in sequences(work, key).await?.into_iter().rev() {
+    said_among(work, key, &sequences(work, key).await?, action).await
+}
+
+async fn said_among(
+    work: &Bucket,
+    key: &RequestKey,
+    taken: &[i64],
+    action: &str,
+) -> Result<Option<Hold>, StorageError> {
+    for &sequence in taken.iter().rev() {
         let hold: Option<Hold> = read(work, &key.hold(sequence)).await?;
         if let Some(hold) = hold.filter(|hold| hold.action.as_deref() == Some(action)) {
             return Ok(Some(hold));
