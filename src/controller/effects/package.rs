@@ -262,7 +262,7 @@ async fn send(
             }) => {
                 progress.waits_for(Server::Release);
                 making.watched.may_complete().await?;
-                Ok(upload.put_whole(bytes).await.map(drop)?)
+                Ok(progress.stores(upload.put_whole(bytes)).await.map(drop)?)
             }
             // The packer says why there is no package.
             _ => Ok(()),
@@ -290,7 +290,7 @@ async fn send(
     match sent {
         Ok(completed) => {
             progress.completes();
-            Ok(upload.complete(&id, completed).await?)
+            Ok(progress.stores(upload.complete(&id, completed)).await?)
         }
         Err(error) => {
             if let Err(left) = upload.abort(&id).await {

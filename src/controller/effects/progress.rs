@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Silence that is worth telling.
@@ -17,6 +18,16 @@ pub struct Progress {
     over: CancellationToken,
     awaited: AtomicBool,
     stored: AtomicBool,
+    storing: watch::Sender<Storing>,
+}
+
+/// Whether the call is under way after which the package is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Storing {
+    Not,
+    UnderWay,
+    /// The task is stopped: it begins no such call any more.
+    Never,
 }
 
 /// A server that a task waits for.
@@ -37,6 +48,7 @@ impl Progress {
             over: CancellationToken::new(),
             awaited: AtomicBool::new(false),
             stored: AtomicBool::new(false),
+            storing: watch::Sender::new(Storing::Not),
         }
     }
 
@@ -63,6 +75,43 @@ impl Progress {
     /// From here on something of it may be stored, whatever the server answers.
     pub fn completes(&self) {
         self.stored.store(true, SeqCst);
+    }
+
+    /// Makes the call after which the package is there. A task that is being stopped does not
+    /// begin it, and is not ended while it is under way: a server may store what it was sent
+    /// although nobody waits for its answer, after what was stored has been listed and deleted.
+    pub async fn stores<T>(&self, call: impl Future<Output = T>) -> T {
+        let begun = self.storing.send_if_modified(|storing| {
+            let may = *storing != Storing::Never;
+            if may {
+                *storing = Storing::UnderWay;
+            }
+            may
+        });
+        if !begun {
+            std::future::pending::<()>().await;
+        }
+        let answer = call.await;
+        self.storing.send_replace(Storing::Not);
+        answer
+    }
+
+    /// Returns once no such call is under way, and sees that none begins any more; a server
+    /// that does not answer is waited for so long.
+    pub async fn stops_storing(&self, patience: Duration) {
+        let mut seen = self.storing.subscribe();
+        let stopped = async {
+            while !self.storing.send_if_modified(|storing| {
+                let may = *storing != Storing::UnderWay;
+                if may {
+                    *storing = Storing::Never;
+                }
+                may
+            }) {
+                drop(seen.wait_for(|storing| *storing != Storing::UnderWay).await);
+            }
+        };
+        let _in_time = tokio::time::timeout(patience, stopped).await;
     }
 
     /// Whether something of it may be stored.
@@ -108,6 +157,41 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_package_that_is_being_stored_is_waited_for_and_none_is_begun_afterwards() {
+        let progress = Arc::new(Progress::of("test"));
+        let (answer, answered) = tokio::sync::oneshot::channel::<()>();
+        let storing = Arc::clone(&progress);
+        let task = tokio::spawn(async move { storing.stores(answered).await });
+        while *progress.storing.borrow() != Storing::UnderWay {
+            tokio::task::yield_now().await;
+        }
+        let mut stopping = Box::pin(progress.stops_storing(Duration::from_secs(60)));
+        let early = tokio::time::timeout(Duration::from_millis(50), &mut stopping).await;
+        assert!(early.is_err(), "the server has not answered yet");
+        answer.send(()).unwrap();
+        stopping.await;
+        assert!(task.await.unwrap().is_ok());
+        let again = progress.stores(async { panic!("a stopped task stores nothing") });
+        assert!(
+            tokio::time::timeout(Duration::from_millis(50), again)
+                .await
+                .is_err()
+        );
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_answer_is_waited_for_only_so_long() {
+        let progress = Arc::new(Progress::of("test"));
+        let storing = Arc::clone(&progress);
+        let task = tokio::spawn(async move { storing.stores(std::future::pending::<()>()).await });
+        while *progress.storing.borrow() != Storing::UnderWay {
+            tokio::task::yield_now().await;
+        }
+        progress.stops_storing(Duration::from_millis(20)).await;
+        task.abort();
+    }
 
     #[tokio::test]
     async fn whoever_waits_sees_the_end_and_need_not_be_woken() {

@@ -42,6 +42,8 @@ use crate::storage::commit::{commit, read};
 const FEW_BYTES: u64 = 1 << 20;
 /// How long.
 const A_MOMENT: Duration = Duration::from_millis(500);
+/// How long the answer to a package that was sent is waited for before a release is stopped.
+const STORING: Duration = Duration::from_secs(20);
 
 /// What a task verified.
 pub enum Crossed {
@@ -653,6 +655,7 @@ fn told(subject: &Subject, attempt: i64, error: &package::PackagingError, pause:
 pub async fn cancel(ctx: &Context, uid: &str) {
     let task = ctx.releases.lock().await.remove(uid);
     if let Some(task) = task {
+        task.progress.stops_storing(STORING).await;
         task.handle.abort();
         drop(task.handle.await);
     }
