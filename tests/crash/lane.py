@@ -16,6 +16,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "env")]
 
+import chart
 import faults
 import storage
 import wire
@@ -67,9 +68,7 @@ class Process:
                 await asyncio.sleep(0.3)
 
     def arguments(self):
-        if kind_of(self.name) != "controller":
-            return []
-        return [*([] if self.lane.elects else LEADS), "--identity", f"{self.lane.namespace}-{self.name}"]
+        return [*LEADS, "--identity", f"{self.lane.namespace}-{self.name}"] if kind_of(self.name) == "controller" else []
 
     async def becomes_ready(self):
         url = urllib.parse.urlsplit(f"http://{self.lane.listens[self.name]}")
@@ -106,7 +105,7 @@ class Lane:
         self.program = os.environ["TREVOR_BIN"]
         self.journal, self.proxies, self.processes, self.profile = Journal(), {}, {}, None
         self.tokens, self.killed, self.second = {}, [], None
-        self.extra, self.wrong, self.elects, self.kubelets = {}, {}, False, []
+        self.extra, self.wrong, self.kubelets = {}, {}, []
 
     # --- coming up ---
 
@@ -311,17 +310,20 @@ class Lane:
             raise RuntimeError(f"controller or gateway are not ready: see {self.folder}/*.log") from None
 
     async def cluster_is_back(self, seconds=60):
-        """After the API server was started anew: it answers, and what we watch is what it has."""
+        """After the API server was started anew: it serves people, and what we watch is what it has."""
         for api in self.api.values():
             api.client.idle.clear()
         deadline = time.monotonic() + seconds
-        while True:
-            with contextlib.suppress(wire.Broken):
-                if (await self.api["admin"].client.call("GET", "/readyz", self.api["admin"].headers(), timeout=5)).status == 200:
-                    break
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"the API server is not back after {seconds} s: see {self.env_folder}/log")
-            await asyncio.sleep(0.1)
+        for kind in chart.KINDS:  # complete enough to come through admission, or to be refused there
+            while True:
+                with contextlib.suppress(wire.Broken):
+                    status, _ = await self.api["admin"].call(
+                        "POST", f"{GROUP}/namespaces/{self.namespace}/{kind}?dryRun=All", chart.wanting(kind))
+                    if status not in (403, 404, 500, 503):
+                        break
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"{kind} are not served again after {seconds} s: see {self.env_folder}/log")
+                await asyncio.sleep(0.1)
         watched = (self.requests, self.reviews, self.actions, self.records)
         await asyncio.gather(*(one.lists_anew() for one in watched))
 

@@ -1,9 +1,10 @@
 """etcd is restored: a copy of its data is taken, the story goes on, and then the API server's objects are those of the copy.
 The buckets are not restored. What they say is true, and nothing is done twice.
 
-A schedule is a line of text: restored/<kept|restarted>/<point>
-where our two processes run on, or are started anew as the documentation of Kubernetes wants it after a restoration. The
-controller has a Lease, so that it ends by itself where it runs on: the Lease is an older one.
+A schedule is a line of text: restored/<point>
+
+Our two processes are started anew, as the documentation of Kubernetes asks of every component after a restoration: a watch
+that goes on from a version that etcd no longer knows waits, without a word, until etcd comes to that version again.
 """
 
 import asyncio
@@ -46,16 +47,23 @@ class Etcd:
             os.kill(pid, signal.SIGCONT)
 
     def restore(self):
-        """All three servers end, and start as they were started before, on the copy."""
+        """All three servers end, and two start as they were started before, on the copy."""
         pids = processes.running(self.folder)
-        commands = {name: Path(f"/proc/{pids[name]}/cmdline").read_text().rstrip("\0").split("\0") for name in SERVERS}
+        self.commands = {name: Path(f"/proc/{pids[name]}/cmdline").read_text().rstrip("\0").split("\0") for name in SERVERS}
         with open(ports_lock(pids["etcd"]), "w") as lock:
             processes.stop(self.folder, SERVERS)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # etcd held it: the environment keeps its ports
             shutil.rmtree(self.data)
             shutil.copytree(self.copy, self.data)
-            for name in SERVERS:
-                processes.start(self.folder, name, commands[name], keep_open=[lock.fileno()] if name == "etcd" else ())
+            self.start("etcd", keep_open=[lock.fileno()])
+            self.start("kube-apiserver")
+
+    def start_manager(self):
+        """It ends where the API server does not serve yet."""
+        self.start("kube-controller-manager")
+
+    def start(self, name, **more):
+        processes.start(self.folder, name, self.commands[name], **more)
 
 
 def ports_lock(pid):
@@ -167,7 +175,7 @@ POINTS = {
 
 
 def every():
-    return [f"restored/{which}/{point}" for which in ("kept", "restarted") for point in POINTS]
+    return [f"restored/{point}" for point in POINTS]
 
 
 def story_of(text):
@@ -179,12 +187,8 @@ def profile_of(text):
 
 
 async def run(lane, text, known):
-    _, which, name = text.split("/")
-    point, began, problems = POINTS[name], time.monotonic(), []
+    point, began, problems = POINTS[text.rpartition("/")[2]], time.monotonic(), []
     etcd = Etcd(lane.env_folder)
-    if not lane.elects:
-        lane.elects = True
-        await lane.kill("controller")
     w = await begin(lane, point.story)
     try:
         await point.before(w)
@@ -193,9 +197,9 @@ async def run(lane, text, known):
         await settled(w, lane)
         await asyncio.to_thread(etcd.restore)
         await lane.cluster_is_back()
-        if which == "restarted":
-            await lane.kill("gateway")
-            await lane.kill("controller")
+        etcd.start_manager()
+        await lane.kill("gateway")
+        await lane.kill("controller")
         await lane.ready(90)
         lost = (*LOST, *point.but_for)
 
@@ -210,5 +214,5 @@ async def run(lane, text, known):
         problems = [f"the story broke off: {type(error).__name__}: {error}"]
     finally:
         await end(w, lane)
-    return {"plan": text, "hits": 1, "kills": 2 if which == "restarted" else 0, "problems": problems,
+    return {"plan": text, "hits": 1, "kills": 2, "problems": problems,
             "seconds": round(time.monotonic() - began, 2)}

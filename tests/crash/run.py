@@ -156,7 +156,7 @@ class Laboratory:
         rows = defaultdict(Counter)
         for result in self.results:
             story, mode, *_ = result["plan"].split("/")
-            row = rows[f"{story}-{mode}" if story in schedules.KINDS else mode]
+            row = rows["restored" if story == "restored" else f"{story}-{mode}" if story in schedules.KINDS else mode]
             row["plans"] += 1
             row["hit"] += result["hits"] > 0
             row["kills"] += result["kills"]
