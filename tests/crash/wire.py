@@ -6,6 +6,7 @@ import ssl
 from dataclasses import dataclass, field
 
 LIMIT = 1 << 20  # of a head, and of a line of a chunked body
+IDLE = 8  # connections that a client keeps
 
 
 class Broken(Exception):
@@ -91,7 +92,7 @@ async def close(writer):
 
 
 class Client:
-    """A keep-alive client of one server."""
+    """A client of one server, which keeps connections for calls that only read."""
 
     def __init__(self, host, port, tls=None):
         self.host, self.port, self.tls, self.idle = host, port, tls, []
@@ -117,23 +118,22 @@ class Client:
             except BaseException:
                 await close(writer)
                 raise
-            if answer.header("connection", "").lower() == "close":
+            if answer.header("connection", "").lower() == "close" or len(self.idle) >= IDLE:
                 await close(writer)
             else:
                 self.idle.append(pair)
             return answer
 
         async def tried():
-            while self.idle:
+            # What changes something goes by a connection of its own: a server that closes an idle one just now
+            # does not say whether it took the call.
+            while self.idle and method in ("GET", "HEAD"):
                 pair = self.idle.pop()
                 if pair[0].at_eof():
                     await close(pair[1])
                     continue
-                try:
+                with contextlib.suppress(Broken):
                     return await once(pair)
-                except Broken:
-                    if method not in ("GET", "HEAD"):
-                        raise
             return await once(await connect(self.host, self.port, self.tls))
 
         try:
