@@ -172,8 +172,10 @@ async def withdrawn(w):
 
 
 async def window_open(w):
-    w.due = time.monotonic() + retained("release")  # at the earliest: it begins with the release
-    await w.released()
+    await w.approved_once()
+    w.due = time.monotonic() + retained("release")  # at the earliest: the window begins with the decision
+    await w.reviews("carol")
+    await w.reaches("Released")
 
 
 def retained(zone):

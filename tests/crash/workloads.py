@@ -41,7 +41,7 @@ PROFILES = {
     "signed": {"signed": True},
     "stream": {"staging_elsewhere": True},
     "retention": {"settings": retention(quarantine=6, release=4)},
-    "due": {"settings": retention(quarantine=14, release=14)},
+    "due": {"settings": retention(quarantine=25, release=25)},
     "jobs": {"settings": {"controller/packaging/mode": "Job", "controller/packaging/job_threshold_bytes": 1 << 20},
              "packaging_jobs": True},
 }
