@@ -231,7 +231,9 @@ pub async fn releasing(
     let stopped = request.spec.withdrawn || request.metadata.deletion_timestamp.is_some();
     match request::phase(request) {
         Phase::Releasing if !stopped => {}
-        Phase::Approved if !stopped => {
+        // The Job is made after the decision; where the ledger did not take that at once, the
+        // status still shows the review.
+        Phase::InReview | Phase::Approved if !stopped => {
             return Err(Problem::unavailable(
                 "NotReleasingYet",
                 "the release of this request begins soon; try again",
