@@ -168,7 +168,7 @@ async fn look_at_staging(staging: &Staging) -> Result<(), ProofError> {
     let key = format!("{PROBES}encrypted/{}", Uuid::new_v4());
     let encrypted = create_once(bucket, &key, 0).await;
     let gone = bucket.delete_versions(&key).await;
-    encrypted.and_then(|_| gone).map_err(storage)
+    encrypted.and(gone).map_err(storage)
 }
 
 /// Whether what is stored in one bucket turns up in another: their addresses may be two
