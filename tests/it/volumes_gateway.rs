@@ -483,7 +483,7 @@ async fn a_deliverers_token_gets_what_was_approved_while_it_is_released_and_noth
     };
     for (phase, status) in [
         ("Submitted", 409),
-        ("InReview", 409),
+        ("InReview", 503),
         ("Approved", 503),
         ("Failed", 409),
     ] {
