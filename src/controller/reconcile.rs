@@ -141,10 +141,12 @@ pub async fn reconcile(
     );
     let looked = Box::pin(look(&cached, &ctx)).instrument(span);
     // Its effects are safe to repeat.
-    match tokio::time::timeout(LONGEST_LOOK, looked).await {
-        Ok(result) => result,
-        Err(_) => Err(EffectError::Timeout),
+    let result = tokio::time::timeout(LONGEST_LOOK, looked).await;
+    let result = result.unwrap_or(Err(EffectError::Timeout));
+    if !matches!(result, Ok(_) | Err(EffectError::NotLeading)) {
+        ctx.set_behind(&cached.uid().unwrap_or_default(), true);
     }
+    result
 }
 
 /// A request that is looked at, while this lives; another look follows if there was news
@@ -781,6 +783,7 @@ async fn report(
     let uid = subject.key.uid.as_str();
     // Somebody else wrote at the same time: there is nothing to tell, look again.
     if advanced.as_ref().is_err_and(EffectError::is_conflict) {
+        ctx.set_behind(uid, true);
         return Ok(Action::requeue(ctx.retries.failed(uid, thing) / 10));
     }
     let now = Timestamp::now();
@@ -796,13 +799,18 @@ async fn report(
             return Ok(Action::requeue(pause));
         }
     };
+    // What the request asks for may be answered by now, so that its status alone would not
+    // say that there is something to do: it shows an earlier end.
+    ctx.set_behind(uid, written.is_err());
     match written {
         Ok(()) => ctx.retries.succeeded(uid, &Thing::Status),
         Err(error) if error.is_conflict() => {
             return Ok(Action::requeue(ctx.retries.failed(uid, Thing::Status) / 10));
         }
         // The resource or its namespace is gone or going: the bucket has the facts.
-        Err(EffectError::Kube(kube::Error::Api(answer))) if answer.code == 404 => {}
+        Err(EffectError::Kube(kube::Error::Api(answer))) if answer.code == 404 => {
+            ctx.set_behind(uid, false);
+        }
         Err(error) => {
             let pause = ctx.retries.failed(uid, Thing::Status);
             tracing::warn!(
@@ -817,7 +825,6 @@ async fn report(
             establish::let_go(ctx, subject).await?;
         }
         ctx.forget(uid);
-        ctx.set_behind(uid, false);
         ctx.retries.closed(uid);
     }
     ctx.retries.succeeded(uid, &Thing::Look);
