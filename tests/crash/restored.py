@@ -110,11 +110,7 @@ async def second_round(w):
     await w.reviews("bob", "RequestChanges")
     await w.reaches("ChangesRequested")
     await w.uploads("tables/t1.csv", b"a,b\n3,4\n")
-    await w.submits(2)
-    await w.reaches("InReview", 2)
-    await w.reviews("bob")
-    await w.reviews("carol")
-    await w.reaches("Released", 2)
+    await w.released_again()
 
 
 async def reject(w):

@@ -261,6 +261,14 @@ class Work:
         await self.reaches("Released")
         return self
 
+    async def released_again(self):
+        """The second round, from its submission."""
+        await self.submits(2)
+        await self.reaches("InReview", 2)
+        await self.reviews("bob")
+        await self.reviews("carol")
+        await self.reaches("Released", 2)
+
 
 def noise(size, seed):
     """Bytes that no compressor makes smaller, the same for the same seed."""

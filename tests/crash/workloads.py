@@ -71,11 +71,7 @@ async def returned(w):
     await w.reviews("bob", "RequestChanges")
     await w.reaches("ChangesRequested")
     await w.uploads("tables/t1.csv", b"a,b\n3,4\n")
-    await w.submits(2)
-    await w.reaches("InReview", 2)
-    await w.reviews("bob")
-    await w.reviews("carol")
-    await w.reaches("Released", 2)
+    await w.released_again()
 
 
 @story()
@@ -84,11 +80,7 @@ async def resubmitted(w):
     await w.in_review()
     await w.reviews("bob", "RequestChanges")
     await w.shows("ChangesRequested")
-    await w.submits(2)
-    await w.reaches("InReview", 2)
-    await w.reviews("bob")
-    await w.reviews("carol")
-    await w.reaches("Released", 2)
+    await w.released_again()
 
 
 @story()
