@@ -436,7 +436,7 @@ impl Config {
         })?;
         let mut config = Self::parse(&text, &path.display().to_string())?;
         config.storage.read_authorities()?;
-        let proxies = Proxies::of_environment().map_err(ConfigError::Proxy)?;
+        let proxies = crate::proxies::of_environment().map_err(ConfigError::Proxy)?;
         config.storage.check_proxies(&proxies)?;
         Ok(config)
     }

@@ -17,6 +17,7 @@ pub mod listen;
 pub mod notify;
 pub mod package;
 pub mod pages;
+pub mod proxies;
 pub mod retention;
 pub mod rules;
 pub mod shutdown;

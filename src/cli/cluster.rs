@@ -57,7 +57,7 @@ pub async fn of_kubeconfig(
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
     let proxy = match named {
         Some(url) => Some(Proxy::parse(&url, "proxy-url of the kubeconfig")?),
-        None => of_environment(&config.cluster_url, &Proxies::of_environment()?),
+        None => of_environment(&config.cluster_url, &crate::proxies::of_environment()?),
     };
     config.proxy_url = proxy.and_then(|proxy| proxy.url().parse().ok());
     Ok(config)

@@ -156,14 +156,6 @@ impl Proxies {
         })
     }
 
-    /// From this process's environment.
-    ///
-    /// # Errors
-    /// With the variable that names no proxy.
-    pub fn of_environment() -> Result<Self, NoProxyUrl> {
-        Self::of(|name| std::env::var(name).ok())
-    }
-
     /// The proxy for a URL; none: it is called directly.
     #[must_use]
     pub fn of_url(&self, url: &Uri) -> Option<&Proxy> {

@@ -71,7 +71,7 @@ async fn shared(bucket: &config::Bucket) -> SdkConfig {
 
 /// The proxies of the environment, which were looked at when the configuration was loaded.
 fn proxies() -> Proxies {
-    Proxies::of_environment().unwrap_or_default()
+    crate::proxies::of_environment().unwrap_or_default()
 }
 
 /// A proxy that the storage client can speak with; the configuration's check names others.

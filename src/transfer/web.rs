@@ -195,7 +195,7 @@ impl Web {
     /// # Errors
     /// When one of them is none.
     pub fn through_proxies(self) -> Result<Self, WebError> {
-        let proxies = Proxies::of_environment()?;
+        let proxies = crate::proxies::of_environment()?;
         Ok(self.through(proxies))
     }
 
