@@ -33,6 +33,9 @@ const TURN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_s
 /// After that it waits for its turn again, the longer the more often it did.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
 
+/// So often a mark that could not be stored is tried again at once, before the whole delivery is.
+const MARK_RETRIES: i64 = 3;
+
 /// What became of one delivery.
 enum End {
     /// It is over, now or since an earlier time.
@@ -146,7 +149,7 @@ impl Dispatcher {
         let id = entry.notice.id();
         let delivery = slot.delivery(&id, state, attempts, failure, now);
         if shown::is_over(&delivery) {
-            let stands = commit(records, &mark, &delivery).await?.into_inner();
+            let stands = self.store(&mark, &delivery).await?;
             self.outbox.metrics.ended(self.label(slot), stands.state);
             if stands.state == NotificationState::Failed {
                 tracing::warn!(id, channel = slot.channel, attempts, error = ?stands.last_error, "a notification was given up");
@@ -166,6 +169,24 @@ impl Dispatcher {
         );
         self.show(entry, &delivery).await;
         Ok(End::Later(Instant::now() + backoff::pause(attempts), true))
+    }
+
+    /// Stores how a slot ended. What was taken would be sent again if this failed, or be
+    /// recorded as superseded where a revocation comes first: so it is tried a few times.
+    async fn store(&self, mark: &str, delivery: &Notification) -> Result<Notification, Left> {
+        let records = self.zones.records.bucket();
+        let mut failures = 0;
+        loop {
+            self.leads()?;
+            match commit(records, mark, delivery).await {
+                Ok(stands) => return Ok(stands.into_inner()),
+                Err(error) if error.is_transient() && failures < MARK_RETRIES => {
+                    failures += 1;
+                    tokio::time::sleep(backoff::pause(failures)).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     async fn show(&self, entry: &Entry, delivery: &Notification) {

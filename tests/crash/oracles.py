@@ -35,6 +35,10 @@ class Plain:
         return json.loads(self(json.dumps(value)))
 
 
+# Since when a round waits for its files: there is none where they came before anybody looked.
+ONLY_WHERE_IT_WAITED = "/submitted.json"
+
+
 async def collect(work, lane):
     """The end state: `seen` is compared with the reference, `problems` hold for themselves."""
     plain, problems = Plain(work), []
@@ -67,7 +71,8 @@ async def collect(work, lane):
         "secrets": Counter(plain(s["metadata"]["name"]) for s in secrets
                            if s["type"] == "airlock.karectl.io/release" and work.name in s["metadata"]["name"]),
         "jobs": sorted(plain(j["metadata"]["name"]) for j in jobs if work.name in j["metadata"]["name"]),
-        "facts": sorted({fact_name(plain(key.removeprefix(base))) for key in keys if not key.startswith(f"{base}files/")}),
+        "facts": sorted({fact_name(plain(key.removeprefix(base))) for key in keys
+                         if not key.startswith(f"{base}files/") and not key.endswith(ONLY_WHERE_IT_WAITED)}),
         "decisions": by_round(facts, base, "decision.json", plain),
         "outcomes": by_round(facts, base, "outcome.json", plain),
         "manifests": by_round(facts, base, "manifest.json", plain),
@@ -175,8 +180,11 @@ def ledger_event(event):
     event = {key: value for key, value in trimmed(event).items() if key != "id"}
     if event["kind"] == "ReleaseAttempted":  # the second attempt begins where the first broke off
         event.pop("before", None)
-    if event["kind"] == "Deleted":  # a zip has more or fewer bytes by what its times compress to
-        event["detail"].pop("bytes", None)
+    if event["kind"] == "Deleted":
+        # A zip has more or fewer bytes by what its times compress to, and a gateway that was
+        # killed in an upload leaves a file more; that none is left is looked at by itself.
+        for count in ("bytes", "objects", "versions", "uploads"):
+            event["detail"].pop(count, None)
     return event
 
 

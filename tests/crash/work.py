@@ -127,6 +127,17 @@ class Work:
         except asyncio.TimeoutError:
             raise Late(f"{name} is not {state}: {short(self.lane.reviews.objects.get(name, {}).get('status'))}") from None
 
+    async def desk_is_told(self):
+        """The release's message has been delivered, and that is recorded: what revokes it now supersedes no message."""
+        def there(record):
+            deliveries = (record or {}).get("status", {}).get("deliveries", [])
+            return any(d["id"].endswith("-released") and d["channel"] == "desk" and d["state"] == "Delivered" for d in deliveries)
+        name = self.record()["metadata"]["name"]
+        try:
+            return await self.lane.records.until(name, there, PATIENCE)
+        except asyncio.TimeoutError:
+            raise Late(f"the desk is not told of {name}: {short(self.record().get('status'))}") from None
+
     # --- the gateway ---
 
     async def gateway(self, who, method, rest, body=b"", wanted=(200, 201, 204), conflict=False):

@@ -112,6 +112,7 @@ async def recalled(w):
 @story()
 async def revoke(w):
     await w.released()
+    await w.desk_is_told()
     await w.acts("bob", "Checker", "Revoke")
     await w.reaches("Revoked")
 
@@ -119,6 +120,7 @@ async def revoke(w):
 @story()
 async def late_reject(w):
     await w.released()
+    await w.desk_is_told()
     await w.reviews("carol", "Reject")
     await w.reaches("Revoked")
 
@@ -126,6 +128,7 @@ async def late_reject(w):
 @story()
 async def withdrawn_late(w):
     await w.released()
+    await w.desk_is_told()
     await w.edits(withdrawn=True)
     await w.reaches("Revoked")
 
@@ -148,6 +151,7 @@ async def deleted_in_review(w):
 @story()
 async def deleted_after_release(w):
     await w.released()
+    await w.desk_is_told()
     await w.deletes()
     await w.is_gone()
 

@@ -16,6 +16,7 @@ use super::super::context::Context;
 use super::super::error::EffectError;
 use super::super::past::{Past, Sighted};
 use super::super::reconcile::Subject;
+use super::super::retries::Thing;
 use crate::api::AirlockRequest;
 use crate::domain::digest::Sha256Hex;
 use crate::domain::manifest::Frozen;
@@ -30,11 +31,15 @@ use crate::storage::{Bucket, StorageError};
 const AT_ONCE: usize = 48;
 /// Sightings that are read of a folder, the newest ones.
 const READ: usize = 500;
-/// Rounds of this many files are looked up before they are shown; larger ones
-/// while they are under review, before anything is decided.
+/// Rounds of this many files are looked up and indexed before they are shown; larger
+/// ones while they are under review, before anything is decided.
 const SMALL: usize = 500;
 
 /// Looks back, once. False: it is under way in the background.
+///
+/// Nothing but a withdrawal is decided before the index has the round: content that
+/// was refused is what later rounds must be told of first of all, and nobody comes
+/// back to a decided round.
 pub async fn look_back(
     ctx: &Context,
     subject: &Subject,
@@ -44,31 +49,37 @@ pub async fn look_back(
     let Some(last) = &mut facts.last else {
         return Ok(true);
     };
-    let records = ctx.zones.records.bucket();
-    let small = frozen.manifest.files.len() <= SMALL;
-    if last.seen.is_none() && small {
-        last.seen = Some(seen(records, &ctx.past, &subject.key, frozen).await?);
+    if last.seen.is_some() && last.indexed {
+        return Ok(true);
     }
-    if last.indexed {
+    let records = ctx.zones.records.bucket();
+    if frozen.manifest.files.len() <= SMALL {
+        last.seen = Some(seen(records, &ctx.past, &subject.key, frozen).await?);
+        index(records, &subject.key, frozen).await?;
+        last.indexed = true;
         return Ok(true);
     }
     let target = ObjectRef::<AirlockRequest>::new(&subject.name).within(&subject.key.namespace);
     let (bucket, key, frozen) = (records.clone(), subject.key.clone(), frozen.clone());
     let (past, wake) = (Arc::clone(&ctx.past), ctx.wake.clone());
+    let retries = Arc::clone(&ctx.retries);
     ctx.in_background(&subject.key.uid, async move {
         let done = async {
             seen(&bucket, &past, &key, &frozen).await?;
             index(&bucket, &key, &frozen).await
         };
+        let thing = Thing::Effect("look_back::look_back");
         match done.await {
-            Ok(()) if small => {}
-            Ok(()) => drop(wake.send(target)),
+            Ok(()) => retries.succeeded(&key.uid, &thing),
             Err(error) => {
-                tracing::warn!(uid = key.uid, %error, "the index was not written; it is tried at the next look");
+                let pause = retries.failed(&key.uid, thing);
+                tracing::warn!(uid = key.uid, %error, ?pause, "the index was not written; it is tried again");
+                tokio::time::sleep(pause).await;
             }
         }
+        drop(wake.send(target));
     });
-    Ok(last.seen.is_some())
+    Ok(false)
 }
 
 /// What the round has in common with earlier ones.

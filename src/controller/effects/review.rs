@@ -60,7 +60,7 @@ pub async fn review(
     // To read it all anew costs calls, and to verify the rules costs dozens: only where
     // there is something to decide.
     let mut read = None;
-    if judgement.verdict.is_some() {
+    if looked_back && judgement.verdict.is_some() {
         let now = current::for_decision(ctx, subject).await?;
         match &now.request {
             Some(live) => subject.request = live.clone(),
