@@ -105,9 +105,14 @@ class Client:
             if body or method in ("PUT", "POST", "PATCH"):
                 request.headers.append(("Content-Length", str(len(body))))
             try:
-                writer.write(request.head() + body)
-                await writer.drain()
-                answer = await read_head(reader)
+                if waits := request.header("expect"):  # an answer that comes before the body would be lost in a closed connection
+                    writer.write(request.head())
+                    await writer.drain()
+                    answer = await read_head(reader)
+                if not waits or answer.status == 100:
+                    writer.write(body if waits else request.head() + body)
+                    await writer.drain()
+                    answer = await read_head(reader)
                 while answer.status == 100:
                     answer = await read_head(reader)
                 if not has_no_body(method, answer.status):

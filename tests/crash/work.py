@@ -148,6 +148,8 @@ class Work:
         while time.monotonic() < deadline:
             client = wire.Client(host, int(port))
             headers = [("Authorization", f"Bearer {self.lane.tokens[who]}")]
+            if len(body) > 1 << 20:
+                headers.append(("Expect", "100-continue"))
             try:
                 answer = await client.call(method, target, headers, body)
                 if answer.status in wanted:

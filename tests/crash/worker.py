@@ -26,10 +26,10 @@ async def serve():
             answer = await do(lane, order)
         except Exception as error:
             traceback.print_exc()
-            answer = {"error": f"{type(error).__name__}: {error}", "plan": order.get("plan"), "hits": 0, "kills": 0,
+            answer = {"error": f"{type(error).__name__}: {error}", "plan": order.get("plan", order.get("story")), "hits": 0, "kills": 0,
                       "seconds": 0, "problems": [f"the laboratory itself: {type(error).__name__}: {error}"]}
         if answer.get("problems"):
-            lane.keep_journal(order["plan"])
+            lane.keep_journal(answer["plan"])
         out.write(json.dumps(answer) + "\n")
         if order["do"] == "down":
             return
