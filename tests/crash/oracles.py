@@ -80,7 +80,7 @@ async def collect(work, lane):
         "revoked": plain.json(trimmed(json.loads(facts[f"{base}revoked.json"]))) if f"{base}revoked.json" in facts else None,
         "working": sorted({plain(key) for key in working if work.uid in key}),
         "kept records": sorted(plain(key) for key in records_kept),
-        "open uploads": len(open_in) + len(open_out),
+        "open uploads": len(open_in) + len(open_out) - len(begun_in_vain(lane, open_in, base)),
         "packages": sorted(package_of(body, plain) for body in packages.values()),
         "ledger": sorted({json.dumps(plain.json(ledger_event(event)), sort_keys=True)
                           for entry in entries for event in json.loads(entry)["events"]}),
@@ -96,6 +96,12 @@ async def collect(work, lane):
     problems += delivery_problems(work, lane)
     problems += order_problems(work, lane, base)
     return seen, problems
+
+
+def begun_in_vain(lane, uploads, base):
+    """Uploads of a gateway that was killed, or never heard that they were begun: the sweeper ends them after a day."""
+    spoilt = any(call.fault and call.who == "gateway" for call in lane.journal.calls)
+    return [upload for upload in uploads if spoilt and f"{base}files/" in str(upload)]
 
 
 def request_of(work, plain):
@@ -312,7 +318,7 @@ def delivery_problems(work, lane):
     for one in lane.webhooks.got:
         if not one["id"] or work.uid not in one["id"]:
             continue
-        data = {key: value for key, value in (one["data"] or {}).items() if key not in ("checkpoint", "url")} \
+        data = {key: value for key, value in (one["data"] or {}).items() if key not in ("checkpoint", "url", "expires")} \
             if isinstance(one["data"], dict) else one["data"]
         content = (one["type"], json.dumps(data, sort_keys=True))
         if known.setdefault(one["id"], content) != content:

@@ -258,15 +258,24 @@ pub async fn end(ctx: &Context, key: &RequestKey, errand: Errand) -> Result<(), 
     let params = DeleteParams {
         propagation_policy: Some(PropagationPolicy::Background),
         preconditions: Some(Preconditions {
-            uid: Some(uid),
+            uid: Some(uid.clone()),
             resource_version: None,
         }),
         ..DeleteParams::default()
     };
-    match jobs(ctx, key, errand).delete(&intent.job, &params).await {
+    let api = jobs(ctx, key, errand);
+    match api.delete(&intent.job, &params).await {
         Ok(_) => Ok(()),
-        // It is gone, and perhaps another has its name.
-        Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => Ok(()),
+        Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(()),
+        // Another has its name, which is to be seen: a conflict may have other causes.
+        Err(kube::Error::Api(answer)) if answer.code == 409 => {
+            match api.get_opt(&intent.job).await? {
+                Some(job) if job.uid().as_ref() == Some(&uid) => {
+                    Err(kube::Error::Api(answer).into())
+                }
+                _ => Ok(()),
+            }
+        }
         Err(kube::Error::Api(answer)) if answer.code == 403 => {
             tracing::warn!(
                 namespace = key.namespace,
