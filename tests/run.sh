@@ -4,8 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 driver="python3 tests/env/env.py"
-test_env=target/test-env # and $test_env-2, which tests start that kill and starve processes of their own
-waiting=--test-threads=6 # integration tests wait for other processes, more than they compute
+test_env=target/test-env # and $test_env-2 and -3, which tests start that kill and starve processes of their own
+waiting=--test-threads=8 # integration tests wait for other processes, more than they compute
 
 step() {
     local began=$SECONDS
@@ -48,13 +48,14 @@ crds_are_current() {
 }
 generated() { find crds charts -type f -print0 | sort -z | xargs -0 sha256sum; }
 
+test_envs_down() { for number in "" -2 -3; do $driver down --dir $test_env$number; done; }
+
 # A fresh environment of its own, ended also when a test fails.
 with_environment() {
-    $driver down --dir $test_env
-    $driver down --dir $test_env-2
-    export TREVOR_KUBE_AUDIT=$PWD/target/kube-audit # of the second environment too, each time that it is started
+    test_envs_down
+    export TREVOR_KUBE_AUDIT=$PWD/target/kube-audit # of the others too, each time that one is started
     rm -rf "$TREVOR_KUBE_AUDIT"
-    trap '$driver down --dir $test_env; $driver down --dir $test_env-2; sum_up' EXIT
+    trap 'test_envs_down; sum_up' EXIT
     step $driver up --dir $test_env
     # shellcheck disable=SC1091
     . $test_env/env.sh

@@ -1,9 +1,10 @@
-//! A second environment, without trevor in it, for tests that start, kill and
-//! starve processes of their own. One test at a time has it.
+//! Environments without trevor in them, for tests that start, kill and starve
+//! processes of their own. One test at a time has one.
 
 use std::ops::Deref;
 use std::path::PathBuf;
 
+use futures::future::select_all;
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt as _};
 use tokio::process::Command;
@@ -13,12 +14,19 @@ use trevor::api::AirlockPolicy;
 
 use super::Env;
 
-static TURN: Mutex<()> = Mutex::const_new(());
+/// More than two would wait for the processor in place of one another.
+static TURNS: [Mutex<()>; 2] = [const { Mutex::const_new(()) }; 2];
 
-/// The second environment, while it is ours.
+/// Such an environment, while it is ours.
 pub struct Private {
     env: Env,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
+}
+
+struct Turn {
+    /// Of the environment: 2 and so on, since the first is everybody's.
+    number: usize,
+    _guard: MutexGuard<'static, ()>,
 }
 
 impl Deref for Private {
@@ -28,31 +36,41 @@ impl Deref for Private {
     }
 }
 
-/// Waits for the turn, and starts the environment if it is not up.
+/// Waits for a turn, and starts the environment if it is not up.
 pub async fn private() -> Private {
-    let turn = TURN.lock().await;
-    up(turn).await
+    up(turn().await).await
 }
 
 /// The same, started anew: for tests that look at everything there is, and for which
 /// what others left would be too much or too strange.
 pub async fn fresh() -> Private {
-    let turn = TURN.lock().await;
-    driver(&["down"]).await;
+    let turn = turn().await;
+    driver(turn.number, &["down"]).await;
     up(turn).await
 }
 
-async fn up(turn: MutexGuard<'static, ()>) -> Private {
-    let folder = driver(&["up", "--no-operator"]).await;
+async fn turn() -> Turn {
+    let waiting = TURNS.iter().map(|turn| Box::pin(turn.lock()));
+    let (guard, index, _) = select_all(waiting).await;
+    Turn {
+        number: index + 2,
+        _guard: guard,
+    }
+}
+
+async fn up(turn: Turn) -> Private {
+    let folder = driver(turn.number, &["up", "--no-operator"]).await;
     let env = Env::of(&folder);
     no_policy_is_left(&env).await;
     Private { env, _turn: turn }
 }
 
-/// Has the driver do something with the second environment; gives its folder.
-async fn driver(words: &[&str]) -> PathBuf {
+/// Has the driver do something with an environment; gives its folder.
+async fn driver(number: usize, words: &[&str]) -> PathBuf {
     let checkout = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let folder = Env::shared().folder().with_file_name("test-env-2");
+    let folder = Env::shared()
+        .folder()
+        .with_file_name(format!("test-env-{number}"));
     let done = Command::new("python3")
         .arg(checkout.join("tests/env/env.py"))
         .args(words)
