@@ -14,6 +14,10 @@ from workloads import STORIES
 SETTLES = 40  # seconds that the end state may take to become the reference's, beside the story
 
 
+# What the end state may differ in, by mode.
+MAY_DIFFER = {"mail-refused": oracles.with_refusals, "paused": oracles.with_marks_of_jobs}
+
+
 class Picker:
     """Asked for every call: spoils the one that the plan names, as often as its mode says."""
 
@@ -117,8 +121,7 @@ async def run(lane, plan, known, settles=SETTLES):
     try:
         await asyncio.wait_for(STORIES[plan.story].run(work), PATIENCE * 2)
         told = time.monotonic()
-        problems = await becomes(work, lane, known["state"], settles, may_fail,
-                                 oracles.with_refusals if plan.mode == "mail-refused" else None)
+        problems = await becomes(work, lane, known["state"], settles, may_fail, MAY_DIFFER.get(plan.mode))
     except (Late, asyncio.TimeoutError) as error:
         problems = [f"the story did not end: {error or 'too long'}"]
         if may_fail:

@@ -274,6 +274,13 @@ def refused_mails(state):
             and event["detail"]["state"] == "Failed" and event["detail"]["lastError"]["code"] == 550]
 
 
+def with_marks_of_jobs(wanted, seen):
+    """Where two processes believe that they lead, and neither loses its lease, the later one may note a Job that the
+    other has forgotten. It holds nothing of what is released, and a process that loses its lease notes nothing."""
+    marks = [key for key in seen["working"] if key.startswith("work/jobs/")]
+    return {**wanted, "working": sorted({*wanted["working"], *marks})}, seen
+
+
 def with_refusals(wanted, seen):
     """Where the mail server refused one for good: the ledger and the record say so, and all else is as it was."""
     wanted = copy.deepcopy(wanted)

@@ -30,6 +30,16 @@ enum Storing {
     Never,
 }
 
+/// Ends the call also where its future is dropped: nobody is to wait for an answer that
+/// nobody reads.
+struct StoringOver<'a>(&'a watch::Sender<Storing>);
+
+impl Drop for StoringOver<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(Storing::Not);
+    }
+}
+
 /// A server that a task waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Server {
@@ -91,9 +101,8 @@ impl Progress {
         if !begun {
             std::future::pending::<()>().await;
         }
-        let answer = call.await;
-        self.storing.send_replace(Storing::Not);
-        answer
+        let _over = StoringOver(&self.storing);
+        call.await
     }
 
     /// Returns once no such call is under way, and sees that none begins any more; a server
@@ -212,5 +221,16 @@ mod tests {
         assert!(!progress.is_over());
         assert!(!progress.ends(), "somebody is to be woken");
         assert!(progress.is_over());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_given_up_is_not_waited_for() {
+        let progress = Progress::of("test");
+        let call = progress.stores(std::future::pending::<()>());
+        let given_up = tokio::time::timeout(Duration::from_secs(1), call).await;
+        assert!(given_up.is_err());
+        let began = tokio::time::Instant::now();
+        progress.stops_storing(Duration::from_secs(60)).await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
     }
 }
