@@ -90,6 +90,8 @@ async def collect(work, lane):
     if lane.profile in ("retention", "due"):  # where links and windows end within seconds, so that it varies who is told of it
         for name in ("facts", "ledger", "working", "told"):
             seen[name] = [item for item in seen[name] if not any(word in item for word in ("URLEnding", "url-ending", "window-ending", "warnings/url"))]
+        # A message that comes after the window is superseded, and windows of seconds end before a second try.
+        seen = without_messages(seen)[0]
     problems += chain_problems(entries)
     problems += digest_problems(facts, base, packages, work, lane)
     problems += file_problems(keys, facts, base, work)
