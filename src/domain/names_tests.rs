@@ -306,7 +306,10 @@ proptest! {
     fn case_and_form_make_no_second_name(text in "\\PC*") {
         prop_assert_eq!(folded(&text), folded(&text.nfd().collect::<String>()));
         prop_assert_eq!(stored_form(&text), stored_form(&text.nfd().collect::<String>()));
-        prop_assert_eq!(stored_form(&text), stored_form(&text.to_uppercase()));
+        // In normal form, as the Unicode standard defines caseless matching (3.13, D145): the
+        // iota below a letter comes after other marks there, and is a letter in upper case.
+        let upper = text.nfd().collect::<String>().to_uppercase();
+        prop_assert_eq!(stored_form(&text), stored_form(&upper));
         prop_assert_eq!(stored_form(&text), stored_form(&folded(&text)));
     }
 
