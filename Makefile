@@ -34,11 +34,12 @@ generate: ## write the CRDs from the Rust types, and the chart's README from its
 	python3 tests/chart/readme.py
 
 fmt: ## format the code
-	cargo fmt
+	cargo fmt --all
 
-lint: ## formatting and clippy, warnings are errors
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+lint: ## formatting, the walls between crates, and clippy; warnings are errors
+	cargo fmt --all --check
+	python3 tests/walls.py
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 test: ## everything that CI runs
 	@tests/run.sh test

@@ -12,11 +12,11 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
-use trevor::api::{Direction, Publisher};
-use trevor::domain::digest::{Crc32, Sha256Hex};
-use trevor::domain::manifest::{Manifest, ManifestFile, PolicyRef};
-use trevor::domain::media_type;
-use trevor::package::{Budget, CrateInputs, OpenError, Part, PartBody, Plan, pack};
+use trevor_api::{Direction, Publisher};
+use trevor_core::digest::{Crc32, Sha256Hex};
+use trevor_core::manifest::{Manifest, ManifestFile, PolicyRef};
+use trevor_core::media_type;
+use trevor_package::{Budget, CrateInputs, OpenError, Part, PartBody, Plan, pack};
 
 const MIB: u64 = 1 << 20;
 /// About what an HTTP client hands out at a time.

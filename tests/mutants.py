@@ -1,20 +1,17 @@
 #!/usr/bin/env python3
 """Mutation testing of the pure core: every change of a rule must break a test.
 
-    make mutants                          all of src/domain
+    make mutants                          all of crates/core
     tests/mutants.py --file quorum.rs     one file of it; other arguments go to cargo-mutants
     tests/mutants.py --place second ...   a run beside another, in target/mutants/second
 
-src/domain is put into a package of its own, and the types of src/api into another, without
-a cluster's client, tokio or S3 (that they build like this is checked in passing), so that
-a mutant costs seconds: one rustc of src/domain alone, and its tests without the few that
-search at length. Survivors are in target/mutants/core/mutants.out/missed.txt; those that
+The core knows no client of a cluster, no tokio and no S3, so that a mutant costs seconds: one
+rustc of crates/core alone, and its tests without the few that search at length. Survivors are in target/mutants/core/mutants.out/missed.txt; those that
 stand are explained in tests/mutants-survivors.txt, and any other fails the run.
 """
 import argparse
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,55 +26,6 @@ WANTED = 0.95
 SKIPPED = ("no_order_of_events", "in_every_order_of_events", "every_character_folds", "text_is_never_refused",
            "text_of_one_byte", "no_bytes_make_it_panic")
 ENVIRONMENT = {"PROPTEST_CASES": "64", "PROPTEST_DISABLE_FAILURE_PERSISTENCE": "true"}
-DOMAIN_NEEDS = ("hex", "jiff", "serde", "serde_json", "sha2", "thiserror", "unicode-normalization",
-                "unicode-properties", "rand")
-API_NEEDS = ("jiff", "k8s-openapi", "schemars", "serde", "serde_json")
-MANIFEST = """[package]
-name = "{name}"
-version = "0.1.0"
-edition = "2024"
-
-[dependencies]
-{needs}
-"""
-DOMAIN = """
-trevor-api = { path = "api" }
-
-[dev-dependencies]
-proptest = "1"
-
-[profile.dev]
-debug = false
-
-[profile.dev.package."*"]
-opt-level = 1
-
-[workspace]
-"""
-API = """
-kube = { version = "5", default-features = false, features = ["derive"] }
-"""
-
-
-def manifest(name, wanted, more):
-    lines = (CHECKOUT / "Cargo.toml").read_text().splitlines()
-    needs = [line for line in lines if (found := re.match(r"([a-z0-9_-]+) = ", line)) and found.group(1) in wanted]
-    return MANIFEST.format(name=name, needs="\n".join(needs)) + more.lstrip("\n")
-
-
-def core(place="core"):
-    """The packages of the pure core, anew; what is compiled of other packages stays."""
-    folder = WORK / place / "package"
-    shutil.rmtree(folder, ignore_errors=True)
-    # New times for src/domain: what was compiled last was a mutant of it.
-    shutil.copytree(CHECKOUT / "src/domain", folder / "src/domain", copy_function=shutil.copy)
-    shutil.copytree(CHECKOUT / "src/api", folder / "api/src")
-    (folder / "api/src/mod.rs").rename(folder / "api/src/lib.rs")
-    (folder / "src/lib.rs").write_text("//! The pure core.\npub mod domain;\npub use trevor_api as api;\n")
-    (folder / "Cargo.toml").write_text(manifest("trevor", DOMAIN_NEEDS, DOMAIN))
-    (folder / "api/Cargo.toml").write_text(manifest("trevor-api", API_NEEDS, API))
-    shutil.copy(CHECKOUT / "Cargo.lock", folder / "Cargo.lock")
-    return folder
 
 
 def tool():
@@ -89,13 +37,13 @@ def tool():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--file", default="*.rs", help="a file of src/domain")
+    parser.add_argument("--file", default="*.rs", help="a file of crates/core")
     parser.add_argument("--place", default="core", help="folder of the run below target/mutants")
     options, more = parser.parse_known_args()
-    folder, out = core(options.place), WORK / options.place
+    out = WORK / options.place
     skipped = [word for name in SKIPPED for word in ("--skip", name)]
-    done = subprocess.run([tool(), "mutants", "--dir", folder, "--output", out, "--file", f"src/domain/{options.file}",
-                           "--package", "trevor", "--in-place", "--no-shuffle", "--timeout", "60", *more,
+    done = subprocess.run([tool(), "mutants", "--dir", CHECKOUT, "--output", out, "--file", f"crates/core/src/**/{options.file}",
+                           "--package", "trevor-core", "--no-shuffle", "--timeout", "60", *more,
                            "--", "--lib", "--", *skipped],
                           env={**os.environ, **ENVIRONMENT, "CARGO_TARGET_DIR": str(out / "build")})
     if done.returncode not in (0, 2):

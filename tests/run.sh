@@ -143,14 +143,15 @@ case $what in
 test | test-long)
     mkdir -p target && : > $results
     step tools
-    step cargo fmt --check
-    step cargo clippy --locked --all-targets -- -D warnings
+    step cargo fmt --all --check
+    step python3 tests/walls.py
+    step cargo clippy --locked --workspace --all-targets -- -D warnings
     if [ "$what" = test-long ]; then
-        step cargo_test --lib --bins -- --include-ignored
+        step cargo_test --workspace --lib --bins -- --include-ignored
     else
-        step cargo_test --lib --bins
+        step cargo_test --workspace --lib --bins
     fi
-    step cargo_test --doc
+    step cargo_test --workspace --doc
     step crds_are_current
     step python3 tests/chart/run.py
     step cargo build --locked

@@ -10,21 +10,21 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 
 use super::cluster;
-use crate::api::{AirlockPolicy, AirlockRequest};
-use crate::audit::SigningKey;
-use crate::audit::key::VARIABLE;
-use crate::config::Config;
-use crate::domain::commit::{Owner, Ticket};
-use crate::domain::retention::named;
-use crate::notify::Channels;
-use crate::retention::orphans::{self, Orphans};
-use crate::retention::taken::is_taken;
-use crate::rules::shipped::{Id, Rules};
-use crate::rules::{live, probe};
-use crate::storage::commit::read;
-use crate::storage::keys::{RequestKey, TICKETS};
-use crate::storage::preflight::{self, Row, State};
-use crate::storage::{self, Release, StorageError, Zones};
+use trevor_api::{AirlockPolicy, AirlockRequest};
+use trevor_config::Config;
+use trevor_controller::rules::shipped::{Id, Rules};
+use trevor_controller::rules::{live, probe};
+use trevor_core::commit::{Owner, Ticket};
+use trevor_core::keys::{RequestKey, TICKETS};
+use trevor_core::retention::named;
+use trevor_lifecycle::orphans::{self, Orphans};
+use trevor_lifecycle::taken::is_taken;
+use trevor_notify::Channels;
+use trevor_store::audit::SigningKey;
+use trevor_store::audit::key::VARIABLE;
+use trevor_store::commit::read;
+use trevor_store::preflight::{self, Row, State};
+use trevor_store::{self as storage, Release, StorageError, Zones};
 
 /// A controller that lives deletes what is due within so long.
 const LIVING: SignedDuration = SignedDuration::from_mins(1);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
-use crate::domain::proxies::{NoProxyUrl, Proxies, Proxy};
+use trevor_core::proxies::{NoProxyUrl, Proxies, Proxy};
 
 /// Why there is no way to the cluster.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +57,7 @@ pub async fn of_kubeconfig(
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
     let proxy = match named {
         Some(url) => Some(Proxy::parse(&url, "proxy-url of the kubeconfig")?),
-        None => of_environment(&config.cluster_url, &crate::proxies::of_environment()?),
+        None => of_environment(&config.cluster_url, &trevor_net::proxies::of_environment()?),
     };
     config.proxy_url = proxy.and_then(|proxy| proxy.url().parse().ok());
     Ok(config)

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::job::{JobArgs, JobError};
-use crate::volume::collect::{Errand, Source, collect as run};
+use trevor_client::volume::collect::{Errand, Source, collect as run};
 
 /// `trevor collect`.
 #[derive(Args)]
@@ -18,7 +18,7 @@ pub struct CollectArgs {
     #[arg(long = "source", value_name = "JSON", required = true, value_parser = source)]
     sources: Vec<Source>,
     /// The most files that may match.
-    #[arg(long, default_value_t = crate::volume::MOST_FILES as u64)]
+    #[arg(long, default_value_t = trevor_core::volume::MOST_FILES as u64)]
     most_files: u64,
     /// The most bytes that they may have.
     #[arg(long, default_value_t = 5 << 40)]
@@ -35,7 +35,7 @@ fn source(text: &str) -> Result<Source, String> {
 /// With one line, which is the pod's termination message too.
 pub async fn collect(args: CollectArgs) -> Result<(), JobError> {
     let job = args.job;
-    let most = crate::volume::MOST_FILES;
+    let most = trevor_core::volume::MOST_FILES;
     let errand = Errand {
         round: args.round,
         sources: args.sources,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::api;
+use trevor_api as api;
 
 #[derive(Args)]
 pub struct CrdArgs {

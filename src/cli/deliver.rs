@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::job::{JobArgs, JobError};
-use crate::volume::deliver::{Into, deliver as run};
+use trevor_client::volume::deliver::{Into, deliver as run};
 
 /// `trevor deliver`.
 #[derive(Args)]

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::domain::digest::Sha256Hex;
-use crate::transfer::download::Downloader;
-use crate::transfer::fetch::{self, FetchError, Fetched, Wish};
-use crate::transfer::{Address, AddressError, Patience, Web, WebError, amount};
+use trevor_client::transfer::download::Downloader;
+use trevor_client::transfer::fetch::{self, FetchError, Fetched, Wish};
+use trevor_client::transfer::{Address, AddressError, Patience, Web, WebError, amount};
+use trevor_core::digest::Sha256Hex;
 
 /// No URL is longer.
 const URL_MAX: u64 = 64 << 10;
@@ -150,5 +150,5 @@ fn digest(text: &str) -> Result<Sha256Hex, String> {
     text.trim()
         .to_ascii_lowercase()
         .parse()
-        .map_err(|e: crate::domain::digest::NotADigest| e.to_string())
+        .map_err(|e: trevor_core::digest::NotADigest| e.to_string())
 }

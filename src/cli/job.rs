@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::transfer::{AddressError, Web, WebError};
-use crate::volume::collect::CollectError;
-use crate::volume::deliver::DeliverError;
-use crate::volume::wire::{Gateway, Target};
+use trevor_client::transfer::{AddressError, Web, WebError};
+use trevor_client::volume::collect::CollectError;
+use trevor_client::volume::deliver::DeliverError;
+use trevor_client::volume::wire::{Gateway, Target};
 
 /// Where Kubernetes reads a container's last word from.
 const TERMINATION_LOG: &str = "/dev/termination-log";

@@ -6,7 +6,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, fmt, registry};
 
 use super::otlp;
-use crate::config::{ConfigError, Log, LogFormat};
+use trevor_config::{ConfigError, Log, LogFormat};
 
 /// Starts logging to standard error.
 pub fn start(log: &Log) -> Result<(), ConfigError> {

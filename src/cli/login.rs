@@ -14,10 +14,10 @@ use kube::{Client, ResourceExt as _};
 use rand::TryRngCore as _;
 
 use super::cluster;
-use crate::api::{AirlockSession, AirlockSessionSpec, SESSION_GROUPS, SESSION_NAME, SessionState};
-use crate::domain::session::SessionRefused;
-use crate::gateway::token::{Claim, Token, session_name};
-use crate::tls::{self, causes};
+use trevor_api::{AirlockSession, AirlockSessionSpec, SESSION_GROUPS, SESSION_NAME, SessionState};
+use trevor_core::session::SessionRefused;
+use trevor_gateway::token::{Claim, Token, session_name};
+use trevor_net::tls::{self, causes};
 
 /// The longest session, as the schema has it.
 const LONGEST: i64 = 43_200;

@@ -25,11 +25,11 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
-use crate::controller;
-use crate::gateway;
-use crate::shutdown;
-use crate::storage::Zones;
+use trevor_config::Config;
+use trevor_controller as controller;
+use trevor_controller::shutdown;
+use trevor_gateway as gateway;
+use trevor_store::Zones;
 
 /// Moves files across the boundary of a trusted research environment, after human review.
 #[derive(Parser)]

@@ -12,13 +12,13 @@ use kube::{Api, Client, ResourceExt as _};
 
 use super::cluster as reach;
 use super::retention::ConfigArg;
-use crate::api::AirlockRequest;
-use crate::config::Config;
-use crate::domain::commit::Owner;
-use crate::pages;
-use crate::retention::orphans::scan;
-use crate::storage::Zones;
-use crate::storage::keys::RequestKey;
+use trevor_api::AirlockRequest;
+use trevor_cluster::pages;
+use trevor_config::Config;
+use trevor_core::commit::Owner;
+use trevor_core::keys::RequestKey;
+use trevor_lifecycle::orphans::scan;
+use trevor_store::Zones;
 
 #[derive(Args)]
 pub struct OrphansArgs {

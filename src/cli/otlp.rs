@@ -23,9 +23,9 @@ use tracing_subscriber::filter::{FilterFn, filter_fn};
 use tracing_subscriber::layer::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::config::ConfigError;
-use crate::spans;
-use crate::transfer::{Pulse, Web};
+use trevor_client::transfer::{Pulse, Web};
+use trevor_config::ConfigError;
+use trevor_controller::spans;
 
 const KEY: &str = "log.otlp_endpoint";
 /// For one batch.

@@ -7,9 +7,9 @@ use clap::Args;
 
 use super::job::last_word;
 use super::logging;
-use crate::config::Config;
-use crate::controller::packaging::{Errand, package as run};
-use crate::storage::keys::RequestKey;
+use trevor_config::Config;
+use trevor_controller::packaging::{Errand, package as run};
+use trevor_core::keys::RequestKey;
 
 /// `trevor package`.
 #[derive(Args)]

@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
-use crate::api::condition;
-use crate::audit::Chain;
-use crate::config::Config;
-use crate::controller::{ledger, observe};
-use crate::domain::commit::{Revoked, RevokedThrough};
-use crate::storage::commit::commit;
-use crate::storage::keys::RequestKey;
-use crate::storage::{Release, Zones, revocation, set_aside};
+use trevor_api::condition;
+use trevor_config::Config;
+use trevor_core::commit::{Revoked, RevokedThrough};
+use trevor_core::keys::RequestKey;
+use trevor_core::ledger;
+use trevor_store::audit::Chain;
+use trevor_store::commit::commit;
+use trevor_store::observe;
+use trevor_store::{Release, Zones, revocation, set_aside};
 
 /// Acts on a release from the buckets alone.
 #[derive(Args)]

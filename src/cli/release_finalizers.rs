@@ -14,11 +14,11 @@ use kube::{Api, Client, ResourceExt as _};
 
 use super::cluster;
 use super::retention::{CliError, ConfigArg};
-use crate::api::{AirlockRequest, FINALIZER};
-use crate::config::Config;
-use crate::pages;
-use crate::retention::let_go;
-use crate::storage::{Release, Zones};
+use trevor_api::{AirlockRequest, FINALIZER};
+use trevor_cluster::pages;
+use trevor_config::Config;
+use trevor_lifecycle::let_go;
+use trevor_store::{Release, Zones};
 
 /// Requests that are let go well within the time for which an announcement stands.
 const FEW: usize = 50;

@@ -10,19 +10,19 @@ use kube::{Api, ResourceExt as _};
 
 use super::release::request;
 use super::{cluster, orphans, release_finalizers};
-use crate::api::{AirlockRequest, condition};
-use crate::config::Config;
-use crate::domain::commit::Owner;
-use crate::domain::retention::plain;
-use crate::domain::retention::{Deletion, HoldState, What};
-use crate::retention::adopt::{Adopted, adopt};
-use crate::retention::holds::{self, Asked};
-use crate::retention::orphans::all_of;
-use crate::retention::taken::{self, TakenOver};
-use crate::retention::{Numbers, Silent, Sweep, Sweeper};
-use crate::storage::commit::read;
-use crate::storage::keys::RequestKey;
-use crate::storage::{Release, Zones};
+use trevor_api::{AirlockRequest, condition};
+use trevor_config::Config;
+use trevor_core::commit::Owner;
+use trevor_core::keys::RequestKey;
+use trevor_core::retention::plain;
+use trevor_core::retention::{Deletion, HoldState, What};
+use trevor_lifecycle::adopt::{Adopted, adopt};
+use trevor_lifecycle::holds::{self, Asked};
+use trevor_lifecycle::orphans::all_of;
+use trevor_lifecycle::taken::{self, TakenOver};
+use trevor_lifecycle::{Numbers, Silent, Sweep, Sweeper};
+use trevor_store::commit::read;
+use trevor_store::{Release, Zones};
 
 /// Holds, adopts and deletes.
 #[derive(Args)]
@@ -295,7 +295,7 @@ async fn is_there(key: &RequestKey, owner: &Owner) -> Result<bool, CliError> {
 async fn deletions(
     zones: &Zones,
     key: &RequestKey,
-) -> Result<Vec<Deletion>, crate::storage::StorageError> {
+) -> Result<Vec<Deletion>, trevor_store::StorageError> {
     let mut found = Vec::new();
     for what in What::ALL {
         found.extend(read(zones.records.bucket(), &key.deletion(what.word())).await?);
@@ -308,7 +308,7 @@ async fn status(args: &Named) -> Result<(), Box<dyn std::error::Error>> {
     let zones = Zones::connect(&config.storage).await;
     let key = &args.request;
     let records = zones.records.bucket();
-    let facts = crate::controller::observe::facts(records, key).await?;
+    let facts = trevor_store::observe::facts(records, key).await?;
     let owner = facts.owner.as_ref().ok_or_else(|| CliError::unknown(key))?;
     println!(
         "request   {}/{} of {}",

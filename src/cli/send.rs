@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::transfer::local::LocalError;
-use crate::transfer::matching::{self, Unmatched};
-use crate::transfer::plan::{Plan, PlanError};
-use crate::transfer::send::{Sender, Unsent, check_all};
-use crate::transfer::{Patience, Progress, WebError};
+use trevor_client::transfer::local::LocalError;
+use trevor_client::transfer::matching::{self, Unmatched};
+use trevor_client::transfer::plan::{Plan, PlanError};
+use trevor_client::transfer::send::{Sender, Unsent, check_all};
+use trevor_client::transfer::{Patience, Progress, WebError};
 
 /// More than a plan of ten thousand files needs.
 const PLAN_MAX: u64 = 256 << 20;

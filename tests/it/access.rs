@@ -10,7 +10,7 @@ use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use serde_json::json;
-use trevor::api::{Phase, ReviewDecision};
+use trevor_api::{Phase, ReviewDecision};
 
 use crate::harness::{Env, Person, Project, Request, bind};
 

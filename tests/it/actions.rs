@@ -4,7 +4,7 @@ use kube::api::PostParams;
 use kube::runtime::wait::await_condition;
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
-use trevor::api::{AirlockAction, AirlockReviewStatus, Phase, ReviewState};
+use trevor_api::{AirlockAction, AirlockReviewStatus, Phase, ReviewState};
 
 use crate::harness::{Env, PATIENCE, PROJECT, Person, Request};
 

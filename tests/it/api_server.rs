@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use trevor::api::Phase;
+use trevor_api::Phase;
 
 use crate::faults::{Desk, crossed_once, desk};
 use crate::harness::{Busy, Controller, Env, Gateway, Http, Line, PATIENCE, private, ready};

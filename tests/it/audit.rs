@@ -12,15 +12,17 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 use tokio::process::Command;
-use trevor::api::Phase;
-use trevor::audit::checkpoint::{Mark, covering, note_key};
-use trevor::audit::statement::PREDICATE;
-use trevor::audit::verify::{Finding, Question, Source, verify};
-use trevor::audit::{Entry, Event, PublicKey, entry_name};
-use trevor::config::Config;
-use trevor::domain::canonical;
-use trevor::domain::digest::Sha256Hex;
-use trevor::storage::Bucket;
+use trevor_api::Phase;
+use trevor_config::Config;
+use trevor_core::canonical;
+use trevor_core::digest::Sha256Hex;
+use trevor_core::event::Entry;
+use trevor_core::event::Event;
+use trevor_store::Bucket;
+use trevor_store::audit::checkpoint::{Mark, covering, note_key};
+use trevor_store::audit::statement::PREDICATE;
+use trevor_store::audit::verify::{Finding, Question, Source, verify};
+use trevor_store::audit::{PublicKey, entry_name};
 
 use crate::faults::desk;
 use crate::harness::{
@@ -356,7 +358,8 @@ async fn the_latest_checkpoint_is_shown_in_the_config_map() {
         PATIENCE,
         || async {
             let data = maps.get("trevor-audit-checkpoint").await.unwrap().data?;
-            let (mark, note) = trevor::audit::checkpoint::read_note(&data["checkpoint.note"])?;
+            let (mark, note) =
+                trevor_store::audit::checkpoint::read_note(&data["checkpoint.note"])?;
             assert!(note.is_signed_by(&key));
             let stored = env.quarantine().find(&note_key(mark.sequence)).await?;
             (stored == data["checkpoint.note"].as_bytes()).then_some(())

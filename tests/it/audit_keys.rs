@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use trevor::audit::verify::{Finding, Kind, Question, Source, Summary, verify};
-use trevor::audit::{Chain, Event, Heads, Keeper, Kept, PublicKey, SigningKey};
-use trevor::config::Config;
-use trevor::storage::Bucket;
+use trevor_config::Config;
+use trevor_core::event::Event;
+use trevor_store::Bucket;
+use trevor_store::audit::verify::{Finding, Kind, Question, Source, Summary, verify};
+use trevor_store::audit::{Chain, Heads, Keeper, Kept, PublicKey, SigningKey};
 
 use crate::harness::{Env, unique};
 

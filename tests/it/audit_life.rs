@@ -8,9 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
-use trevor::api::{Phase, ReviewDecision};
-use trevor::audit::PublicKey;
-use trevor::audit::verify::{Finding, Kind, Packages, Question, Source, verify};
+use trevor_api::{Phase, ReviewDecision};
+use trevor_store::audit::PublicKey;
+use trevor_store::audit::verify::{Finding, Kind, Packages, Question, Source, verify};
 
 use crate::actions::{acts, in_review, word_on};
 use crate::audit::{CHECKPOINTS, Told, chain, covered, verifies};

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use trevor::api::{AirlockSession, Phase};
+use trevor_api::{AirlockSession, Phase};
 
 use crate::harness::{Answer, Env, PATIENCE, Person, Project, Request, bind, noise, ready, sha256};
 

@@ -12,7 +12,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
-use trevor::api::{AirlockRequest, AirlockReview, Phase};
+use trevor_api::{AirlockRequest, AirlockReview, Phase};
 
 use crate::harness::{
     Controller, Env, Gateway, Http, PATIENCE, Project, Spawned, private, ready, unique,

@@ -3,7 +3,7 @@
 
 use http::Method;
 use serde_json::json;
-use trevor::api::Phase;
+use trevor_api::Phase;
 
 use crate::harness::{
     Controller, Gateway, Http, PATIENCE, Person, Private, Proxy, Request, noise, private, ready,

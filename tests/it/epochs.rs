@@ -4,7 +4,7 @@
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use trevor::api::{
+use trevor_api::{
     AirlockAction, AirlockRequestStatus, AirlockSession, Phase, ReviewDecision, ReviewState,
     SessionState,
 };
@@ -290,7 +290,7 @@ async fn an_edit_while_the_rules_are_away_is_remembered_until_its_author_recalls
 
     let rule = away(&stage.admin, "trevor-airlockrequests").await;
     becomes(&stage.admin, false, "trevor-airlockrequests is missing").await;
-    let requests: Api<trevor::api::AirlockRequest> = Api::namespaced(mallory, PROJECT);
+    let requests: Api<trevor_api::AirlockRequest> = Api::namespaced(mallory, PROJECT);
     let words = json!({"spec": {"title": "What a stranger wrote"}});
     ready("the edit is let through", PATIENCE, || async {
         let params = PatchParams::default();

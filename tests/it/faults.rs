@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Event;
 use kube::Api;
 use kube::api::ListParams;
 use serde_json::{Value, json};
-use trevor::api::{Phase, ReviewDecision};
+use trevor_api::{Phase, ReviewDecision};
 
 use crate::harness::{
     Controller, Env, Gateway, Mode, PATIENCE, PROJECT, Person, Proxy, Request, Spawned, Store,

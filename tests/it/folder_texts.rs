@@ -1,7 +1,7 @@
 //! What is said of a folder stands once in the manifest, and in the crate for each file.
 
 use serde_json::json;
-use trevor::api::Phase;
+use trevor_api::Phase;
 
 use crate::harness::{Env, sha256};
 

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use serde_json::json;
-use trevor::api::{AirlockPolicy, AirlockReview, Phase, ReleasePhase};
+use trevor_api::{AirlockPolicy, AirlockReview, Phase, ReleasePhase};
 
 use crate::closed::in_seconds;
 use crate::faults::desk;

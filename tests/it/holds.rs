@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::runtime::wait::await_condition;
 use kube::{Client, ResourceExt as _};
-use trevor::api::{Phase, ReleasePhase, ReleaseRecord, ReviewState};
+use trevor_api::{Phase, ReleasePhase, ReleaseRecord, ReviewState};
 
 use crate::actions::{acts, acts_on, in_review, word_on};
 use crate::faults::desk;

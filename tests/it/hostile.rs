@@ -4,7 +4,7 @@ use std::io::Read as _;
 
 use html5gum::{Token, Tokenizer};
 use serde_json::json;
-use trevor::api::Phase;
+use trevor_api::Phase;
 
 use crate::harness::{Env, Http};
 

@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
-use trevor::api::Phase;
+use trevor_api::Phase;
 
 use crate::faults::desk;
 use crate::harness::{Controller, PATIENCE, PROJECT, Request, private, ready};

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
-use trevor::api::{Phase, ReleaseType, ReviewDecision};
+use trevor_api::{Phase, ReleaseType, ReviewDecision};
 
 use crate::harness::{
     Answer, Env, Gateway, Http, Mode, PATIENCE, Person, Proxy, Request, command, noise,

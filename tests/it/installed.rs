@@ -6,7 +6,7 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use serde_json::{Value, json};
 use tokio::process::Command;
-use trevor::api::{AirlockPolicy, AirlockRequestStatus, FINALIZER, Phase};
+use trevor_api::{AirlockPolicy, AirlockRequestStatus, FINALIZER, Phase};
 
 use crate::faults::{desk, desk_set};
 use crate::harness::{

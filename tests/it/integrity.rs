@@ -1,7 +1,7 @@
 //! A quarantined file that changes behind our back never crosses.
 
 use serde_json::json;
-use trevor::api::{AirlockRequestStatus, Phase};
+use trevor_api::{AirlockRequestStatus, Phase};
 
 use crate::harness::{Env, Person, Request, noise};
 

@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use kube::Api;
 use serde_json::{Value, json};
 use tokio::process::Command;
-use trevor::api::{Phase, ReviewDecision};
-use trevor::domain::volume::Errand;
+use trevor_api::{Phase, ReviewDecision};
+use trevor_core::volume::Errand;
 
 use crate::actions::{acts, in_review, word_on};
 use crate::audit::{covered, verifies};
@@ -600,7 +600,7 @@ async fn open_requests_of_98fbe11_go_on() {
         .await;
     assert_eq!(
         word.state,
-        Some(trevor::api::ReviewState::Counted),
+        Some(trevor_api::ReviewState::Counted),
         "{word:?}"
     );
     let record = reviewed.record().await;

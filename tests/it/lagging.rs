@@ -6,7 +6,7 @@ use std::time::Duration;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
-use trevor::api::{AirlockPolicy, AirlockRequestStatus, Phase, ReviewDecision, ReviewState};
+use trevor_api::{AirlockPolicy, AirlockRequestStatus, Phase, ReviewDecision, ReviewState};
 
 use crate::actions::{acts, acts_on, in_review, word_on};
 use crate::faults::{Desk, desk};

@@ -2,8 +2,8 @@
 //! and everything that stops goes on.
 
 use serde_json::json;
-use trevor::api::{Phase, ReviewDecision};
-use trevor::domain::canonical;
+use trevor_api::{Phase, ReviewDecision};
+use trevor_core::canonical;
 
 use crate::actions::{acts, in_review, word_on};
 use crate::harness::{Env, Request, sha256};

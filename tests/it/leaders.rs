@@ -10,8 +10,8 @@ use kube::api::PostParams;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
 use serde_json::json;
-use trevor::api::{AirlockAction, AirlockRequest, Phase};
-use trevor::lease;
+use trevor_api::{AirlockAction, AirlockRequest, Phase};
+use trevor_cluster::lease;
 
 use crate::faults::{Desk, crossed_once, desk};
 use crate::harness::{

@@ -2,7 +2,7 @@
 //! receipt names or a hold keeps.
 
 use serde_json::json;
-use trevor::api::{Phase, ReviewDecision};
+use trevor_api::{Phase, ReviewDecision};
 
 use crate::actions::{acts, word_on};
 use crate::faults::desk;

@@ -1,7 +1,7 @@
 //! What was seen before is named beside a round.
 
 use serde_json::json;
-use trevor::api::{Phase, PriorDecision, ReviewDecision, Same};
+use trevor_api::{Phase, PriorDecision, ReviewDecision, Same};
 
 use crate::harness::{Env, PATIENCE, Person, Request, unique};
 

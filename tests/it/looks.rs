@@ -2,7 +2,7 @@
 //! itself has written what it saw.
 
 use serde_json::json;
-use trevor::api::Phase;
+use trevor_api::Phase;
 
 use crate::harness::{Controller, PATIENCE, private, ready};
 

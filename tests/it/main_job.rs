@@ -10,7 +10,7 @@ use kube::Api;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 use tokio::process::Command;
-use trevor::api::{Phase, ReleasePhase};
+use trevor_api::{Phase, ReleasePhase};
 
 use crate::harness::{Env, Http, PROJECT, Request, noise, sha256};
 

@@ -6,7 +6,7 @@ use kube::Api;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use trevor::api::Phase;
+use trevor_api::Phase;
 
 use crate::harness::{Env, PATIENCE, Person, Project, Request, ready, sha256};
 

@@ -13,7 +13,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
-use trevor::api::{Phase, ReviewDecision};
+use trevor_api::{Phase, ReviewDecision};
 
 use crate::faults::{Desk, desk_set};
 use crate::harness::{

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::Mac as _;
 use kube::Api;
 use serde_json::{Value, json};
-use trevor::api::{NotificationState, Phase, ReleaseRecord, ReviewDecision};
+use trevor_api::{NotificationState, Phase, ReleaseRecord, ReviewDecision};
 
 use crate::faults::{Desk, desk};
 use crate::harness::{
@@ -122,7 +122,7 @@ pub async fn project(env: &Env, desk: &Desk) -> (Project, [Person; 3]) {
     (project, people.into())
 }
 
-async fn deliveries(env: &Env, project: &str, request: &Request) -> Vec<trevor::api::Notification> {
+async fn deliveries(env: &Env, project: &str, request: &Request) -> Vec<trevor_api::Notification> {
     let api: Api<ReleaseRecord> = Api::namespaced(env.kube("admin").await, project);
     let all = api.list(&kube::api::ListParams::default()).await.unwrap();
     let ours = all

@@ -7,7 +7,7 @@ use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 use kube::api::{ListParams, PostParams};
 use serde_json::json;
-use trevor::api::{AirlockAction, Phase, ReviewDecision};
+use trevor_api::{AirlockAction, Phase, ReviewDecision};
 
 use crate::actions::{acts_on, in_review};
 use crate::faults::desk;

@@ -7,7 +7,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value as Said;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use serde_json::json;
-use trevor::api::Phase;
+use trevor_api::Phase;
 
 use crate::faults::desk;
 use crate::harness::{Answers, Controller, PATIENCE, Receiver, private, ready};

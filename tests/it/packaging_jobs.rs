@@ -6,12 +6,12 @@ use futures::stream;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
-use trevor::api::{Phase, ReviewDecision};
-use trevor::domain::commit::Decision;
-use trevor::domain::format::Fact as _;
-use trevor::domain::frozen::FrozenRound;
-use trevor::package::{Budget, CrateInputs, OpenError, Plan, pack};
-use trevor::storage::keys::RequestKey;
+use trevor_api::{Phase, ReviewDecision};
+use trevor_core::commit::Decision;
+use trevor_core::format::Fact as _;
+use trevor_core::frozen::FrozenRound;
+use trevor_core::keys::RequestKey;
+use trevor_package::{Budget, CrateInputs, OpenError, Plan, pack};
 
 use crate::faults::{Desk, crossed_once, desk};
 use crate::harness::{
@@ -106,7 +106,7 @@ async fn packed_here(inside: &Store, request: &Request) -> String {
         memory: 64 << 20,
         spool_dir: spool.path().to_owned(),
     };
-    let open = |file: &trevor::domain::manifest::ManifestFile| {
+    let open = |file: &trevor_core::manifest::ManifestFile| {
         let (inside, key) = (inside.clone(), file.key.clone());
         async move {
             let bytes = Bytes::from(inside.get(&key).await);

@@ -3,7 +3,7 @@
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
-use trevor::api::{AirlockPolicy, Phase, ReviewState};
+use trevor_api::{AirlockPolicy, Phase, ReviewState};
 
 use crate::faults::desk;
 use crate::harness::{

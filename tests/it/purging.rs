@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Event;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
-use trevor::api::{Phase, ReleasePhase, ReleaseRecord};
+use trevor_api::{Phase, ReleasePhase, ReleaseRecord};
 
 use crate::actions::in_review;
 use crate::faults::desk;

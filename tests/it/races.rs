@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
-use trevor::api::{Phase, ReviewDecision};
+use trevor_api::{Phase, ReviewDecision};
 
 use crate::faults::{crossed_once, desk};
 use crate::harness::{Controller, Env, Person, Request, private, sha256};

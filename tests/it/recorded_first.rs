@@ -1,7 +1,7 @@
 //! What was committed is in the ledger before the next step is, whatever comes between.
 
 use serde_json::{Value, json};
-use trevor::api::Phase;
+use trevor_api::Phase;
 
 use crate::actions::in_review;
 use crate::audit::chain;

@@ -9,7 +9,7 @@ use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
 use sha2::Digest as _;
-use trevor::api::{AirlockSession, Phase};
+use trevor_api::{AirlockSession, Phase};
 
 use crate::harness::{Env, PATIENCE, Person, Request, noise, ready, sha256, unique};
 

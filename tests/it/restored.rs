@@ -6,7 +6,7 @@ use http::Method;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
-use trevor::api::{Phase, ReleasePhase, ReleaseRecord};
+use trevor_api::{Phase, ReleasePhase, ReleaseRecord};
 
 use crate::actions::in_review;
 use crate::faults::{desk, pid_of};

@@ -1,7 +1,7 @@
 //! Which reviews count, and what their authors are told.
 
 use serde_json::json;
-use trevor::api::{Phase, ReviewDecision, ReviewState};
+use trevor_api::{Phase, ReviewDecision, ReviewState};
 
 use crate::harness::{Env, PATIENCE, Person, Request};
 

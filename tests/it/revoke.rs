@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
-use trevor::api::{
+use trevor_api::{
     AirlockAction, AirlockReviewStatus, Phase, ReleasePhase, ReleaseRecord, ReviewDecision,
     ReviewState,
 };

@@ -7,11 +7,11 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::types::{BucketVersioningStatus, ServerSideEncryption, VersioningConfiguration};
 use serde_json::json;
-use trevor::api::Phase;
-use trevor::domain::manifest::ManifestFile;
-use trevor::storage::Bucket;
-use trevor::storage::keys::{RequestKey, set_aside_key};
-use trevor::storage::set_aside::set_aside_in_parts;
+use trevor_api::Phase;
+use trevor_core::keys::{RequestKey, set_aside_key};
+use trevor_core::manifest::ManifestFile;
+use trevor_store::Bucket;
+use trevor_store::set_aside::set_aside_in_parts;
 
 use crate::actions::{acts, acts_on};
 use crate::faults::desk;

@@ -1,7 +1,7 @@
 //! What comes in is bounded by what a project may store (policy `maxStoredBytes`).
 
 use serde_json::json;
-use trevor::api::Phase;
+use trevor_api::Phase;
 
 use crate::harness::{Env, Person, Project, Request, noise};
 use crate::ingress::{declared, send_all, spec};
@@ -50,7 +50,7 @@ async fn what_would_not_fit_is_not_planned_and_what_fits_no_more_is_not_confirme
         send_all(&alice, request, &[("a.bin", bytes)]).await;
     }
     tokio::join!(alice.submits(&left, 1), alice.submits(&right, 1));
-    let settled = |s: &trevor::api::AirlockRequestStatus| {
+    let settled = |s: &trevor_api::AirlockRequestStatus| {
         matches!(s.phase, Some(Phase::InReview | Phase::ChangesRequested))
     };
     let patience = crate::harness::PATIENCE;
@@ -58,7 +58,7 @@ async fn what_would_not_fit_is_not_planned_and_what_fits_no_more_is_not_confirme
         left.until("settled", patience, settled),
         right.until("settled", patience, settled)
     );
-    let stalled = |s: &trevor::api::AirlockRequestStatus| {
+    let stalled = |s: &trevor_api::AirlockRequestStatus| {
         let stalled = s.conditions.iter().find(|c| c.type_ == "Stalled").unwrap();
         (stalled.status == "True").then(|| stalled.message.clone())
     };

@@ -1,7 +1,7 @@
 //! Rounds: returned, changed, submitted again, closed, taken back.
 
 use serde_json::json;
-use trevor::api::{Phase, ReviewDecision};
+use trevor_api::{Phase, ReviewDecision};
 
 use crate::harness::{Env, Person, Request};
 

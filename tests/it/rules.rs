@@ -8,7 +8,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
-use trevor::api::{
+use trevor_api::{
     AirlockPolicy, AirlockPolicySpec, AirlockSession, Phase, ReviewDecision, ReviewState,
     SessionState,
 };
@@ -176,12 +176,7 @@ async fn what_is_forged_while_a_binding_is_away_never_counts_and_the_rest_counts
 }
 
 /// A review in another's name, where nothing stops it.
-async fn forge(
-    who: &Person,
-    request: &str,
-    digest: &str,
-    name: &str,
-) -> trevor::api::AirlockReview {
+async fn forge(who: &Person, request: &str, digest: &str, name: &str) -> trevor_api::AirlockReview {
     let review = serde_json::from_value(json!({
         "apiVersion": "airlock.karectl.io/v1alpha1", "kind": "AirlockReview",
         "metadata": {"generateName": "forged-"},

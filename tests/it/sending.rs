@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
-use trevor::api::Phase;
+use trevor_api::Phase;
 
 use crate::harness::{
     Env, PATIENCE, Person, Request, command, free_address, noise, read_config, ready, sha256,

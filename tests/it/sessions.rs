@@ -1,7 +1,7 @@
 //! Sessions whose time is over are deleted, and no others.
 
 use kube::Api;
-use trevor::api::AirlockSession;
+use trevor_api::AirlockSession;
 
 use crate::harness::{Controller, PATIENCE, PROJECT, private, ready, sha256};
 

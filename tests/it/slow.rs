@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use trevor::api::Phase;
+use trevor_api::Phase;
 
 use crate::harness::{Env, Gateway, PATIENCE, Person, Request, noise, ready};
 

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
-use trevor::tls::issue::Pair;
+use trevor_net::tls::issue::Pair;
 
 use crate::harness::{
     Controller, Env, Mode, PATIENCE, Proxy, Terminates, command, free_address, mounts, read_config,

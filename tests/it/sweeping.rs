@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Event, Namespace};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
-use trevor::api::{Phase, ReleasePhase};
+use trevor_api::{Phase, ReleasePhase};
 
 use crate::check::check;
 use crate::closed::{Closed, in_seconds};

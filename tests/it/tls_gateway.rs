@@ -11,8 +11,8 @@ use futures::StreamExt as _;
 use http::Method;
 use serde_json::json;
 use tokio::process::Command;
-use trevor::api::Phase;
-use trevor::tls::look;
+use trevor_api::Phase;
+use trevor_net::tls::look;
 
 use crate::harness::{
     Authority, Env, Gateway, Http, PATIENCE, PROJECT, Person, Spawned, command, mounts, noise,
@@ -123,7 +123,7 @@ async fn a_renewed_certificate_is_served_while_calls_go_on_and_a_bad_one_is_not(
     let everyone = Http::trusting(&both);
     let gateway = gateway(&env, "renewing-gateway", folder.path(), &everyone).await;
     let expiry = "certificate_expiry_timestamp_seconds";
-    let until = |pair: &trevor::tls::issue::Pair| {
+    let until = |pair: &trevor_net::tls::issue::Pair| {
         look::of_pem(pair.certificate.as_bytes())
             .unwrap()
             .until

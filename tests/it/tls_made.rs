@@ -8,10 +8,10 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
-use trevor::api::Phase;
-use trevor::domain::certificates::DAY;
-use trevor::tls::issue::{self, Pair};
-use trevor::tls::look;
+use trevor_api::Phase;
+use trevor_core::certificates::DAY;
+use trevor_net::tls::issue::{self, Pair};
+use trevor_net::tls::look;
 
 use crate::harness::{
     Controller, Env, Gateway, Http, Kubelet, PATIENCE, PROJECT, Spawned, free_address, job_name,

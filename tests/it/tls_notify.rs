@@ -1,8 +1,8 @@
 //! Whoever is told is told over TLS, by the server that was meant, or not at all.
 
 use serde_json::{Value, json};
-use trevor::api::Phase;
-use trevor::notify::Channels;
+use trevor_api::Phase;
+use trevor_notify::Channels;
 
 use crate::faults::desk;
 use crate::harness::{
@@ -28,7 +28,7 @@ async fn reached(channels: Vec<Value>) -> Vec<(String, String)> {
     let config = serde_json::from_value(config).unwrap();
     let password = |name: &str| name.ends_with("PASSWORD").then(|| USER.1.to_owned());
     let channels = Channels::new(&config, password).unwrap();
-    let said = |(name, reached): (&str, Result<(), trevor::notify::Failure>)| {
+    let said = |(name, reached): (&str, Result<(), trevor_notify::Failure>)| {
         let how = reached.map_or_else(|f| format!("{:?}", f.reason), |()| "ok".to_owned());
         (name.to_owned(), how)
     };

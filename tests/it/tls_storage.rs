@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use trevor::api::Phase;
+use trevor_api::Phase;
 
 use crate::harness::{
     Authority, Controller, Env, Gateway, Http, PATIENCE, Private, Terminates, command, private,

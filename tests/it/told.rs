@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Event;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
-use trevor::api::Phase;
+use trevor_api::Phase;
 
 use crate::harness::{
     Controller, Env, Lagging, PATIENCE, Person, Project, Request, private, ready, unique,

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
-use trevor::api::Phase;
+use trevor_api::Phase;
 
 use crate::harness::{Env, PATIENCE, Store, noise, ready, sha256, trevor, unique};
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
-use trevor::api::Phase;
+use trevor_api::Phase;
 
 use crate::harness::{Answer, Env, PATIENCE, Person, Project, Request, noise, ready};
 
@@ -246,7 +246,7 @@ async fn what_was_sniffed_is_held_against_the_policy_of_the_seal_in_later_rounds
         .await;
     let receipt: Value = env.quarantine().json(&receipts[0]).await;
     assert_eq!(receipt["content"]["sniffed"], "png");
-    bob.reviews_it(&request, trevor::api::ReviewDecision::RequestChanges)
+    bob.reviews_it(&request, trevor_api::ReviewDecision::RequestChanges)
         .await;
     request.reaches(Phase::ChangesRequested).await;
 

@@ -5,7 +5,7 @@ use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 use kube::api::ListParams;
 use serde_json::Value;
-use trevor::api::Phase;
+use trevor_api::Phase;
 
 use crate::actions::in_review;
 use crate::faults::{Desk, desk};

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use trevor::api::{AirlockRequestStatus, Phase, ReviewState};
+use trevor_api::{AirlockRequestStatus, Phase, ReviewState};
 
 use crate::harness::{Env, PATIENCE, Person, Project, Request, noise, ready};
 

@@ -8,13 +8,11 @@ use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
-use trevor::api::{AirlockRequestStatus, Phase, ReleaseType, ReviewDecision};
-use trevor::domain::digest::{Crc32, Sha256Hex};
-use trevor::domain::receipt::{Content, Receipt, version};
-use trevor::domain::volume::{
-    Collection, Delivered, Errand, JobIntent, JobMade, JobPod, VolumeFile,
-};
-use trevor::storage::keys::RequestKey;
+use trevor_api::{AirlockRequestStatus, Phase, ReleaseType, ReviewDecision};
+use trevor_core::digest::{Crc32, Sha256Hex};
+use trevor_core::keys::RequestKey;
+use trevor_core::receipt::{Content, Receipt, version};
+use trevor_core::volume::{Collection, Delivered, Errand, JobIntent, JobMade, JobPod, VolumeFile};
 
 use crate::actions::acts;
 use crate::harness::{

@@ -16,7 +16,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use trevor::domain::volume::Errand;
+use trevor_core::volume::Errand;
 
 use crate::harness::{
     Answer, Env, Gateway, PATIENCE, PROJECT, Person, Private, Request, Spawned, Store, private,
@@ -106,7 +106,7 @@ impl House {
     }
 
     async fn stands_at(&self, request: &Request, phase: &str) {
-        let api: Api<trevor::api::AirlockRequest> =
+        let api: Api<trevor_api::AirlockRequest> =
             Api::namespaced(self.controller.clone(), PROJECT);
         let mut live = api.get(&request.name).await.unwrap();
         let status = live.status.get_or_insert_default();

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use tempfile::TempDir;
-use trevor::api::{Phase, ReleaseType, ReviewDecision};
+use trevor_api::{Phase, ReleaseType, ReviewDecision};
 
 use crate::harness::{Env, Kubelet, PATIENCE, PROJECT, Person, Request, job_name};
 use crate::ingress::send_all;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::audit::{KeyError, SigningKey};
+use trevor_store::audit::{KeyError, SigningKey};
 
 #[derive(Args)]
 pub struct KeygenArgs {

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::audit::PublicKey;
-use crate::audit::export::{self, Format};
-use crate::audit::verify::{Finding, Packages, Question, Source, Summary, verify};
-use crate::config::Config;
-use crate::storage::{Release, Zones};
+use trevor_config::Config;
+use trevor_store::audit::PublicKey;
+use trevor_store::audit::export::{self, Format};
+use trevor_store::audit::verify::{Finding, Packages, Question, Source, Summary, verify};
+use trevor_store::{Release, Zones};
 
 /// Where the ledger is.
 #[derive(Args)]
@@ -105,7 +105,7 @@ enum InputError {
     #[error("{0}: {1}")]
     File(String, std::io::Error),
     #[error("{0}: {1}")]
-    Key(String, crate::audit::KeyError),
+    Key(String, trevor_store::audit::KeyError),
     #[error("{0}: is no folder; give a copy of the bucket")]
     NoFolder(String),
 }

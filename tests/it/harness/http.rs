@@ -15,7 +15,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
-use trevor::tls::authorities;
+use trevor_net::tls::authorities;
 
 type Sent = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 

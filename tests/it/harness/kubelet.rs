@@ -242,6 +242,6 @@ fn placed(argument: &str, places: &[(String, PathBuf)]) -> String {
 pub fn job_name(request: &Request, errand: &str) -> String {
     format!(
         "{}-{errand}",
-        trevor::domain::names::derived(&request.name, &request.uid)
+        trevor_core::names::derived(&request.name, &request.uid)
     )
 }

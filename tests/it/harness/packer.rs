@@ -10,7 +10,7 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
-use trevor::domain::volume::Errand;
+use trevor_core::volume::Errand;
 
 use super::{Ended, Kubelet, PATIENCE, Request, trevor};
 

@@ -10,7 +10,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
-use trevor::api::{AirlockRequest, AirlockReview, AirlockSession, ReviewDecision, SessionState};
+use trevor_api::{AirlockRequest, AirlockReview, AirlockSession, ReviewDecision, SessionState};
 
 use super::{Answer, Http, PATIENCE, PROJECT, Request, sha256, unique};
 

@@ -10,7 +10,7 @@ use kube::{Api, ResourceExt as _};
 use tokio::process::Command;
 use tokio::sync::{Mutex, MutexGuard};
 
-use trevor::api::AirlockPolicy;
+use trevor_api::AirlockPolicy;
 
 use super::Env;
 

@@ -5,7 +5,7 @@ use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use trevor::api::AirlockPolicy;
+use trevor_api::AirlockPolicy;
 
 use super::{Env, PATIENCE, Person, ready, unique};
 

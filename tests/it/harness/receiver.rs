@@ -11,7 +11,7 @@ use http::HeaderMap;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
-use trevor::tls::issue::Pair;
+use trevor_net::tls::issue::Pair;
 
 use super::Env;
 

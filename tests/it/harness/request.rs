@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
-use trevor::api::{
+use trevor_api::{
     AirlockRequest, AirlockRequestStatus, AirlockReview, AirlockReviewStatus, Phase, ReleaseRecord,
 };
 

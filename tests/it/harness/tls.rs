@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use trevor::tls::issue::{self, Pair};
+use trevor_net::tls::issue::{self, Pair};
 
 /// An authority that nobody knows but who reads its file.
 pub struct Authority {

@@ -1,0 +1,59 @@
+//! What happens to our Jobs wakes their requests. Nothing of them is kept: a look
+//! reads its Job afresh, by the uid that was stored.
+
+use futures::StreamExt as _;
+use k8s_openapi::api::batch::v1::Job;
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client, ResourceExt as _};
+use tokio::sync::broadcast;
+
+use super::spec::{LABEL, REQUEST};
+use super::template::REQUEST_NAMESPACE;
+use trevor_api::AirlockRequest;
+
+type Target = ObjectRef<AirlockRequest>;
+
+/// Wakes requests by Jobs of their projects, for as long as the process lives.
+pub async fn wake(client: Client, seen: broadcast::Sender<Target>) {
+    follow(Api::all(client), seen, target).await;
+}
+
+/// Wakes requests by the Jobs that package for them in the operator's namespace.
+pub async fn wake_by_packaging(client: Client, namespace: String, seen: broadcast::Sender<Target>) {
+    follow(Api::namespaced(client, &namespace), seen, packaged).await;
+}
+
+async fn follow(
+    jobs: Api<PartialObjectMeta<Job>>,
+    seen: broadcast::Sender<Target>,
+    target: fn(&PartialObjectMeta<Job>) -> Option<Target>,
+) {
+    // Their metadata alone: our label is anybody's to set, on Jobs of any size.
+    let ours = watcher::Config::default().labels(LABEL).page_size(100);
+    watcher(jobs, ours)
+        .default_backoff()
+        .touched_objects()
+        .for_each(|job| {
+            if let Ok(job) = job
+                && let Some(target) = target(&job)
+            {
+                drop(seen.send(target));
+            }
+            std::future::ready(())
+        })
+        .await;
+}
+
+/// Whoever else uses our label and annotation can make us look, and no more.
+fn target(job: &PartialObjectMeta<Job>) -> Option<Target> {
+    let name = job.annotations().get(REQUEST)?;
+    Some(ObjectRef::new(name).within(&job.namespace()?))
+}
+
+fn packaged(job: &PartialObjectMeta<Job>) -> Option<Target> {
+    let name = job.annotations().get(REQUEST)?;
+    let namespace = job.annotations().get(REQUEST_NAMESPACE)?;
+    Some(ObjectRef::new(name).within(namespace))
+}
