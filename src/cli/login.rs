@@ -1,5 +1,5 @@
 //! `trevor login` and `trevor logout`: a person's session with the gateway, made
-//! with their own Kubernetes credentials (DESIGN §2 "AirlockSession").
+//! with their own Kubernetes credentials (docs/reference/resources.md#airlocksession).
 
 use std::io::{IsTerminal as _, Read as _};
 use std::path::PathBuf;

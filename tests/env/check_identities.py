@@ -1,4 +1,4 @@
-"""Proves that the operator's S3 identities may do what CONTRACT's "Storage identities" says, and no more.
+"""Proves that the operator's S3 identities may do what docs/reference/permissions.md#storage-identities says, and no more.
 
     . target/env/env.sh && $TREVOR_BOTO3_PYTHON tests/env/check_identities.py
 

@@ -8,7 +8,7 @@ from storage import write_secret
 
 
 def variables(state):
-    """DESIGN §11's list, and where the tools are."""
+    """What env.sh exports (tests/env/README.md#what-lies-in-the-folder), and where the tools are."""
     folder, values = state["folder"], {}
     values["KUBECONFIG"] = f"{folder}/kubeconfig"
     values["KUBECACHEDIR"] = f"{folder}/home/kube"

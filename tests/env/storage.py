@@ -1,7 +1,8 @@
 """The two S3 servers: quarantine (with the staging bucket) and release.
 
 Other ports, other credentials. The operator's identities have no rights of
-their own: a bucket policy gives each what CONTRACT's "Storage identities" says.
+their own: a bucket policy gives each what
+docs/reference/permissions.md#storage-identities says.
 What SeaweedFS 4.48 makes of such policies was tried out; see README.md here.
 """
 

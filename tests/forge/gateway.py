@@ -15,7 +15,7 @@ CONTENT = b"id,secret\n1,forty-two\n"  # in no refusal
 FILES = {"put": ("PUT", "files/spare.csv"), "delete": ("DELETE", "files/spare.csv"), "files": ("GET", "files"),
          "manifest": ("GET", "manifest"), "content": ("GET", "content/a.csv"), "head": ("HEAD", "content/a.csv"),
          "range": ("GET", "content/a.csv"), "crate": ("GET", "crate"), "plan": ("GET", "plan"), "release": ("GET", "release")}
-# CONTRACT "Permissions" and "on the wire", cell by cell: egress, for each phase and person.
+# docs/reference/permissions.md and docs/reference/wire-formats.md#calls, cell by cell: egress, for each phase and person.
 NO = "403 403 403 403 403 403 403 403 403 403"
 CELLS = {
     "Draft": {

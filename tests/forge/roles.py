@@ -6,7 +6,7 @@ from objects import ACTIONS, GROUP, KINDS, POLICIES, RECORDS, REQUESTS, REVIEWS,
 
 PROJECT, OTHER_PROJECT = "project-a", "project-b"  # the environment binds its users' roles there
 READ = {"get", "list"}
-# CONTRACT "Permissions": what is not listed is refused.
+# docs/reference/permissions.md#roles: what is not listed is refused.
 RIGHTS = {
     "researcher": {REQUESTS: READ | {"create", "update", "patch", "apply", "delete"}, REVIEWS: READ, ACTIONS: READ | {"create"},
                    RECORDS: READ, SESSIONS: {"create", "get", "delete"}},

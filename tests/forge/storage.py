@@ -9,7 +9,7 @@ from check_identities import Identities  # noqa: E402 (it lies beside the driver
 
 
 def attack(table, folder):
-    """Every call that CONTRACT's "Storage identities" speaks of, and what nobody may."""
+    """Every call that docs/reference/permissions.md#storage-identities speaks of, and what nobody may."""
     table.begin("storage: the operator's own credentials")
     Identities(folder, lambda what, wanted, got: table.row(shorter(what), wanted, got)).check()
 

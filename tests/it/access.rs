@@ -1,5 +1,5 @@
-//! Who may do what through the gateway, in which phase: a table (CONTRACT
-//! "Permissions" and "Gateway, on the wire"), tried cell by cell.
+//! Who may do what through the gateway, in which phase: a table
+//! (docs/reference/permissions.md and docs/reference/wire-formats.md#calls), tried cell by cell.
 
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
@@ -99,7 +99,7 @@ const CALLS: [&str; 12] = [
     "PUT delivery",
 ];
 
-/// What a caller gets, by what is written in CONTRACT and not by the code.
+/// What a caller gets, by what these documents say and not by the code.
 fn expected(state: &State, call: &str, caller: &str) -> u16 {
     if matches!(caller, "no token" | "session elsewhere") {
         return 401;

@@ -23,7 +23,7 @@ pub enum ActionKind {
 
 /// In which role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[allow(missing_docs, reason = "the roles of DESIGN §2")]
+#[allow(missing_docs, reason = "docs/reference/resources.md#airlockaction")]
 pub enum ActionRole {
     Submitter,
     Checker,

@@ -2,7 +2,8 @@
 //!
 //! What a schema can say stands here, as bounds, patterns and CEL rules, so
 //! that a wrong object is refused before anything is stored. Who may write what
-//! is said by the admission policies of the chart (DESIGN §6).
+//! is said by the admission policies of the chart
+//! (docs/reference/permissions.md#admission-policies).
 
 mod action;
 pub mod condition;

@@ -46,7 +46,8 @@ pub struct AirlockPolicySpec {
     pub ingress: Option<DirectionRules>,
 }
 
-/// Rules of one direction. What is left out takes the default of CONTRACT.
+/// Rules of one direction. What is left out takes its default
+/// (docs/reference/resources.md#policy-fields).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DirectionRules {

@@ -69,7 +69,8 @@ impl fmt::Display for OutputType {
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
     validation = Rule::new("self.metadata.name.size() <= 200").message("a request's name has at most 200 characters"),
     // Content is open in a draft, and again once a round was returned or failed
-    // and not submitted anew (DESIGN §2). Withdrawal is always open.
+    // and not submitted anew (docs/reference/resources.md#airlockrequest). Withdrawal is
+    // always open.
     validation = Rule::new(OPEN_FOR_EDITS)
         .message(Message::Expression(CLOSED.into())),
     validation = Rule::new(SUBMISSION_STEP)
@@ -327,7 +328,7 @@ pub enum DeliveryType {
 
 /// Where a request stands: one word, for people.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[allow(missing_docs, reason = "the state machine of DESIGN §2")]
+#[allow(missing_docs, reason = "docs/design.md#the-life-of-a-request")]
 pub enum Phase {
     #[default]
     Draft,

@@ -1,4 +1,4 @@
-//! AirlockSession: how a person meets the gateway (DESIGN §2).
+//! AirlockSession: how a person meets the gateway (docs/reference/resources.md#airlocksession).
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! Leadership by a Lease (coordination.k8s.io/v1): a claim as a value.
 //!
 //! The claim is tested at each use against our own clock, so that a paused
-//! leader stops by itself; nothing that commits relies on it (DESIGN §3).
+//! leader stops by itself; nothing that commits relies on it (docs/design.md#what-commits).
 
 use std::sync::Arc;
 use std::time::Duration;

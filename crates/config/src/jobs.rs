@@ -10,7 +10,7 @@ use super::{ConfigError, bad};
 /// `jobs`. Off while `images` is empty.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+#[allow(missing_docs, reason = "docs/reference/configuration.md#jobs")]
 pub struct Jobs {
     /// The images that admission lets them run; they run the first.
     pub images: Vec<String>,
@@ -41,7 +41,7 @@ pub struct Jobs {
 /// Quantities by resource name.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+#[allow(missing_docs, reason = "docs/reference/configuration.md#jobs")]
 pub struct Resources {
     pub requests: BTreeMap<String, String>,
     pub limits: BTreeMap<String, String>,

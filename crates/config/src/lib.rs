@@ -1,8 +1,8 @@
 //! Configuration: one tree, with the names that the Helm values have.
 //!
 //! Wrong or missing configuration stops the process at start with one line
-//! that names the key (DESIGN §8). Credentials are not here: they come from the
-//! environment (`TREVOR_S3_<IDENTITY>_…`) or from the pod's own identity.
+//! that names the key (docs/reference/configuration.md). Credentials are not here: they come from
+//! the environment (`TREVOR_S3_<IDENTITY>_…`) or from the pod's own identity.
 
 pub mod address;
 mod default_policy;
@@ -70,7 +70,7 @@ fn bad(key: impl Into<String>, problem: impl Into<String>) -> ConfigError {
 /// The whole tree.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+#[allow(missing_docs, reason = "docs/reference/configuration.md")]
 pub struct Config {
     pub storage: Storage,
     #[serde(default)]
@@ -99,7 +99,7 @@ pub struct Config {
 /// `audit`. The key itself comes from the environment (`TREVOR_AUDIT_SIGNING_KEY`).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+#[allow(missing_docs, reason = "docs/reference/configuration.md#audit")]
 pub struct Audit {
     pub signing_key_secret: Option<String>,
     pub checkpoint_seconds: i64,
@@ -117,7 +117,7 @@ impl Default for Audit {
 /// `storage`: buckets and their rules.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+#[allow(missing_docs, reason = "docs/reference/configuration.md#storage")]
 pub struct Storage {
     pub quarantine: Bucket,
     pub release: Bucket,
@@ -152,7 +152,7 @@ fn default_url_ttl() -> i64 {
 /// One bucket.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+#[allow(missing_docs, reason = "docs/reference/configuration.md#storage")]
 pub struct Bucket {
     pub bucket: String,
     #[serde(default)]
@@ -183,7 +183,7 @@ pub struct Bucket {
 /// `storage.release.signing`: credentials that sign URLs, where others are short-lived.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+#[allow(missing_docs, reason = "docs/reference/configuration.md#storage")]
 pub struct Signing {
     #[serde(default)]
     pub credentials_secret: Option<String>,
@@ -212,7 +212,7 @@ pub enum Encryption {
 /// `gateway`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+#[allow(missing_docs, reason = "docs/reference/configuration.md#gateway")]
 pub struct Gateway {
     pub listen: String,
     pub metrics_listen: Option<String>,
@@ -240,7 +240,7 @@ impl Default for Gateway {
 /// `gateway.tls`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+#[allow(missing_docs, reason = "docs/reference/configuration.md#gateway")]
 pub struct Tls {
     /// The Secret that the gateway serves with, mounted as files.
     pub secret: Option<String>,
@@ -280,7 +280,7 @@ impl Gateway {
 /// `controller`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+#[allow(missing_docs, reason = "docs/reference/configuration.md#controller")]
 pub struct Controller {
     pub listen: String,
     /// Where the gateway sends its hints.
@@ -363,7 +363,7 @@ impl Crate {
 /// `identity`: rendered into the admission policies by the chart.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+#[allow(missing_docs, reason = "docs/reference/configuration.md#identity")]
 pub struct Identity {
     pub delegates: Vec<String>,
     pub reviewing_service_accounts: Vec<String>,
@@ -377,7 +377,7 @@ pub struct Identity {
 /// `log`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+#[allow(missing_docs, reason = "docs/reference/configuration.md#log")]
 pub struct Log {
     pub format: LogFormat,
     pub level: String,

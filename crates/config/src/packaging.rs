@@ -9,7 +9,7 @@ use super::{ConfigError, bad};
 /// `controller.packaging`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs, reason = "the keys of CONTRACT \"Configuration\"")]
+#[allow(missing_docs, reason = "docs/reference/configuration.md#controller")]
 pub struct Packaging {
     pub mode: PackagingMode,
     pub memory_budget_mib: u64,

@@ -1,4 +1,4 @@
-//! The facts that commit (DESIGN §3): each is one create-only object, and
+//! The facts that commit (docs/design.md#what-commits): each is one create-only object, and
 //! status is derived from them.
 
 use std::sync::Arc;

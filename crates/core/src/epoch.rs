@@ -1,5 +1,6 @@
 //! Epochs: stretches of time in which the admission rules were proved to be in
-//! force, so that what was made in one was made by whom it names (DESIGN §6).
+//! force, so that what was made in one was made by whom it names
+//! (docs/design.md#who-is-who-and-whether-that-can-be-believed).
 //!
 //! An epoch is the time between two changes of the rules, told apart by uid and
 //! generation of policies, bindings and definitions: as long as these are the same
@@ -12,8 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::Sha256Hex;
 
-/// Enforcement starts up to a second after a policy is stored (ADMISSION.md); what
-/// is made in the first seconds of an epoch does not count.
+/// The API server may enforce a policy up to a second after it is stored; what is made in the first seconds of an epoch does not count.
 const SETTLING: SignedDuration = SignedDuration::from_secs(2);
 
 /// A look at a request that takes longer is broken off, so that a decision bears a time at

@@ -1,5 +1,5 @@
-//! Where everything is (DESIGN §3 "Storage layout"): pure names, nothing else
-//! builds a key.
+//! Where everything is (docs/reference/wire-formats.md#keys-in-the-buckets): pure names,
+//! nothing else builds a key.
 
 use crate::digest::Sha256Hex;
 use crate::names;

@@ -16,7 +16,7 @@ use super::digest::Sha256Hex;
 use super::texts;
 
 /// Name of what belongs to a request: its own, cut to 40, and 8 digits of a hash of
-/// its uid (CONTRACT "Derived names").
+/// its uid (docs/reference/resources.md#derived-names).
 #[must_use]
 pub fn derived(name: &str, uid: &str) -> String {
     let cut: String = name.chars().take(40).collect();

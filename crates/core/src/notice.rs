@@ -2,7 +2,7 @@
 //!
 //! Each has an id that follows from the event it tells of, so that a crash repeats
 //! none. Until something has crossed, a notice has no field that could hold a word
-//! which a researcher chose: namespace, uid, phase, round and counts (DESIGN §1.8).
+//! which a researcher chose: namespace, uid, phase, round and counts (docs/design.md#invariants).
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};

@@ -157,7 +157,7 @@ impl PolicyProblem {
 }
 
 impl Rules {
-    /// From a policy's fields, with the defaults of CONTRACT.
+    /// From a policy's fields, with the defaults of docs/reference/resources.md#policy-fields.
     #[must_use]
     pub fn of(direction: Direction, rules: Option<&DirectionRules>) -> Self {
         let r = rules.cloned().unwrap_or_default();

@@ -3,7 +3,7 @@
 //! [`judge`] looks at the reviews of one manifest and says of each whether it
 //! counts and why not, and what they decide together. [`approve`] derives an
 //! [`Approved`] manifest from a stored decision by judging it again; there is no
-//! other way to make one, and the release bucket takes nothing else (DESIGN §1.1).
+//! other way to make one, and the release bucket takes nothing else (docs/design.md#invariants).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -213,7 +213,7 @@ impl Judgement {
 ///
 /// One Reject rejects, one RequestChanges returns, the quorum of distinct
 /// reviewers approves; of one reviewer's reviews the last counts, and in a tie
-/// the stricter (DESIGN §2).
+/// the stricter (docs/reference/resources.md#phases).
 ///
 /// A review that was made while the admission rules were not proved live counts
 /// for nothing. But an adverse one stops the approval until its reviewer has said

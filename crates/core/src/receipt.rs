@@ -3,7 +3,7 @@
 //! A receipt names the round that it was written for. It counts in that
 //! round's freeze; a receipt that came after the listing of the freeze counts
 //! nowhere (its upload was answered 409). No clock is involved: versions of a
-//! path are numbered by create-only keys (DESIGN §3 "Upload against freeze").
+//! path are numbered by create-only keys (docs/design.md#an-upload-against-the-freeze).
 
 use std::collections::BTreeMap;
 

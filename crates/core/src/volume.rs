@@ -1,5 +1,5 @@
 //! Jobs: what is stored of one, and what those that move files between workspace
-//! volumes and quarantine say when they are done (DESIGN §4 "Volumes").
+//! volumes and quarantine say when they are done (docs/design.md#volumes).
 //!
 //! Gateway, controller and the Job itself all use these, so that they never differ.
 
@@ -51,8 +51,8 @@ impl Errand {
         }
     }
 
-    /// Name of the Job of a request (CONTRACT "Derived names"). One that runs in the
-    /// operator's namespace, beside those of other projects, has no word of a request's.
+    /// Name of the Job of a request (docs/reference/resources.md#derived-names). One that runs
+    /// in the operator's namespace, beside those of other projects, has no word of a request's.
     #[must_use]
     pub fn job_name(self, request: &str, uid: &str) -> String {
         match self {

@@ -1,5 +1,5 @@
 //! Who calls: a person by their AirlockSession, a service account by
-//! TokenReview with our audience (DESIGN §2 "AirlockSession").
+//! TokenReview with our audience (docs/reference/wire-formats.md#authentication).
 
 use std::time::Duration;
 

@@ -56,7 +56,7 @@ pub struct Asked<'a> {
 /// Shows a file of the frozen round.
 ///
 /// # Errors
-/// CONTRACT "Gateway, on the wire".
+/// Those of docs/reference/wire-formats.md#problems.
 pub async fn content(
     gateway: &Arc<Gateway>,
     call: &Call,

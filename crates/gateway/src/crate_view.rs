@@ -42,7 +42,7 @@ pub struct Form {
 /// The crate of the frozen round, for those who may read its content.
 ///
 /// # Errors
-/// CONTRACT "Gateway, on the wire".
+/// Those of docs/reference/wire-formats.md#problems.
 pub async fn crate_view(
     gateway: &Arc<Gateway>,
     call: &Call,

@@ -1,5 +1,5 @@
 //! Pods of our Jobs: they collect from volumes and deliver into them, by the token
-//! that Kubernetes gives the pod for this gateway alone (DESIGN §4 "Volumes").
+//! that Kubernetes gives the pod for this gateway alone (docs/design.md#volumes).
 //!
 //! They need no permission in the project. A Job's pod is known by its token, which
 //! states the pod's uid, and by what the controller stored: of the Job before it made

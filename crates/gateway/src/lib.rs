@@ -1,5 +1,5 @@
 //! The data plane inside the boundary: files stream into quarantine, reviewers
-//! read them, submitters get their URL (DESIGN §4 "Gateway").
+//! read them, submitters get their URL (docs/reference/wire-formats.md#gateway).
 //!
 //! A call goes through [`edge`] (an id, headers, the log) and [`routes`] (which
 //! call it is), [`auth`] (who) and [`permission`] (may they) to its handler:

@@ -67,7 +67,7 @@ struct File {
 /// The files that stand in the open round, or those of the sealed one.
 ///
 /// # Errors
-/// CONTRACT "Gateway, on the wire".
+/// Those of docs/reference/wire-formats.md#problems.
 pub async fn files(gateway: &Gateway, call: &Call, page: Page) -> Result<Response, Problem> {
     let request = readable(gateway, call, "list").await?;
     let key = request::key(&request);
@@ -178,7 +178,7 @@ fn listed(entry: &Entry, frozen: &FrozenRound) -> Vec<Receipt> {
 /// The manifest of the last round, as stored; or its difference from an earlier one.
 ///
 /// # Errors
-/// CONTRACT "Gateway, on the wire".
+/// Those of docs/reference/wire-formats.md#problems.
 pub async fn manifest(gateway: &Gateway, call: &Call, since: Since) -> Result<Response, Problem> {
     let request = readable(gateway, call, "manifest").await?;
     let key = request::key(&request);

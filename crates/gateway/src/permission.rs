@@ -1,5 +1,5 @@
 //! What a caller may do, by SubjectAccessReview on virtual subresources of
-//! `airlockrequests` (CONTRACT "Permissions").
+//! `airlockrequests` (docs/reference/permissions.md#virtual-subresources-and-verbs).
 
 use std::time::Duration;
 
@@ -149,7 +149,7 @@ fn question(on: On<'_>, right: Right) -> SubjectAccessReview {
     }
 }
 
-/// Whether content may be read (CONTRACT "Reading content"), as a table.
+/// Whether content may be read (docs/reference/permissions.md#reading-content), as a table.
 #[must_use]
 pub fn may_read_content(reviewer: bool, wildcard: bool, submitter: bool, released: bool) -> bool {
     !wildcard && if submitter { released } else { reviewer }

@@ -72,7 +72,7 @@ struct PartPlan {
 /// Plans what is still to come of the open round.
 ///
 /// # Errors
-/// CONTRACT "Gateway, on the wire".
+/// Those of docs/reference/wire-formats.md#problems.
 pub async fn plan(gateway: &Gateway, call: &Call) -> Result<Response, Problem> {
     let found = planned_by(gateway, call).await?;
     let staging = gateway.zones.staging.as_ref().ok_or_else(not_configured)?;

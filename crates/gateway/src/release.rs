@@ -34,7 +34,7 @@ struct Released<'a> {
 /// Hands out the URL in force.
 ///
 /// # Errors
-/// CONTRACT "Gateway, on the wire".
+/// Those of docs/reference/wire-formats.md#problems.
 pub async fn release(gateway: &Gateway, call: &Call) -> Result<Response, Problem> {
     let request = released_to(gateway, call).await?;
     let key = request::key(&request);

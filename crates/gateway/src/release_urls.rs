@@ -28,7 +28,8 @@ use trevor_core::keys::set_aside_key;
 use trevor_store::StorageError;
 use trevor_store::commit::read_known;
 
-/// The life of a URL where the policy of the round says nothing (CONTRACT).
+/// The life of a URL where the policy of the round says nothing
+/// (docs/reference/resources.md#policy-fields).
 pub(super) const TTL: i64 = 3600;
 
 /// Bytes of a signed URL in memory, with what belongs to it, about.
@@ -52,7 +53,7 @@ struct FileUrl<'a> {
 /// Signs a URL to each file.
 ///
 /// # Errors
-/// CONTRACT "Gateway, on the wire".
+/// Those of docs/reference/wire-formats.md#problems.
 pub async fn release_urls(
     gateway: &Gateway,
     call: &Call,

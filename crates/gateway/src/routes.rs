@@ -48,7 +48,7 @@ pub enum Route<'a> {
 
 /// What of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "CONTRACT \"Gateway, on the wire\"")]
+#[allow(missing_docs, reason = "docs/reference/wire-formats.md#calls")]
 pub enum What<'a> {
     Files,
     File(&'a str),

@@ -1,5 +1,5 @@
-//! Upload against freeze (DESIGN §3): the receipt is written, then the seal is
-//! read. Where the round was sealed meanwhile, the freeze says whether the
+//! Upload against freeze (docs/design.md#an-upload-against-the-freeze): the receipt is written,
+//! then the seal is read. Where the round was sealed meanwhile, the freeze says whether the
 //! receipt came in time. No clock is involved.
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Memory, shared out: every body that passes holds a part of one budget, and no
 //! user more than a fair share of it, so that many slow connections of one
-//! leave room for another (DESIGN §4 "Gateway").
+//! leave room for another (docs/design.md#what-is-bounded).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

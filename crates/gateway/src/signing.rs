@@ -1,5 +1,5 @@
-//! Whether what signs URLs lives as long as they are to live, at start (DESIGN §4
-//! "Pre-signed URLs"). The controller looks at those of the release bucket.
+//! Whether what signs URLs lives as long as they are to live, at start
+//! (docs/reference/configuration.md#storage). The controller looks at those of the release bucket.
 
 use std::time::Duration;
 

@@ -51,7 +51,7 @@ struct Uploaded<'a> {
 /// Takes a file in.
 ///
 /// # Errors
-/// CONTRACT "Gateway, on the wire".
+/// Those of docs/reference/wire-formats.md#problems.
 pub async fn put(
     gateway: Arc<Gateway>,
     call: Call,
@@ -314,7 +314,7 @@ fn receipt(call: &Call, open: &Open, path: String, content: Option<Content>) -> 
 /// Drops a file from the round.
 ///
 /// # Errors
-/// CONTRACT "Gateway, on the wire".
+/// Those of docs/reference/wire-formats.md#problems.
 pub async fn delete(gateway: Arc<Gateway>, call: Call, path: String) -> Result<Response, Problem> {
     let request = open_request(&gateway, &call, "remove").await?;
     let round = request::open_for_uploads(&request)?;

@@ -141,7 +141,7 @@ pub async fn connect(
                 .build(),
         )
         // Our own SHA-256 covers the bytes; the SDK's default CRC would become an
-        // aws-chunked trailer, which some servers store as Content-Encoding (FACTS).
+        // aws-chunked trailer, which some servers store as Content-Encoding.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
     builder.set_http_client(special(bucket, endpoint));

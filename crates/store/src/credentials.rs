@@ -18,7 +18,7 @@ use trevor_config as config;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(
     missing_docs,
-    reason = "CONTRACT \"Configuration\": TREVOR_S3_<IDENTITY>_…"
+    reason = "docs/reference/configuration.md#environment-variables"
 )]
 pub enum Identity {
     Quarantine,

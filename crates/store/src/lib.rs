@@ -4,7 +4,7 @@
 //! [`Records`], packages in [`Release`]: three types, so that code which mixes
 //! them up does not compile. Facts are create-only objects
 //! ([`commit`]): all that compete for one step compete for one key, the first
-//! wins, and a loser reads and adopts it (DESIGN §3).
+//! wins, and a loser reads and adopts it (docs/design.md#what-commits).
 
 pub mod audit;
 mod bucket;

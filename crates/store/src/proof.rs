@@ -1,7 +1,7 @@
 //! The start-up proof of a storage server: create-only writes must hold.
 //!
 //! Some servers ignore `If-None-Match` without an error, others let several of
-//! concurrent writers win (FACTS "S3 servers"). Everything that commits relies
+//! concurrent writers win (docs/design.md#what-commits). Everything that commits relies
 //! on one winner, so the process refuses to start where that does not hold. The
 //! full proof races eight writers, and is kept for a server version: it may take
 //! seconds, since some servers answer the losers of a race late. Each start checks

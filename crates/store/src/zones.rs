@@ -22,7 +22,7 @@ use trevor_core::ingress::ReleasedFile;
 use trevor_core::manifest::Frozen;
 use trevor_core::quorum::Approved;
 
-/// Files under review: write-once, random keys (DESIGN §1.5).
+/// Files under review: write-once, random keys (docs/design.md#invariants).
 #[derive(Clone, Debug)]
 pub struct Quarantine {
     bucket: Bucket,
@@ -241,7 +241,7 @@ impl Release {
     }
 
     /// The only way in: an upload to the key of an attempt, for a manifest that
-    /// the quorum approved (DESIGN §1.1).
+    /// the quorum approved (docs/design.md#invariants).
     #[must_use]
     pub fn begin<'a>(
         &'a self,

@@ -1,4 +1,4 @@
-//! What runs in a Job beside a workspace volume (DESIGN §4 "Volumes"): it has no
+//! What runs in a Job beside a workspace volume (docs/design.md#volumes): it has no
 //! access to Kubernetes and no credentials of storage, and speaks with the
 //! gateway alone ([`wire`]).
 //!

@@ -1,8 +1,8 @@
 //! Freezes a sealed round: the manifest, or a refusal that says why.
 //!
 //! Listing after the seal closes the race with uploads: what is listed is in,
-//! what comes later is answered 409 (DESIGN §3). Repeated: create-only; whoever
-//! freezes second adopts the first.
+//! what comes later is answered 409 (docs/design.md#an-upload-against-the-freeze).
+//! Repeated: create-only; whoever freezes second adopts the first.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! Withdraws a draft, a returned or a failed request that nobody touched for as long as
-//! its policy allows, after a warning (DESIGN §2 "idle drafts").
+//! its policy allows, after a warning (docs/design.md#idle-requests).
 //!
 //! Repeated: the warning is create-only, its name is the time since when nobody touched
 //! the request, and its event follows from it: each look that finds it gives the event

@@ -1,5 +1,5 @@
-//! The pods of a Job that the gateway may believe: their uids are stored (DESIGN §4
-//! "Volumes"), and a token counts only if it is bound to one of them.
+//! The pods of a Job that the gateway may believe: their uids are stored
+//! (docs/design.md#volumes), and a token counts only if it is bound to one of them.
 //!
 //! Names and labels of pods are anybody's to choose who may create pods, and so is
 //! an owner reference. So a pod counts only if it runs what the Job says: the image,

@@ -1,4 +1,5 @@
-//! Whether the admission rules that trevor relies on are in force (DESIGN §6).
+//! Whether the admission rules that trevor relies on are in force
+//! (docs/design.md#who-is-who-and-whether-that-can-be-believed).
 //!
 //! Who submitted and who reviewed is said by admission policies. So before a review
 //! counts it is proved that the policies, bindings and definitions that the API

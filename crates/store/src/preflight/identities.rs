@@ -1,6 +1,6 @@
-//! What the identities of this process must not be able to do (CONTRACT "Storage
-//! identities"). Deletions are tried on keys that are never there: a server looks
-//! at the permission first.
+//! What the identities of this process must not be able to do
+//! (docs/reference/permissions.md#storage-identities). Deletions are tried on keys that
+//! are never there: a server looks at the permission first.
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use uuid::Uuid;

@@ -566,7 +566,7 @@ impl Made {
     }
 }
 
-/// X7: an invented round dated in the future, with a decision, an outcome and a package.
+/// An invented round dated in the future, with a decision, an outcome and a package.
 #[tokio::test]
 async fn a_round_that_the_ledger_does_not_have_is_found_whatever_time_it_bears() {
     for time in [YEAR_2098, LATER, TIME] {
@@ -613,7 +613,7 @@ async fn an_earlier_round_is_in_the_ledger_before_another_is_opened() {
     made.says(Kind::NotInLedger, &key.seal(0)).await;
 }
 
-/// X7: a record that was copied to a request that never was.
+/// A record that was copied to a request that never was.
 #[tokio::test]
 async fn a_record_without_owner_chain_or_statement_is_found() {
     let made = Made::new(5, 1);
