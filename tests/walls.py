@@ -7,7 +7,8 @@
 Cargo refuses a circle between crates. This looks for the rest:
 - crates that must not reach a client, a clock or an async runtime, also through another crate;
 - circles between the folders of a crate;
-- public items of a crate that no other place names.
+- public items of a crate that no other place names;
+- documents that comments cite and that documents link to: the file and the heading must exist.
 """
 
 import argparse
@@ -126,6 +127,48 @@ def unused(known):
     return sorted((str(place), name) for name, place in places.items() if counts[name] == 1)
 
 
+TEXTS = (".rs", ".py", ".md", ".yaml", ".tpl", ".sh", ".json", ".toml", "Makefile")
+# A place of a document, from the checkout's root; and documents that are not in the repository.
+CITED = re.compile(r"(?<![\w./-])((?:docs|tests|examples|charts|crates)/[\w./-]+\.md(?:#[\w-]+)?)")
+ELSEWHERE = re.compile(r"\b(?:DESIGN|CONTRACT|FACTS)\b")
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def headings(path):
+    """The anchors of a document, as GitHub makes them of its headings."""
+    found = defaultdict(int)
+    anchors = set()
+    for line in re.sub(r"^```.*?^```", "", path.read_text(), flags=re.M | re.S).splitlines():
+        if heading := re.match(r"#{1,6} +(.*?)[ #]*$", line):
+            text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading.group(1))
+            slug = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
+            anchors.add(f"{slug}-{found[slug]}" if found[slug] else slug)
+            found[slug] += 1
+    return anchors
+
+
+def loose_ends():
+    """Citations and links that lead nowhere."""
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.split("\0")
+    for name in (name for name in files if name.endswith(TEXTS) and name != "tests/walls.py"):
+        path = CHECKOUT / name
+        if not path.is_file():
+            continue
+        text = path.read_text()
+        yield from (f"{name}: {found.group(0)}: that document is not in the repository" for found in ELSEWHERE.finditer(text))
+        if name.endswith(".md"):
+            places = [(path if target[0] == "#" else path.parent, target) for target in LINK.findall(text) if ":" not in target]
+        else:
+            places = [(CHECKOUT, cited) for cited in CITED.findall(text)]
+        for base, target in places:
+            file, _, anchor = target.partition("#")
+            file = base / file if file else base
+            if not file.exists():
+                yield f"{name}: {target} does not exist"
+            elif anchor and anchor not in headings(file):
+                yield f"{name}: {target} names a heading that does not exist"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--graph", action="store_true")
@@ -151,6 +194,7 @@ def main():
             problems += [f"crates/{crate.name}: folders in a circle: {', '.join(sorted(group))}"
                          for group in circles(folder_graph(crate / "src"))]
     problems += [f"{place}: {name} is public, and nobody uses it" for place, name in unused(known)]
+    problems += loose_ends()
     for problem in problems:
         print(problem)
     print(f"{len(problems)} problems")
