@@ -1,5 +1,6 @@
 //! What ends a process that runs well, so that it is started again: another credential.
-//! And what keeps one from starting: definitions of an older chart.
+//! What keeps one from starting: definitions of an older chart. And what one that was
+//! killed leaves in the spool folder.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
@@ -86,4 +87,30 @@ async fn a_definition_of_an_older_chart_ends_the_controller_with_one_line() {
     )
     .await;
     again.kill().await;
+}
+
+#[tokio::test]
+async fn a_controller_that_starts_removes_the_parts_of_one_that_was_killed() {
+    let env = private().await;
+    let folder = tempfile::tempdir().unwrap();
+    let spool = folder.path().join("spool");
+    let setup = |name| Controller {
+        elect: false,
+        settings: vec![("/controller/packaging/spool_dir", json!(spool))],
+        ..Controller::new(&env, name)
+    };
+    let mut first = setup("spool-first").start().await;
+    // A part lies there under such a name while it is sent.
+    let part = spool.join("trevor-part-killed");
+    let other = spool.join("of-somebody-else");
+    std::fs::write(&part, "content of a part").unwrap();
+    std::fs::write(&other, "").unwrap();
+    let mut second = setup("spool-second").start().await;
+    assert!(part.exists(), "the first one lives, and it may be its part");
+    first.kill().await;
+    second.kill().await;
+    let mut third = setup("spool-third").start().await;
+    assert!(!part.exists());
+    assert!(other.exists());
+    third.kill().await;
 }
