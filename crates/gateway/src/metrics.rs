@@ -150,7 +150,7 @@ mod tests {
         metrics.bytes_in(7);
         let _upload = metrics.upload();
         metrics.refused();
-        let text = metrics.render(42, &crate::server::places());
+        let text = metrics.render(42, &crate::serve::server::places());
         for line in [
             "trevor_gateway_requests_total{status=\"2xx\"} 1",
             "trevor_gateway_requests_total{status=\"4xx\"} 1",

@@ -6,21 +6,21 @@ use std::time::{Duration, Instant};
 use kube::Client;
 use tokio_util::task::TaskTracker;
 
-use super::auth::{Authenticator, Caller};
-use super::freezes::Freezes;
-use super::health::Health;
-use super::hint::Hints;
-use super::index::Index;
-use super::job_token::Jobs;
-use super::ledger::Ledger;
-use super::metrics::Metrics;
-use super::permission::{On, Permissions, Right};
-use super::policies::Policies;
-use super::problem::Problem;
-use super::request::Requests;
-use super::shares::Shares;
-use super::stored::Stored;
-use super::token::Token;
+use crate::cluster::policies::Policies;
+use crate::cluster::requests::Requests;
+use crate::identity::auth::{Authenticator, Caller};
+use crate::identity::job_pods::Jobs;
+use crate::identity::permission::{On, Permissions, Right};
+use crate::identity::token::Token;
+use crate::limits::memory::Shares;
+use crate::limits::quota::Stored;
+use crate::metrics::Metrics;
+use crate::problem::Problem;
+use crate::readiness::Health;
+use crate::records::frozen_rounds::Freezes;
+use crate::records::ledger::Ledger;
+use crate::records::receipt_cache::Index;
+use crate::records::reconcile_hints::Hints;
 use trevor_config::Config;
 use trevor_serve::Places;
 use trevor_store::Zones;
@@ -131,7 +131,7 @@ impl Gateway {
             freezes,
             ledger: Ledger::start(records, Arc::clone(&metrics)),
             hints: Hints::new(&config.controller.url, zones.quarantine.bucket().clone()),
-            places: super::server::places(),
+            places: crate::serve::server::places(),
             metrics,
             health: Health::default(),
             tasks: TaskTracker::new(),
@@ -144,7 +144,7 @@ impl Gateway {
     /// Who calls, asked for again: a call that waited or was slow may have outlived its
     /// session, its permissions and the request that it found by name. None while the
     /// answers are young. The handler asks its first questions again with this call, and
-    /// compares the uid of the request ([`super::request::same`]).
+    /// compares the uid of the request ([`crate::cluster::requests::same`]).
     ///
     /// # Errors
     /// 401 when the session has ended, or the token is good no more.
