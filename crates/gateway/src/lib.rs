@@ -1,7 +1,13 @@
-//! The data plane inside the boundary: files stream into quarantine, reviewers
-//! read them, submitters get their URL (docs/reference/wire-formats.md#gateway).
+//! The data plane inside the boundary: uploads into quarantine, content for reviewers, and URLs
+//! for submitters (docs/reference/wire-formats.md#gateway).
 //!
-//! The gateway keeps nothing that it cannot read again, writes no custom resource and deletes no
+//! [`serve`](mod@serve) accepts a call and finds its route, [`identity`] authenticates and
+//! authorizes the caller, and a handler of [`upload`], [`read`] or [`jobs`] answers it. The
+//! handlers share the [`state`], which is built of [`cluster`] (objects of the Kubernetes API),
+//! [`limits`] (memory, rate, policy and quota) and [`records`] (receipts, frozen rounds, ledger).
+//! No folder depends on one that depends on it.
+//!
+//! The gateway keeps no state that it cannot read again, writes no custom resource and deletes no
 //! object.
 
 mod cluster;
@@ -31,21 +37,22 @@ use state::Gateway;
 use trevor_config::Config;
 use trevor_store::{Zones, look_for_credentials, of_process};
 
-/// Serves until `end`, then lets calls under way finish.
+/// Serves until `shutdown`, then lets calls in flight finish.
 ///
 /// # Errors
-/// When an address or the certificate cannot be used; one line that names the key.
+/// When an address, the certificate or the credentials cannot be used. The message names the key of
+/// the configuration.
 pub async fn serve(
     config: Config,
     client: kube::Client,
     zones: Zones,
-    end: CancellationToken,
+    shutdown: CancellationToken,
 ) -> Result<(), GatewayError> {
     look_for_credentials(of_process(&config.storage, false)).await?;
     signing::check(&config.storage, &zones).await?;
     if let Some(staging) = &zones.staging {
         match staging.intake().prove().await {
-            // A server that does not answer now, or has nothing to try it with, is asked again.
+            // A proof that could not be made now is made again by `readiness::watch`.
             Err(error) if error.passes() => tracing::warn!(%error, "no upload plans are made yet"),
             proved => proved?,
         }
@@ -65,16 +72,19 @@ pub async fn serve(
         "the gateway serves"
     );
     let gateway = Gateway::new(config, client, zones);
-    let health = tokio::spawn(readiness::watch(Arc::clone(&gateway)));
+    let watched = Arc::clone(&gateway);
+    let readiness = tokio::spawn(async move {
+        readiness::watch(&watched.readiness, &watched.client, &watched.zones).await;
+    });
     if let Some(metrics) = metrics {
         tokio::spawn(server::run_metrics(
             Arc::clone(&gateway),
             tls.clone(),
             metrics,
-            end.clone(),
+            shutdown.clone(),
         ));
     }
-    server::run(gateway, listener, tls, end).await;
-    health.abort();
+    server::run(gateway, listener, tls, shutdown).await;
+    readiness.abort();
     Ok(())
 }

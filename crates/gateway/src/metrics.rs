@@ -1,9 +1,9 @@
-//! Numbers about ourselves, as the text that Prometheus reads.
+//! Metrics of the gateway, in the text format of Prometheus.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use trevor_serve::Places;
+use trevor_serve::ConnectionLimiter;
 
 /// Counters and gauges.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub struct Metrics {
     refusals: AtomicU64,
 }
 
-/// Something that is under way while this lives.
+/// Counts as one upload in flight until it is dropped.
 #[derive(Debug)]
 pub struct InFlight<'a>(&'a AtomicU64);
 
@@ -27,42 +27,42 @@ impl Drop for InFlight<'_> {
 }
 
 impl Metrics {
-    /// Counts an answer by its status.
+    /// Counts a response by the class of its status.
     pub fn answered(&self, status: http::StatusCode) {
         if let Some(class) = self.answers.get(usize::from(status.as_u16() / 100)) {
             class.fetch_add(1, Relaxed);
         }
     }
 
-    /// Counts bytes of uploads.
+    /// Counts received bytes.
     pub fn bytes_in(&self, bytes: usize) {
         self.bytes_in.fetch_add(bytes as u64, Relaxed);
     }
 
-    /// Counts bytes of content.
+    /// Counts sent bytes of content.
     pub fn bytes_out(&self, bytes: usize) {
         self.bytes_out.fetch_add(bytes as u64, Relaxed);
     }
 
-    /// An upload begins.
+    /// Counts an upload as in flight.
     pub fn upload(&self) -> InFlight<'_> {
         self.uploads.fetch_add(1, Relaxed);
         InFlight(&self.uploads)
     }
 
-    /// Somebody was refused, whether or not that is recorded.
+    /// Counts a refusal, whether or not the ledger records it.
     pub fn refused(&self) {
         self.refusals.fetch_add(1, Relaxed);
     }
 
-    /// Something was to be recorded in the ledger, and could not be.
+    /// Counts a failed write of the ledger.
     pub fn ledger_failed(&self) {
         self.ledger_failures.fetch_add(1, Relaxed);
     }
 
-    /// The text; `reserved` is the memory held by bodies.
+    /// The text. `reserved` is the memory that bodies hold.
     #[must_use]
-    pub fn render(&self, reserved: u64, places: &Places) -> String {
+    pub fn render(&self, reserved: u64, connections: &ConnectionLimiter) -> String {
         let mut text = String::from(
             "# HELP trevor_gateway_requests_total Answers by class of status.\n# TYPE trevor_gateway_requests_total counter\n",
         );
@@ -108,19 +108,19 @@ impl Metrics {
                 "connections",
                 "gauge",
                 "Open connections.",
-                places.open() as u64,
+                connections.open() as u64,
             ),
             (
                 "connections_displaced_total",
                 "counter",
                 "Idle connections that were ended to make room for others.",
-                places.displaced(),
+                connections.evicted(),
             ),
             (
                 "connections_refused_total",
                 "counter",
                 "Connections that were closed at once, because all places were at work.",
-                places.refused(),
+                connections.refused(),
             ),
             (
                 "reserved_bytes",
@@ -141,6 +141,7 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use trevor_serve::ConnectionLimits;
 
     #[test]
     fn the_text_has_each_number_once_with_its_type() {
@@ -150,7 +151,13 @@ mod tests {
         metrics.bytes_in(7);
         let _upload = metrics.upload();
         metrics.refused();
-        let text = metrics.render(42, &crate::serve::server::places());
+        let text = metrics.render(
+            42,
+            &ConnectionLimiter::new(ConnectionLimits {
+                total: 1,
+                per_peer: 1,
+            }),
+        );
         for line in [
             "trevor_gateway_requests_total{status=\"2xx\"} 1",
             "trevor_gateway_requests_total{status=\"4xx\"} 1",

@@ -1,5 +1,5 @@
-//! Errors on the wire: `application/problem+json` (RFC 9457), each with a
-//! one-word reason that programs can rely on.
+//! Error responses: `application/problem+json` (RFC 9457), each with a reason that programs can
+//! rely on (docs/reference/wire-formats.md#problems).
 
 use std::time::Duration;
 
@@ -12,20 +12,19 @@ use tracing::warn;
 
 use trevor_store::StorageError;
 
-/// Why a call is refused.
+/// An error response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// HTTP status.
     pub status: StatusCode,
-    /// One CamelCase word.
+    /// One CamelCase word, for programs.
     pub reason: &'static str,
-    /// For people: what is wrong, and what to do.
+    /// What is wrong and what to do, for people.
     pub detail: String,
-    /// When to come back.
+    /// The `Retry-After` field of the response.
     pub retry_after: Option<Duration>,
 }
 
-/// Which occurrence this is: the request's id, stated by `edge`.
+/// The id of the HTTP request, which `serve::middleware` draws.
 #[derive(Clone, Debug)]
 pub struct Instance(pub String);
 
@@ -40,7 +39,7 @@ struct Wire<'a> {
 }
 
 impl Problem {
-    /// A problem with nothing to wait for.
+    /// A problem without `Retry-After`.
     #[must_use]
     pub fn new(status: StatusCode, reason: &'static str, detail: impl Into<String>) -> Self {
         Self {
@@ -51,43 +50,76 @@ impl Problem {
         }
     }
 
-    /// Who calls is not known.
+    /// 401: the caller is not authenticated.
     #[must_use]
     pub fn unauthenticated(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "Unauthenticated", detail)
     }
 
-    /// Who calls may not.
+    /// 403: the caller has no permission.
     #[must_use]
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "Forbidden", detail)
     }
 
-    /// It is not there.
+    /// 404.
     #[must_use]
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "NotFound", detail)
     }
 
-    /// The state of the request stands against it.
+    /// 409: the state of the request does not allow the call.
     #[must_use]
     pub fn conflict(reason: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, reason, detail)
     }
 
-    /// The request as sent makes no sense.
+    /// 400: the call is malformed.
     #[must_use]
     pub fn bad_request(reason: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, reason, detail)
     }
 
-    /// What is sent breaks a rule.
+    /// 422: what was sent breaks a rule.
     #[must_use]
     pub fn unprocessable(reason: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, reason, detail)
     }
 
-    /// Not now; come back.
+    /// 422: the policy does not allow the upload.
+    #[must_use]
+    pub fn refused_by_policy(detail: impl Into<String>) -> Self {
+        Self::unprocessable("RefusedByPolicy", detail)
+    }
+
+    /// 413: the file is larger than `limit`, which the policy sets.
+    #[must_use]
+    pub fn too_large(limit: u64) -> Self {
+        let detail = format!(
+            "the file has more than {limit} bytes, which is the most that the policy allows"
+        );
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "TooLarge", detail)
+    }
+
+    /// Whether the policy refused the upload.
+    #[must_use]
+    pub fn is_policy_refusal(&self) -> bool {
+        self.reason == "RefusedByPolicy" || self.status == StatusCode::PAYLOAD_TOO_LARGE
+    }
+
+    /// 400: the body ended early.
+    #[must_use]
+    pub fn truncated() -> Self {
+        Self::bad_request("Truncated", "the body broke off; nothing was stored")
+    }
+
+    /// 503: the process is shutting down.
+    #[must_use]
+    pub fn shutting_down() -> Self {
+        Self::unavailable("ShuttingDown", "the gateway is ending; try again", 5)
+    }
+
+    /// 503, with the time after which the client may try again.
     #[must_use]
     pub fn unavailable(reason: &'static str, detail: impl Into<String>, seconds: u64) -> Self {
         let retry_after = Some(Duration::from_secs(seconds));
@@ -97,7 +129,7 @@ impl Problem {
         }
     }
 
-    /// Kubernetes does not answer as it should; what it said is for the log.
+    /// 503: the Kubernetes API failed. The error itself is logged only.
     #[must_use]
     pub fn kubernetes(what: &'static str, error: &dyn std::fmt::Display) -> Self {
         warn!(what, %error, "the Kubernetes API did not answer as it should");
@@ -110,7 +142,7 @@ impl Problem {
 }
 
 impl From<StorageError> for Problem {
-    /// Keys and servers are for the log, not for the caller.
+    /// The error is logged only, because it names keys and servers.
     fn from(error: StorageError) -> Self {
         warn!(%error, "storage did not answer as it should");
         Self::unavailable(
@@ -130,8 +162,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Writes the body of a problem that a handler left in the extensions, now that
-/// the occurrence has an id.
+/// Writes the body of a problem that a handler left in the extensions of the response.
 pub fn finish(response: Response, instance: &Instance) -> Response {
     let (mut parts, body) = response.into_parts();
     let Some(problem) = parts.extensions.remove::<Problem>() else {

@@ -1,139 +1,90 @@
-//! What all calls share.
+//! The state that all calls share.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::Client;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::cluster::policies::Policies;
 use crate::cluster::requests::Requests;
-use crate::identity::auth::{Authenticator, Caller};
-use crate::identity::job_pods::Jobs;
-use crate::identity::permission::{On, Permissions, Right};
-use crate::identity::token::Token;
-use crate::limits::memory::Shares;
-use crate::limits::quota::Stored;
+use crate::identity::auth::Authenticator;
+use crate::identity::call::Call;
+use crate::identity::job_pods::JobPods;
+use crate::identity::permission::{Permissions, Right};
+use crate::limits::memory::{MemoryBudget, MemoryPermit};
+use crate::limits::quota::QuarantineQuota;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
-use crate::readiness::Health;
-use crate::records::frozen_rounds::Freezes;
+use crate::readiness::Readiness;
+use crate::records::frozen_rounds::FrozenRounds;
 use crate::records::ledger::Ledger;
-use crate::records::receipt_cache::Index;
-use crate::records::reconcile_hints::Hints;
+use crate::records::receipt_cache::ReceiptCache;
+use crate::records::reconcile_hints::ReconcileHints;
 use trevor_config::Config;
-use trevor_serve::Places;
+use trevor_serve::{ConnectionLimiter, ConnectionLimits};
 use trevor_store::Zones;
 
-/// The gateway.
+/// Connections of the listener. Each takes at most about 60 KiB before its caller is authenticated.
+const CONNECTION_LIMITS: ConnectionLimits = ConnectionLimits {
+    total: 2048,
+    per_peer: 1024,
+};
+/// Lists of Jobs that are read at the same time. A list of 10,000 files takes some megabytes.
+const MAX_JOB_LISTS: usize = 2;
+/// A call that is older than this is authenticated and authorized again before it takes effect.
+const REVALIDATE_AFTER: Duration = Duration::from_secs(1);
+
+/// The gateway: its configuration, its clients, and what calls share.
 pub struct Gateway {
-    /// Configuration.
     pub config: Config,
-    /// Buckets.
     pub zones: Zones,
-    /// The API server, for what has no place of its own.
+    /// For objects that have no reader of their own, such as release records.
     pub client: Client,
-    /// Who calls.
     pub auth: Authenticator,
-    /// What they may.
     pub permissions: Permissions,
-    /// The requests that calls are about.
     pub requests: Requests,
-    /// The rules for uploads.
     pub policies: Policies,
-    /// What namespaces have in quarantine.
-    pub stored: Stored,
-    /// Memory.
-    pub shares: Arc<Shares>,
-    /// Receipts.
-    pub index: Index,
-    /// Pods of our Jobs.
-    pub jobs: Jobs,
-    /// Frozen rounds.
-    pub freezes: Arc<Freezes>,
-    /// Our chain of the ledger.
+    pub quota: QuarantineQuota,
+    pub memory: Arc<MemoryBudget>,
+    pub receipts: ReceiptCache,
+    pub job_pods: JobPods,
+    pub job_list_permits: Semaphore,
+    pub frozen_rounds: Arc<FrozenRounds>,
     pub ledger: Ledger,
-    /// Hints to the controller.
-    pub hints: Hints,
-    /// Places of connections.
-    pub places: Arc<Places>,
-    /// Numbers.
+    pub reconcile_hints: ReconcileHints,
+    pub connections: Arc<ConnectionLimiter>,
     pub metrics: Arc<Metrics>,
-    /// Whether we are ready.
-    pub health: Health,
-    /// What must be finished before the process ends.
+    pub readiness: Readiness,
+    /// Tasks that are finished before the process ends.
     pub tasks: TaskTracker,
 }
 
-/// What a call was let in with is asked for again before it has an effect, once this
-/// much time has gone by.
-const YOUNG: Duration = Duration::from_secs(1);
-
-/// A call about a request, by somebody known.
-#[derive(Clone)]
-pub struct Call {
-    /// Who.
-    pub caller: Caller,
-    /// The project.
-    pub namespace: String,
-    /// The request.
-    pub name: String,
-    /// What the caller showed, so that it can be looked up again.
-    pub token: Token,
-    /// When the caller was last looked up.
-    pub asked: Instant,
-    /// Whether permissions are asked for now, whatever is remembered.
-    pub anew: bool,
-}
-
-impl Call {
-    /// A call that begins now.
-    #[must_use]
-    pub fn new(caller: Caller, token: Token, namespace: &str, name: &str) -> Self {
-        Self {
-            caller,
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            token,
-            asked: Instant::now(),
-            anew: false,
-        }
-    }
-
-    /// For questions about rights.
-    #[must_use]
-    pub fn on(&self) -> On<'_> {
-        On {
-            caller: &self.caller,
-            namespace: &self.namespace,
-            name: &self.name,
-            anew: self.anew,
-        }
-    }
-}
-
 impl Gateway {
-    /// Puts it together.
+    /// Builds the state. The ledger starts its task.
     #[must_use]
     pub fn new(config: Config, client: Client, zones: Zones) -> Arc<Self> {
         let metrics = Arc::<Metrics>::default();
         let records = zones.records.bucket().clone();
-        let freezes = Arc::new(Freezes::new(records.clone()));
+        let quarantine = zones.quarantine.bucket().clone();
+        let frozen_rounds = Arc::new(FrozenRounds::new(records.clone()));
         Arc::new(Self {
             auth: Authenticator::new(client.clone(), config.gateway.audience.clone()),
             permissions: Permissions::new(client.clone()),
             requests: Requests::new(client.clone()),
             policies: Policies::new(client.clone(), config.configured_policy.clone()),
-            stored: Stored::new(zones.quarantine.bucket().clone()),
-            shares: Shares::new(config.gateway.memory_budget_mib << 20),
-            index: Index::new(records.clone(), Arc::clone(&freezes)),
-            jobs: Jobs::default(),
-            freezes,
+            quota: QuarantineQuota::new(quarantine.clone()),
+            memory: MemoryBudget::new(config.gateway.memory_budget_mib << 20),
+            receipts: ReceiptCache::new(records.clone(), Arc::clone(&frozen_rounds)),
+            job_pods: JobPods::new(quarantine.clone()),
+            job_list_permits: Semaphore::new(MAX_JOB_LISTS),
+            frozen_rounds,
             ledger: Ledger::start(records, Arc::clone(&metrics)),
-            hints: Hints::new(&config.controller.url, zones.quarantine.bucket().clone()),
-            places: crate::serve::server::places(),
+            reconcile_hints: ReconcileHints::new(&config.controller.url, quarantine),
+            connections: ConnectionLimiter::new(CONNECTION_LIMITS),
             metrics,
-            health: Health::default(),
+            readiness: Readiness::default(),
             tasks: TaskTracker::new(),
             config,
             zones,
@@ -141,37 +92,38 @@ impl Gateway {
         })
     }
 
-    /// Who calls, asked for again: a call that waited or was slow may have outlived its
-    /// session, its permissions and the request that it found by name. None while the
-    /// answers are young. The handler asks its first questions again with this call, and
-    /// compares the uid of the request ([`crate::cluster::requests::same`]).
+    /// Authenticates the caller again. A call that waited or was slow may have outlived its
+    /// session, its permissions or the request of this name. Returns none for a recent call. With
+    /// the call that is returned the handler repeats its checks, and compares the uid of the
+    /// request ([`crate::cluster::requests::ensure_same_uid`]).
     ///
     /// # Errors
-    /// 401 when the session has ended, or the token is good no more.
-    pub async fn anew(&self, call: &Call) -> Result<Option<Call>, Problem> {
-        if call.asked.elapsed() < YOUNG {
+    /// 401 when the session has ended or the token is no longer valid.
+    pub async fn revalidate(&self, call: &Call) -> Result<Option<Call>, Problem> {
+        if call.authenticated_at.elapsed() < REVALIDATE_AFTER {
             return Ok(None);
         }
-        let caller = self.auth.again(&call.token, &call.namespace).await?;
+        let (token, namespace) = (&call.token, &call.namespace);
+        let caller = self.auth.authenticate_uncached(token, namespace).await?;
         Ok(Some(Call {
             caller,
-            asked: Instant::now(),
-            anew: true,
+            authenticated_at: Instant::now(),
+            skip_cache: true,
             ..call.clone()
         }))
     }
 
-    /// Lets a call pass that needs a right, and records one that has it not.
+    /// Checks that the caller has a right. A refusal is recorded in the ledger.
     ///
     /// # Errors
-    /// 403 without the right.
+    /// 403 without the right, 503 when the API server does not answer.
     pub async fn require(
         &self,
         call: &Call,
         right: Right,
         action: &'static str,
     ) -> Result<(), Problem> {
-        if self.permissions.has(call.on(), right).await? {
+        if self.permissions.has(call.access_query(), right).await? {
             return Ok(());
         }
         Err(self.refuse(
@@ -185,7 +137,16 @@ impl Gateway {
         ))
     }
 
-    /// A refusal, recorded.
+    /// Reserves memory of the caller's share for an estimate ([`MemoryBudget::reserve_estimate`]).
+    ///
+    /// # Errors
+    /// 429 or 503 when the memory is in use.
+    pub async fn reserve_estimate(&self, call: &Call, bytes: u64) -> Result<MemoryPermit, Problem> {
+        let user = &call.caller.user;
+        self.memory.reserve_estimate(user, bytes).await
+    }
+
+    /// Records a refusal in the ledger, and returns it.
     pub fn refuse(&self, call: &Call, uid: &str, action: &'static str, detail: String) -> Problem {
         self.ledger
             .refused(&call.caller.user, &call.namespace, &call.name, uid, action);

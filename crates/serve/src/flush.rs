@@ -1,6 +1,5 @@
-//! A connection that knows when what was written to it has gone out: a file
-//! counts as read only when every byte of it was handed to the network. And one
-//! that ends a peer which takes nothing.
+//! A stream that reports when written bytes were handed to the network, because a file counts as
+//! viewed only then. It also ends when the peer stalls.
 
 use std::io;
 use std::pin::Pin;
@@ -11,15 +10,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep};
 
-/// How long a peer may take nothing of what is written to it.
-const STALLED: Duration = Duration::from_secs(60);
+/// How long a peer may accept no bytes.
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How often a connection has sent all that was written to it.
+/// The number of flushes of a connection. A flush hands all written bytes to the network.
 #[derive(Clone, Debug)]
 pub struct Flushes(watch::Receiver<u64>);
 
 impl Flushes {
-    /// True when everything that is written by now has gone out; false when the
+    /// Waits until all bytes that are written by now were handed to the network. False when the
     /// connection ends before.
     pub fn after(mut self) -> impl Future<Output = bool> + Send {
         let now = *self.0.borrow();
@@ -28,14 +27,14 @@ impl Flushes {
 }
 
 /// A stream that counts its flushes and ends when the peer stalls.
-pub struct Watched<S> {
+pub struct MonitoredStream<S> {
     stream: S,
     flushes: watch::Sender<u64>,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Watched<S> {
-    /// Watches a stream.
+impl<S> MonitoredStream<S> {
+    /// Monitors a stream.
     pub fn new(stream: S) -> (Self, Flushes) {
         let (flushes, seen) = watch::channel(0);
         (
@@ -48,9 +47,11 @@ impl<S> Watched<S> {
         )
     }
 
-    /// Nothing could be written just now; for too long?
-    fn stall(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let timer = self.stalled.get_or_insert_with(|| Box::pin(sleep(STALLED)));
+    /// Ready when nothing could be written for too long.
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let timer = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(sleep(STALL_TIMEOUT)));
         ready!(timer.as_mut().poll(cx));
         Poll::Ready(io::Error::new(
             io::ErrorKind::TimedOut,
@@ -58,12 +59,12 @@ impl<S> Watched<S> {
         ))
     }
 
-    fn moved(&mut self) {
+    fn progress(&mut self) {
         self.stalled = None;
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for MonitoredStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -73,7 +74,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for MonitoredStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -81,10 +82,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     ) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.stream).poll_write(cx, buf) {
             Poll::Ready(result) => {
-                self.moved();
+                self.progress();
                 Poll::Ready(result)
             }
-            Poll::Pending => self.stall(cx).map(Err),
+            Poll::Pending => self.poll_stalled(cx).map(Err),
         }
     }
 
@@ -95,10 +96,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     ) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.stream).poll_write_vectored(cx, bufs) {
             Poll::Ready(result) => {
-                self.moved();
+                self.progress();
                 Poll::Ready(result)
             }
-            Poll::Pending => self.stall(cx).map(Err),
+            Poll::Pending => self.poll_stalled(cx).map(Err),
         }
     }
 
@@ -109,12 +110,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.stream).poll_flush(cx) {
             Poll::Ready(Ok(())) => {
-                self.moved();
+                self.progress();
                 self.flushes.send_modify(|count| *count += 1);
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(error) => Poll::Ready(error),
-            Poll::Pending => self.stall(cx).map(Err),
+            Poll::Pending => self.poll_stalled(cx).map(Err),
         }
     }
 
@@ -132,7 +133,7 @@ mod tests {
     #[tokio::test]
     async fn a_flush_after_the_write_tells_that_it_went_out() {
         let (near, mut far) = duplex(1024);
-        let (mut near, flushes) = Watched::new(near);
+        let (mut near, flushes) = MonitoredStream::new(near);
         near.write_all(b"x").await.unwrap();
         let sent = flushes.after();
         near.flush().await.unwrap();
@@ -143,7 +144,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_ends_before_tells_that_it_did_not() {
         let (near, _far) = duplex(1024);
-        let (near, flushes) = Watched::new(near);
+        let (near, flushes) = MonitoredStream::new(near);
         let sent = flushes.after();
         drop(near);
         assert!(!sent.await);

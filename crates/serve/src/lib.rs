@@ -1,10 +1,9 @@
-//! Sockets that others open: every listener of ours accepts, bounds and ends connections
-//! in this one way, before anybody is known. The head of a request has at most 16 KiB and
-//! 15 seconds, connections are bounded in all and by peer ([`places`]), one whose peer
-//! takes nothing ends ([`flush`]), and a call under way may finish when the process ends.
+//! HTTP listeners with limits that hold before a caller is authenticated. The head of a request has
+//! at most 16 KiB and 15 seconds. Connections are limited in total and by peer ([`connections`]). A
+//! connection ends when its peer stalls ([`flush`]). At a shutdown calls in flight may finish.
 
+mod connections;
 mod flush;
-mod places;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -27,49 +26,50 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+use connections::ConnectionPermit;
+pub use connections::{ActiveCall, Connection, ConnectionLimiter, ConnectionLimits};
 pub use flush::Flushes;
-use flush::Watched;
-use places::Place;
-pub use places::{Busy, Connection, Most, Places};
+use flush::MonitoredStream;
 
-/// How long the head of a request may take, and a connection be idle.
-const HEAD: Duration = Duration::from_secs(15);
-/// Bytes of the head of a request, and of what is read at once.
-const HEAD_BYTES: usize = 16 * 1024;
+/// How long the head of a request may take, and how long a connection may be idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// The largest head of a request, and the size of the read buffer.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
 
-/// How a listener serves.
+/// The configuration of a listener.
 #[derive(Clone)]
 pub struct Listener {
-    /// How many connections, and of whom.
-    pub places: Arc<Places>,
-    /// With which certificate; it may be another for the next connection.
+    /// Limits the connections.
+    pub connections: Arc<ConnectionLimiter>,
+    /// Makes the TLS acceptor of each connection, so that a renewed certificate is served. None for
+    /// plain HTTP.
     pub tls: Option<Arc<dyn Fn() -> TlsAcceptor + Send + Sync>>,
-    /// How long a connection may take in all, where calls are short: then it has one call.
+    /// How long a connection may take in total. With a limit each connection serves one call.
     pub total: Option<Duration>,
 }
 
 impl Listener {
-    /// For short calls, such as probes, numbers and hints.
+    /// For short calls, such as probes, metrics and hints.
     #[must_use]
     pub fn short() -> Self {
-        let most = Most {
-            connections: 256,
+        let limits = ConnectionLimits {
+            total: 256,
             per_peer: 64,
         };
         Self {
-            places: Places::new(most),
+            connections: ConnectionLimiter::new(limits),
             tls: None,
             total: Some(Duration::from_secs(10)),
         }
     }
 }
 
-/// Accepts connections until the end is asked for, and answers their requests. Gives those
-/// that are still open.
+/// Accepts connections until `shutdown`, and answers their requests. Returns the connections that
+/// are still open, which `abort` ends.
 pub async fn accept<F, A>(
     socket: TcpListener,
     listener: Listener,
-    (end, cut): (CancellationToken, CancellationToken),
+    (shutdown, abort): (CancellationToken, CancellationToken),
     answer: F,
 ) -> TaskTracker
 where
@@ -79,7 +79,7 @@ where
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
-            () = end.cancelled() => break,
+            () = shutdown.cancelled() => break,
             accepted = socket.accept() => accepted,
         };
         let (stream, from) = match accepted {
@@ -90,20 +90,20 @@ where
                 continue;
             }
         };
-        // Dropped, it is closed: all places are taken by who works.
-        let Some(place) = listener.places.take(from) else {
+        // Without a permit the connection is closed, because `stream` is dropped.
+        let Some(permit) = listener.connections.acquire(from) else {
             continue;
         };
         let _ = stream.set_nodelay(true);
         let (listener, answer) = (listener.clone(), answer.clone());
-        let (end, cut) = (end.clone(), cut.clone());
+        let (shutdown, abort) = (shutdown.clone(), abort.clone());
         connections.spawn(async move {
-            let displaced = place.end.clone();
-            let served = connection(stream, listener, place, end, answer);
+            let evicted = permit.evict.clone();
+            let served = connection(stream, listener, permit, shutdown, answer);
             tokio::select! {
                 () = served => {}
-                () = cut.cancelled() => {}
-                () = displaced.cancelled() => debug!(%from, "an idle connection made room for another"),
+                () = abort.cancelled() => {}
+                () = evicted.cancelled() => debug!(%from, "an idle connection made room for another"),
             }
         });
     }
@@ -112,18 +112,18 @@ where
     connections
 }
 
-/// Listens for short calls for as long as the process lives.
+/// Accepts connections until `shutdown`, which also ends open ones. For short calls.
 pub async fn serve_short<F, A>(
     socket: TcpListener,
     listener: Listener,
-    end: CancellationToken,
+    shutdown: CancellationToken,
     answer: F,
 ) where
     F: Fn(Request<Body>) -> A + Clone + Send + Sync + 'static,
     A: Future<Output = Response<Body>> + Send + 'static,
 {
-    let cut = end.clone();
-    accept(socket, listener, (end, cut), move |request, _| {
+    let abort = shutdown.clone();
+    accept(socket, listener, (shutdown, abort), move |request, _| {
         answer(request)
     })
     .await;
@@ -132,8 +132,8 @@ pub async fn serve_short<F, A>(
 async fn connection<S, F, A>(
     stream: S,
     listener: Listener,
-    place: Place,
-    end: CancellationToken,
+    permit: ConnectionPermit,
+    shutdown: CancellationToken,
     answer: F,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -143,10 +143,10 @@ async fn connection<S, F, A>(
     let total = listener.total;
     let served = async {
         let Some(tls) = listener.tls.as_ref().map(|tls| tls()) else {
-            return http(stream, total.is_none(), place, end, answer).await;
+            return http(stream, total.is_none(), permit, shutdown, answer).await;
         };
-        match tokio::time::timeout(HEAD, tls.accept(stream)).await {
-            Ok(Ok(stream)) => http(stream, total.is_none(), place, end, answer).await,
+        match tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream)).await {
+            Ok(Ok(stream)) => http(stream, total.is_none(), permit, shutdown, answer).await,
             Ok(Err(error)) => debug!(%error, "no TLS connection came to be"),
             Err(_) => debug!("a TLS handshake took too long"),
         }
@@ -161,30 +161,35 @@ async fn connection<S, F, A>(
     }
 }
 
-async fn http<S, F, A>(stream: S, keep_alive: bool, place: Place, end: CancellationToken, answer: F)
-where
+async fn http<S, F, A>(
+    stream: S,
+    keep_alive: bool,
+    permit: ConnectionPermit,
+    shutdown: CancellationToken,
+    answer: F,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Fn(Request<Body>, Flushes) -> A + Clone + Send + Sync + 'static,
     A: Future<Output = Response<Body>> + Send + 'static,
 {
-    let (stream, flushes) = Watched::new(stream);
-    let known = place.connection();
+    let (stream, flushes) = MonitoredStream::new(stream);
+    let connection = permit.connection();
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(known.clone());
+        request.extensions_mut().insert(connection.clone());
         let answered = answer(request, flushes.clone());
-        async move { Ok::<_, Infallible>(kept(answered.await)) }
+        async move { Ok::<_, Infallible>(track_body(answered.await)) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
-        .max_buf_size(HEAD_BYTES)
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD_BYTES)
         .keep_alive(keep_alive)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = end.cancelled() => {
+        () = shutdown.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -192,23 +197,23 @@ where
     if let Err(error) = ended {
         debug!(%error, "a connection broke off");
     }
-    drop(place);
+    drop(permit);
 }
 
-/// A connection is at work until the body of its answer is gone.
-fn kept(mut response: Response<Body>) -> Response<Body> {
-    match response.extensions_mut().remove::<Busy>() {
-        Some(busy) => response.map(|body| Body::new(Kept { body, _busy: busy })),
+/// Keeps the connection active until the body of the response is sent.
+fn track_body(mut response: Response<Body>) -> Response<Body> {
+    match response.extensions_mut().remove::<ActiveCall>() {
+        Some(call) => response.map(|body| Body::new(TrackedBody { body, _call: call })),
         None => response,
     }
 }
 
-struct Kept {
+struct TrackedBody {
     body: Body,
-    _busy: Busy,
+    _call: ActiveCall,
 }
 
-impl http_body::Body for Kept {
+impl http_body::Body for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -1,17 +1,18 @@
-//! The request that a call is about, read fresh.
+//! The request that a call is about. It is read anew for each call.
 
 use std::time::Duration;
 
 use kube::Client;
 use kube::api::Api;
 
-use crate::cluster::api_server::in_time;
+use crate::cluster::api_server::with_timeout;
 use crate::problem::Problem;
 use trevor_api::{AirlockRequest, Direction, FINALIZER, Phase};
+use trevor_core::declared::{self, Mismatch};
+use trevor_core::digest::Sha256Hex;
 use trevor_core::keys::RequestKey;
-use trevor_core::phase::open_round;
 
-/// Pauses while the controller has not taken the request up; 10 s in all.
+/// Pauses between reads of a request that the controller has not accepted yet; 10 s in total.
 const PAUSES_MS: [u64; 8] = [100, 200, 400, 800, 1500, 2000, 2500, 2500];
 
 /// Reads requests.
@@ -19,44 +20,57 @@ const PAUSES_MS: [u64; 8] = [100, 200, 400, 800, 1500, 2000, 2500, 2500];
 pub struct Requests(Client);
 
 impl Requests {
-    /// Through `client`.
+    /// Reads with `client`.
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self(client)
     }
 
-    /// The request, if it is there.
+    /// The request, if it exists.
     ///
     /// # Errors
-    /// When the API server does not answer.
-    pub async fn find(
+    /// 503 when the API server does not answer.
+    pub async fn get(
         &self,
         namespace: &str,
         name: &str,
     ) -> Result<Option<AirlockRequest>, Problem> {
         let requests: Api<AirlockRequest> = Api::namespaced(self.0.clone(), namespace);
-        in_time("request", requests.get_opt(name)).await
+        with_timeout("request", requests.get_opt(name)).await
     }
 
-    /// A request, once the controller has stored whose prefix it is: the finalizer
-    /// says so.
+    /// The request.
     ///
     /// # Errors
-    /// 404 when it is gone, 409 when another has its name by now, 503 when the
-    /// controller does not take it up.
-    pub async fn taken_up(
+    /// 404 when it does not exist, 503 when the API server does not answer.
+    pub async fn get_existing(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<AirlockRequest, Problem> {
+        let found = self.get(namespace, name).await?;
+        found.ok_or_else(request_not_found)
+    }
+
+    /// Waits until the controller has accepted the request: it stores who owns the prefix of the
+    /// request, and then adds its finalizer.
+    ///
+    /// # Errors
+    /// 404 when the request is gone, 409 when another request has its name, 503 when the
+    /// controller does not accept it in time.
+    pub async fn wait_for_controller(
         &self,
         (namespace, name): (&str, &str),
         mut request: AirlockRequest,
     ) -> Result<AirlockRequest, Problem> {
         for pause in PAUSES_MS {
-            if is_taken_up(&request) || request.metadata.deletion_timestamp.is_some() {
+            if is_accepted(&request) || request.metadata.deletion_timestamp.is_some() {
                 return Ok(request);
             }
             tokio::time::sleep(Duration::from_millis(pause)).await;
             let uid = request.metadata.uid.unwrap_or_default();
-            request = self.find(namespace, name).await?.ok_or_else(unknown)?;
-            same(&request, &uid)?;
+            request = self.get_existing(namespace, name).await?;
+            ensure_same_uid(&request, &uid)?;
         }
         Err(Problem::unavailable(
             "NotTakenUp",
@@ -66,18 +80,18 @@ impl Requests {
     }
 }
 
-/// There is no such request.
+/// 404: there is no such request.
 #[must_use]
-pub fn unknown() -> Problem {
+pub fn request_not_found() -> Problem {
     Problem::not_found("there is no such request in this namespace")
 }
 
-/// Refuses to go on with another request that has the name of the one that a call began
-/// with: what was sent, asked and permitted was about that uid.
+/// Checks that a request is the one that the call began with. Content and permissions of the call
+/// are for that uid, and not for a later request of the same name.
 ///
 /// # Errors
-/// 409 when it is another.
-pub fn same(request: &AirlockRequest, uid: &str) -> Result<(), Problem> {
+/// 409 when the uid differs.
+pub fn ensure_same_uid(request: &AirlockRequest, uid: &str) -> Result<(), Problem> {
     match request.metadata.uid.as_deref() {
         Some(is) if is == uid => Ok(()),
         _ => Err(Problem::conflict(
@@ -87,7 +101,7 @@ pub fn same(request: &AirlockRequest, uid: &str) -> Result<(), Problem> {
     }
 }
 
-fn is_taken_up(request: &AirlockRequest) -> bool {
+fn is_accepted(request: &AirlockRequest) -> bool {
     request
         .metadata
         .finalizers
@@ -95,7 +109,7 @@ fn is_taken_up(request: &AirlockRequest) -> bool {
         .is_some_and(|all| all.iter().any(|f| f == FINALIZER))
 }
 
-/// How the buckets know it.
+/// The key of the request in the buckets.
 #[must_use]
 pub fn key(request: &AirlockRequest) -> RequestKey {
     RequestKey {
@@ -104,7 +118,7 @@ pub fn key(request: &AirlockRequest) -> RequestKey {
     }
 }
 
-/// Its phase; a draft before the controller says anything.
+/// The phase of the request. It is a draft until the controller writes its status.
 #[must_use]
 pub fn phase(request: &AirlockRequest) -> Phase {
     request
@@ -114,66 +128,88 @@ pub fn phase(request: &AirlockRequest) -> Phase {
         .unwrap_or_default()
 }
 
-/// The last round submitted; 0 before the first.
+/// The last submitted round; 0 before the first.
 #[must_use]
 pub fn round(request: &AirlockRequest) -> i64 {
     request.status.as_ref().and_then(|s| s.round).unwrap_or(0)
 }
 
-/// Whether a user is its submitter.
+/// Whether a user is the submitter of the request.
 #[must_use]
-pub fn submitted_by(request: &AirlockRequest, user: &str) -> bool {
+pub fn is_submitter(request: &AirlockRequest, user: &str) -> bool {
     request.spec.submitter.as_deref() == Some(user)
 }
 
-/// The round that takes uploads, if the request is open at all.
+/// The round that accepts files, if the request is open.
 #[must_use]
-pub fn open(request: &AirlockRequest) -> Option<i64> {
+pub fn open_round(request: &AirlockRequest) -> Option<i64> {
     let stopped = request.spec.withdrawn || request.metadata.deletion_timestamp.is_some();
     let phase = request.status.as_ref().and_then(|s| s.phase);
-    open_round(phase, round(request), request.spec.submission).filter(|_| !stopped)
+    trevor_core::phase::open_round(phase, round(request), request.spec.submission)
+        .filter(|_| !stopped)
 }
 
-/// The round that takes uploads.
+/// The round that accepts uploads by `PUT files/{path}`.
 ///
 /// # Errors
-/// 409 with why there is none.
-pub fn open_for_uploads(request: &AirlockRequest) -> Result<i64, Problem> {
+/// 409 with the reason when there is none.
+pub fn require_upload_round(request: &AirlockRequest) -> Result<i64, Problem> {
     if request.spec.direction == Direction::Ingress {
         return Err(Problem::conflict(
             "IngressUsesPlan",
             "files of an ingress request are uploaded by its plan (GET plan), not here",
         ));
     }
-    open_for_plans(request)
+    require_open_round(request)
 }
 
-/// The round that takes files, whichever way they come.
+/// The round that accepts files, by upload or by plan.
 ///
 /// # Errors
-/// 409 with why there is none.
-pub fn open_for_plans(request: &AirlockRequest) -> Result<i64, Problem> {
+/// 409 with the reason when there is none.
+pub fn require_open_round(request: &AirlockRequest) -> Result<i64, Problem> {
     if request.spec.withdrawn || request.metadata.deletion_timestamp.is_some() {
         return Err(Problem::conflict(
             "Closed",
             "the request was taken back; make a new one",
         ));
     }
-    open(request).ok_or_else(|| match phase(request) {
+    open_round(request).ok_or_else(|| match phase(request) {
         Phase::Released | Phase::Rejected | Phase::Withdrawn | Phase::Revoked => {
             Problem::conflict("Closed", "the request is closed; make a new one")
         }
-        _ => sealed(),
+        _ => round_sealed(),
     })
 }
 
-/// The round takes no more.
+/// 409: the round accepts no more files.
 #[must_use]
-pub fn sealed() -> Problem {
+pub fn round_sealed() -> Problem {
     Problem::conflict(
         "Sealed",
         "the round is sealed and under review; wait for changes to be requested, or withdraw it",
     )
+}
+
+/// Checks a file against the files that the request declares, where it declares any.
+///
+/// # Errors
+/// 422 when the file is not declared, or has another size or digest.
+pub fn check_declared(
+    request: &AirlockRequest,
+    path: &str,
+    size: Option<u64>,
+    sha256: Option<&Sha256Hex>,
+) -> Result<(), Problem> {
+    let files = request.spec.files.as_deref().unwrap_or_default();
+    declared::check(files, path, size, sha256.map(Sha256Hex::as_str)).map_err(|mismatch| {
+        let reason = match mismatch {
+            Mismatch::Undeclared => "Undeclared",
+            Mismatch::Size { .. } => "SizeMismatch",
+            Mismatch::Digest => "DigestMismatch",
+        };
+        Problem::unprocessable(reason, mismatch.to_string())
+    })
 }
 
 #[cfg(test)]
@@ -199,13 +235,13 @@ mod tests {
     fn who_created_a_request_for_another_is_not_its_submitter() {
         let mut request = request(Direction::Egress, None, false);
         request.spec.created_by = Some("pipeline".into());
-        assert!(submitted_by(&request, "alice"));
-        assert!(!submitted_by(&request, "pipeline"));
+        assert!(is_submitter(&request, "alice"));
+        assert!(!is_submitter(&request, "pipeline"));
     }
 
     #[test]
     fn uploads_are_taken_in_open_rounds_of_egress_only() {
-        let reason = |d, p, w| open_for_uploads(&request(d, p, w)).map_err(|p| p.reason);
+        let reason = |d, p, w| require_upload_round(&request(d, p, w)).map_err(|p| p.reason);
         use Direction::{Egress, Ingress};
         for (direction, phase, withdrawn, expected) in [
             (Egress, None, false, Ok(1)),

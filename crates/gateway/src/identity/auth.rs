@@ -1,5 +1,5 @@
-//! Who calls: a person by their AirlockSession, a service account by
-//! TokenReview with our audience (docs/reference/wire-formats.md#authentication).
+//! Authentication: of people by their AirlockSession, and of service accounts by a TokenReview
+//! with the audience of the gateway (docs/reference/wire-formats.md#authentication).
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt as _};
 use tokio::sync::Semaphore;
 
-use crate::cluster::api_server::in_time;
+use crate::cluster::api_server::{is_valid_namespace, with_timeout};
 use crate::identity::token::{Claim, SERVICE_ACCOUNT, Token, session_name};
 use crate::problem::Problem;
 use trevor_api::{AirlockSession, SessionState};
@@ -19,73 +19,68 @@ use trevor_core::digest::Sha256Hex;
 use trevor_core::session::usable;
 use trevor_net::cache::Cache;
 
-/// How long an answer is believed.
-const BELIEVED: Duration = Duration::from_secs(5);
-/// Answers kept.
-const REMEMBERED: usize = 4096;
-/// Tokens looked up at the same time: nobody is known before the answer.
-const LOOKUPS: usize = 32;
+/// How long an authenticated caller is cached.
+const CACHE_TTL: Duration = Duration::from_secs(5);
+const CACHE_CAPACITY: usize = 4096;
+/// Concurrent lookups. They are bounded because the callers are not authenticated yet.
+const MAX_CONCURRENT_LOOKUPS: usize = 32;
 
-/// Where TokenReview says which pod a token is bound to.
+/// Extra fields of a TokenReview that name the pod of a token.
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
 const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
 
 /// A pod that a token is bound to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoundPod {
-    /// Name.
     pub name: String,
-    /// Uid.
     pub uid: String,
 }
 
-/// Who calls.
+/// An authenticated caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// Name.
     pub user: String,
-    /// Groups.
     pub groups: Vec<String>,
-    /// The one namespace that a session is for; none for a service account.
+    /// The only namespace of a session. None for a service account.
     pub namespace: Option<String>,
-    /// When the session ends.
-    pub until: Option<Timestamp>,
-    /// The pod that a service account's token is bound to.
+    /// The end of the session. None for a service account.
+    pub expires_at: Option<Timestamp>,
+    /// The pod of a service account's token.
     pub pod: Option<BoundPod>,
 }
 
 impl Caller {
-    /// Whether the token is good for a namespace: a session is for one.
-    fn is_for(&self, namespace: &str) -> bool {
+    /// Whether the token is valid in a namespace. A session is for one namespace only.
+    fn is_for_namespace(&self, namespace: &str) -> bool {
         self.namespace.as_deref().is_none_or(|of| of == namespace)
     }
 }
 
-/// Finds out who calls.
+/// Authenticates callers, with a short cache.
 pub struct Authenticator {
     client: Client,
     audience: String,
-    known: Cache<Sha256Hex, Caller>,
+    cache: Cache<Sha256Hex, Caller>,
     lookups: Semaphore,
 }
 
 impl Authenticator {
-    /// Asks through `client`, for tokens of `audience`.
+    /// Looks up with `client`. Tokens of service accounts must be for `audience`.
     #[must_use]
     pub fn new(client: Client, audience: String) -> Self {
         Self {
             client,
             audience,
-            known: Cache::new(REMEMBERED),
-            lookups: Semaphore::new(LOOKUPS),
+            cache: Cache::new(CACHE_CAPACITY),
+            lookups: Semaphore::new(MAX_CONCURRENT_LOOKUPS),
         }
     }
 
-    /// The caller of a request about `namespace`, and the token that was shown.
+    /// The caller of a request in `namespace`, and the token in its headers.
     ///
     /// # Errors
-    /// 401 when nobody is known by that token there.
-    pub async fn caller(
+    /// 401 when the token is not valid there, 503 when it cannot be looked up now.
+    pub async fn authenticate(
         &self,
         headers: &HeaderMap,
         namespace: &str,
@@ -94,28 +89,32 @@ impl Authenticator {
         let token = field.and_then(Token::bearer).ok_or_else(|| {
             Problem::unauthenticated("send Authorization: Bearer with the token of `trevor login`, or of a service account for this gateway's audience")
         })?;
-        let caller = match self.known.get(&token.digest()) {
-            Some(caller) if caller.is_for(namespace) => caller,
-            _ => self.again(&token, namespace).await?,
+        let caller = match self.cache.get(&token.digest()) {
+            Some(caller) if caller.is_for_namespace(namespace) => caller,
+            _ => self.authenticate_uncached(&token, namespace).await?,
         };
-        match caller.until {
-            Some(until) if until <= Timestamp::now() => Err(unknown()),
+        match caller.expires_at {
+            Some(expires_at) if expires_at <= Timestamp::now() => Err(unknown_token()),
             _ => Ok((caller, token)),
         }
     }
 
-    /// Who shows a token, asked for now: a session may have ended since the last answer.
+    /// Looks up a token whatever the cache has, because a session may have ended meanwhile.
     ///
     /// # Errors
-    /// 401 when nobody is known by that token there.
-    pub async fn again(&self, token: &Token, namespace: &str) -> Result<Caller, Problem> {
-        let claim = token.claim(&self.audience).ok_or_else(unknown)?;
+    /// As [`Self::authenticate`].
+    pub async fn authenticate_uncached(
+        &self,
+        token: &Token,
+        namespace: &str,
+    ) -> Result<Caller, Problem> {
+        let claim = token.claim(&self.audience).ok_or_else(unknown_token)?;
         if matches!(&claim, Claim::Session { namespace: stated, .. } if stated != namespace) {
-            return Err(unknown());
+            return Err(unknown_token());
         }
         let digest = token.digest();
         let caller = self.look_up(token, &digest, claim).await?;
-        self.known.put(digest, caller.clone(), BELIEVED);
+        self.cache.put(digest, caller.clone(), CACHE_TTL);
         Ok(caller)
     }
 
@@ -125,8 +124,8 @@ impl Authenticator {
         digest: &Sha256Hex,
         claim: Claim,
     ) -> Result<Caller, Problem> {
-        let turn = tokio::time::timeout(Duration::from_secs(5), self.lookups.acquire()).await;
-        let Ok(Ok(_turn)) = turn else {
+        let permit = tokio::time::timeout(Duration::from_secs(5), self.lookups.acquire()).await;
+        let Ok(Ok(_permit)) = permit else {
             return Err(Problem::unavailable(
                 "Busy",
                 "too many tokens are being looked up; try again",
@@ -145,28 +144,28 @@ impl Authenticator {
         namespace: String,
         user: &str,
     ) -> Result<Caller, Problem> {
-        if !crate::cluster::api_server::is_namespace(&namespace) {
-            return Err(unknown());
+        if !is_valid_namespace(&namespace) {
+            return Err(unknown_token());
         }
         let sessions: Api<AirlockSession> = Api::namespaced(self.client.clone(), &namespace);
-        let session = in_time("session", sessions.get_opt(&session_name(digest)))
+        let session = with_timeout("session", sessions.get_opt(&session_name(digest)))
             .await?
-            .ok_or_else(unknown)?;
-        let until = ends(&session);
+            .ok_or_else(unknown_token)?;
+        let expires_at = expiry(&session);
         let ours = session.spec.token_sha256 == digest.as_str()
             && session.spec.user.as_deref() == Some(user)
             && session.metadata.deletion_timestamp.is_none()
-            && until.is_some_and(|until| Timestamp::now() < until);
+            && expires_at.is_some_and(|expires_at| Timestamp::now() < expires_at);
         if !ours || user.starts_with(SERVICE_ACCOUNT) {
-            return Err(unknown());
+            return Err(unknown_token());
         }
-        accepted(&session)?;
+        check_accepted(&session)?;
         let groups = session.spec.groups.unwrap_or_default();
         Ok(Caller {
             user: user.to_owned(),
             groups,
             namespace: Some(namespace),
-            until,
+            expires_at,
             pod: None,
         })
     }
@@ -180,7 +179,7 @@ impl Authenticator {
             ..TokenReview::default()
         };
         let reviews: Api<TokenReview> = Api::all(self.client.clone());
-        let status = in_time(
+        let status = with_timeout(
             "token review",
             reviews.create(&PostParams::default(), &review),
         )
@@ -188,15 +187,15 @@ impl Authenticator {
         .status;
         let status = status
             .filter(|s| s.authenticated == Some(true))
-            .ok_or_else(unknown)?;
+            .ok_or_else(unknown_token)?;
         let ours = status
             .audiences
             .is_some_and(|all| all.contains(&self.audience));
-        let user = status.user.filter(|_| ours).ok_or_else(unknown)?;
+        let user = status.user.filter(|_| ours).ok_or_else(unknown_token)?;
         let name = user
             .username
             .filter(|name| name.starts_with(SERVICE_ACCOUNT))
-            .ok_or_else(unknown)?;
+            .ok_or_else(unknown_token)?;
         let pod = user.extra.and_then(|mut extra| {
             let mut one = |key: &str| extra.remove(key)?.into_iter().next();
             Some(BoundPod {
@@ -208,19 +207,19 @@ impl Authenticator {
             user: name,
             groups: user.groups.unwrap_or_default(),
             namespace: None,
-            until: None,
+            expires_at: None,
             pod,
         })
     }
 }
 
-/// Whether the operator accepted it: it was created while the admission rules were in
-/// force, and its spec is the one that was created.
-fn accepted(session: &AirlockSession) -> Result<(), Problem> {
+/// Checks that the operator has accepted the session: it was created while the admission rules
+/// were in force, and its spec has not changed since.
+fn check_accepted(session: &AirlockSession) -> Result<(), Problem> {
     let status = session.status.clone().unwrap_or_default();
-    let mark = status.state == Some(SessionState::Accepted);
+    let accepted = status.state == Some(SessionState::Accepted);
     if usable(
-        mark,
+        accepted,
         status.observed_generation,
         session.metadata.generation,
     ) {
@@ -235,18 +234,18 @@ fn accepted(session: &AirlockSession) -> Result<(), Problem> {
         (Some(SessionState::Refused), Some(message)) => Err(Problem::unauthenticated(format!(
             "the session is refused: {message}"
         ))),
-        (Some(_), _) => Err(unknown()),
+        (Some(_), _) => Err(unknown_token()),
     }
 }
 
-fn ends(session: &AirlockSession) -> Option<Timestamp> {
+fn expiry(session: &AirlockSession) -> Option<Timestamp> {
     let created = session.creation_timestamp()?.0;
     created
         .checked_add(SignedDuration::from_secs(session.spec.ttl_seconds))
         .ok()
 }
 
-fn unknown() -> Problem {
+fn unknown_token() -> Problem {
     Problem::unauthenticated(
         "the token is unknown, has ended, or is not for this project; log in again with `trevor login`",
     )

@@ -1,4 +1,4 @@
-//! What a caller may do, by SubjectAccessReview on virtual subresources of
+//! Authorization, by SubjectAccessReview on virtual subresources of
 //! `airlockrequests` (docs/reference/permissions.md#virtual-subresources-and-verbs).
 
 use std::time::Duration;
@@ -9,21 +9,20 @@ use k8s_openapi::api::authorization::v1::{
 use kube::Client;
 use kube::api::{Api, PostParams};
 
-use crate::cluster::api_server::in_time;
+use crate::cluster::api_server::with_timeout;
 use crate::identity::auth::Caller;
 use crate::problem::Problem;
 use trevor_api::GROUP;
 use trevor_core::digest::Sha256Hex;
 use trevor_net::cache::Cache;
 
-const YES_BELIEVED: Duration = Duration::from_secs(5);
-const NO_BELIEVED: Duration = Duration::from_secs(1);
-const REMEMBERED: usize = 8192;
+const ALLOWED_TTL: Duration = Duration::from_secs(5);
+const DENIED_TTL: Duration = Duration::from_secs(1);
+const CACHE_CAPACITY: usize = 8192;
 
 /// A verb on a subresource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Right {
-    /// Verb.
     pub verb: &'static str,
     /// Subresource of `airlockrequests`.
     pub subresource: &'static str,
@@ -33,114 +32,112 @@ const fn right(verb: &'static str, subresource: &'static str) -> Right {
     Right { verb, subresource }
 }
 
-/// Upload and drop files.
+/// Upload and remove files.
 pub const UPLOAD: Right = right("create", "files");
 /// Read lists and manifests.
 pub const LIST: Right = right("get", "files");
-/// Read content, one half.
+/// Read content. [`REVIEW`] is needed as well.
 pub const CONTENT: Right = right("get", "content");
-/// Read content, the other half: who reads may also decide.
+/// Review a request. Content is shown only to callers who may review.
 pub const REVIEW: Right = right("create", "review");
-/// Nobody is granted this by name: who has it holds `*`.
+/// Never granted by name, so that a caller who has it was granted `*`.
 pub const CANARY: Right = right("create", "wildcard-canary");
 /// Get the URL of a release.
 pub const RELEASE: Right = right("get", "release");
 
-/// Whose rights, on what.
+/// The caller and the request that a right is looked up for.
 #[derive(Clone, Copy, Debug)]
-pub struct On<'a> {
-    /// Who.
+pub struct AccessQuery<'a> {
     pub caller: &'a Caller,
-    /// The project.
+    /// Namespace of the request.
     pub namespace: &'a str,
-    /// The request.
+    /// Name of the request.
     pub name: &'a str,
-    /// Whether it is asked for now, whatever is remembered.
-    pub anew: bool,
+    /// Whether the right is looked up whatever the cache has.
+    pub skip_cache: bool,
 }
 
-/// Asks the API server, and believes it for some seconds.
+/// Authorizes callers, with a cache of some seconds.
 pub struct Permissions {
     client: Client,
-    known: Cache<Sha256Hex, bool>,
+    cache: Cache<Sha256Hex, bool>,
 }
 
 impl Permissions {
-    /// Asks through `client`.
+    /// Looks up with `client`.
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self {
             client,
-            known: Cache::new(REMEMBERED),
+            cache: Cache::new(CACHE_CAPACITY),
         }
     }
 
     /// Whether the caller has a right.
     ///
     /// # Errors
-    /// When the API server does not answer.
-    pub async fn has(&self, on: On<'_>, right: Right) -> Result<bool, Problem> {
-        let key = key(on, right);
-        if let Some(known) = self.known.get(&key).filter(|_| !on.anew) {
-            return Ok(known);
+    /// 503 when the API server does not answer.
+    pub async fn has(&self, query: AccessQuery<'_>, right: Right) -> Result<bool, Problem> {
+        let cache_key = cache_key(query, right);
+        if let Some(allowed) = self.cache.get(&cache_key).filter(|_| !query.skip_cache) {
+            return Ok(allowed);
         }
         let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
-        let answer = in_time(
+        let answer = with_timeout(
             "subject access review",
-            reviews.create(&PostParams::default(), &question(on, right)),
+            reviews.create(&PostParams::default(), &access_review(query, right)),
         )
         .await?;
         let allowed = answer
             .status
             .is_some_and(|s| s.allowed && s.denied != Some(true));
-        self.known.put(
-            key,
+        self.cache.put(
+            cache_key,
             allowed,
-            if allowed { YES_BELIEVED } else { NO_BELIEVED },
+            if allowed { ALLOWED_TTL } else { DENIED_TTL },
         );
         Ok(allowed)
     }
 
-    /// Whether the caller reads content as a reviewer: both rights by name, and
-    /// no `*`.
+    /// Whether the caller is a reviewer: has both rights by name, and was not granted `*`.
     ///
     /// # Errors
-    /// When the API server does not answer.
-    pub async fn reviews(&self, on: On<'_>) -> Result<bool, Problem> {
+    /// 503 when the API server does not answer.
+    pub async fn is_reviewer(&self, query: AccessQuery<'_>) -> Result<bool, Problem> {
         let (content, review, wildcard) = futures::try_join!(
-            self.has(on, CONTENT),
-            self.has(on, REVIEW),
-            self.has(on, CANARY)
+            self.has(query, CONTENT),
+            self.has(query, REVIEW),
+            self.has(query, CANARY)
         )?;
         Ok(content && review && !wildcard)
     }
 }
 
-fn key(on: On<'_>, right: Right) -> Sha256Hex {
+fn cache_key(query: AccessQuery<'_>, right: Right) -> Sha256Hex {
     let question = (
-        &on.caller.user,
-        &on.caller.groups,
-        on.namespace,
-        on.name,
+        &query.caller.user,
+        &query.caller.groups,
+        query.namespace,
+        query.name,
         right.verb,
         right.subresource,
     );
     Sha256Hex::of(&serde_json::to_vec(&question).unwrap_or_default())
 }
 
-fn question(on: On<'_>, right: Right) -> SubjectAccessReview {
+fn access_review(query: AccessQuery<'_>, right: Right) -> SubjectAccessReview {
     SubjectAccessReview {
         spec: SubjectAccessReviewSpec {
-            user: Some(on.caller.user.clone()),
-            groups: Some(on.caller.groups.clone()),
+            user: Some(query.caller.user.clone()),
+            groups: Some(query.caller.groups.clone()),
             resource_attributes: Some(ResourceAttributes {
                 group: Some(GROUP.to_owned()),
                 version: Some("v1alpha1".to_owned()),
                 resource: Some("airlockrequests".to_owned()),
                 subresource: Some(right.subresource.to_owned()),
                 verb: Some(right.verb.to_owned()),
-                namespace: Some(on.namespace.to_owned()),
-                name: Some(on.name.to_owned()),
+                namespace: Some(query.namespace.to_owned()),
+                name: Some(query.name.to_owned()),
                 ..ResourceAttributes::default()
             }),
             ..SubjectAccessReviewSpec::default()
@@ -149,7 +146,7 @@ fn question(on: On<'_>, right: Right) -> SubjectAccessReview {
     }
 }
 
-/// Whether content may be read (docs/reference/permissions.md#reading-content), as a table.
+/// Whether content may be read (docs/reference/permissions.md#reading-content).
 #[must_use]
 pub fn may_read_content(reviewer: bool, wildcard: bool, submitter: bool, released: bool) -> bool {
     !wildcard && if submitter { released } else { reviewer }
@@ -186,16 +183,16 @@ mod tests {
             user: "bob".into(),
             groups: vec!["checkers".into()],
             namespace: None,
-            until: None,
+            expires_at: None,
             pod: None,
         };
-        let on = On {
+        let query = AccessQuery {
             caller: &caller,
             namespace: "project-a",
             name: "r",
-            anew: false,
+            skip_cache: false,
         };
-        let asked = serde_json::to_value(question(on, CONTENT).spec).unwrap();
+        let asked = serde_json::to_value(access_review(query, CONTENT).spec).unwrap();
         assert_eq!(asked["user"], "bob");
         assert_eq!(asked["groups"][0], "checkers");
         let attributes = &asked["resourceAttributes"];
@@ -213,7 +210,10 @@ mod tests {
                 &"r".into()
             )
         );
-        assert_ne!(key(on, CONTENT), key(on, REVIEW));
-        assert_ne!(key(on, CONTENT), key(On { name: "s", ..on }, CONTENT));
+        assert_ne!(cache_key(query, CONTENT), cache_key(query, REVIEW));
+        assert_ne!(
+            cache_key(query, CONTENT),
+            cache_key(AccessQuery { name: "s", ..query }, CONTENT)
+        );
     }
 }

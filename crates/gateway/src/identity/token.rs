@@ -1,6 +1,6 @@
-//! Bearer tokens: of a session (`trv1.…`), or of a service account (a JWT with
-//! our audience). Nothing else is looked at, so that no API token of a person is
-//! ever sent on or accepted.
+//! Bearer tokens: of a session (`trv1.…`) or of a service account (a JWT for the audience of the
+//! gateway). Other tokens are refused without a lookup, so that an API token of a person is never
+//! accepted and never sent on.
 
 use std::fmt;
 
@@ -14,31 +14,31 @@ use trevor_core::digest::Sha256Hex;
 const PREFIX: &str = "trv1";
 /// Random bytes of a session's token.
 const RANDOM: usize = 32;
-/// The longest token that is looked at.
+/// The longest token that is accepted.
 const LONGEST: usize = 16 * 1024;
-/// How service accounts are called.
+/// What the user names of service accounts begin with.
 pub const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 
-/// A token as it was sent. It is a secret: it prints as nothing.
+/// A token as it was sent. Its debug output is redacted, because it is a secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
-/// What a token says of itself; nothing of it is proved.
+/// The unverified claim of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// A session's.
+    /// The token of a session.
     Session {
-        /// The project it is for.
+        /// Namespace of the session.
         namespace: String,
-        /// Whose it is.
+        /// User of the session.
         user: String,
     },
-    /// A service account's, for our audience.
+    /// The token of a service account, for the audience of the gateway.
     ServiceAccount,
 }
 
 #[derive(Deserialize)]
-struct Payload {
+struct JwtPayload {
     sub: String,
     aud: Audiences,
 }
@@ -51,7 +51,7 @@ enum Audiences {
 }
 
 impl Token {
-    /// From an `Authorization` field.
+    /// Reads the token of an `Authorization` field. None when it is not a valid bearer token.
     #[must_use]
     pub fn bearer(field: &str) -> Option<Self> {
         let (scheme, token) = field.split_once(' ')?;
@@ -61,7 +61,7 @@ impl Token {
         (scheme.eq_ignore_ascii_case("bearer") && plain).then(|| Self(token.to_owned()))
     }
 
-    /// A new session's token, of random bytes that the caller draws.
+    /// The token of a new session. `random` must come from a cryptographic generator.
     #[must_use]
     pub fn of_session(namespace: &str, user: &str, random: &[u8; RANDOM]) -> Self {
         let stated = URL_SAFE_NO_PAD.encode(format!("{namespace}/{user}"));
@@ -71,19 +71,19 @@ impl Token {
         ))
     }
 
-    /// The token itself, for the one who asked for it and for TokenReview.
+    /// The secret itself, for its owner and for a TokenReview.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// SHA-256 over all of it: its name wherever it must be recognised.
+    /// SHA-256 of the token. It identifies the token where the token itself must not be stored.
     #[must_use]
     pub fn digest(&self) -> Sha256Hex {
         Sha256Hex::of(self.0.as_bytes())
     }
 
-    /// What it says of itself, if it is of one of the two kinds.
+    /// The claim of the token. None when it is of neither kind.
     #[must_use]
     pub fn claim(&self, audience: &str) -> Option<Claim> {
         let parts: Vec<&str> = self.0.split('.').collect();
@@ -101,7 +101,7 @@ impl Token {
                 user: user.to_owned(),
             });
         }
-        let payload: Payload = serde_json::from_slice(&text).ok()?;
+        let payload: JwtPayload = serde_json::from_slice(&text).ok()?;
         let ours = match &payload.aud {
             Audiences::One(one) => one == audience,
             Audiences::Many(many) => many.iter().any(|a| a == audience),
@@ -116,7 +116,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Name of the AirlockSession of a token.
+/// The name of the AirlockSession of the token with this digest.
 #[must_use]
 pub fn session_name(digest: &Sha256Hex) -> String {
     format!("s-{}", digest.short(40))

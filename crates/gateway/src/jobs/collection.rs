@@ -1,6 +1,5 @@
-//! `PUT collection`: what a round's sources hold, put by the Job that reads them. It
-//! is stored once, when all of it stands in quarantine; until then the answer says
-//! what is missing.
+//! `PUT collection`: the list of the files that a Job collected for a round. It is stored once,
+//! when all of its files are in quarantine. Until then the response lists the missing files.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,13 +9,15 @@ use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use serde_json::json;
 
-use crate::cluster::requests as request;
-use crate::identity::job_pods::{self as job_token, Collecting};
-use crate::limits::admission as gate;
+use crate::cluster::requests;
+use crate::identity::call::Call;
+use crate::jobs::access::{self, CollectionJob};
+use crate::jobs::list_body::read_list;
+use crate::limits::admission;
+use crate::limits::response_body::json_with_permit;
 use crate::problem::Problem;
-use crate::records::ledger::Act;
-use crate::state::{Call, Gateway};
-use crate::upload::files::check_declared;
+use crate::records::ledger::AuditAction;
+use crate::state::Gateway;
 use trevor_core::names;
 use trevor_core::receipt::Receipt;
 use trevor_core::texts::harmless_line;
@@ -24,19 +25,19 @@ use trevor_core::volume::MOST_FILES;
 use trevor_core::volume::{Collection, Missing, VolumeFile};
 use trevor_store::commit::{Committed, commit, read};
 
-/// Takes the list of a round's sources.
+/// Accepts the list of the sources of a round.
 ///
 /// # Errors
-/// 403 for anybody but the Job, 409 for another list than the one that stands.
+/// 403 for any other caller than the Job, 409 when another list is stored or the round is sealed,
+/// 422 for files that would be refused.
 pub async fn put(
     gateway: &Arc<Gateway>,
     call: &Call,
     body: &mut Body,
 ) -> Result<Response, Problem> {
-    let job = collects(gateway, call).await?;
-    let _turn = gateway.jobs.lists.acquire().await;
-    let (list, share) =
-        crate::limits::response_body::json::<Collection>(gateway, call, body).await?;
+    let job = collection_job(gateway, call).await?;
+    let _list_permit = gateway.job_list_permits.acquire().await;
+    let (list, permit) = read_list::<Collection>(gateway, call, body).await?;
     if list.round != job.round {
         return Err(Problem::conflict(
             "AnotherRound",
@@ -46,49 +47,49 @@ pub async fn put(
     let work = gateway.zones.quarantine.bucket();
     let at = job.key.collection(job.round);
     if let Some(standing) = read::<Collection>(work, &at).await? {
-        return settled(standing == list);
+        return created_or_conflict(standing == list);
     }
-    // Its turn and the list itself may have taken long: the request as it is now.
-    let job = match gateway.anew(call).await? {
+    // Waiting for the permit and reading the list may have taken long, so the checks are repeated.
+    let job = match gateway.revalidate(call).await? {
         None => job,
         Some(call) => {
-            let now = collects(gateway, &call).await?;
-            request::same(&now.request, &job.key.uid)?;
+            let now = collection_job(gateway, &call).await?;
+            requests::ensure_same_uid(&now.request, &job.key.uid)?;
             if now.round != job.round {
-                return Err(request::sealed());
+                return Err(requests::round_sealed());
             }
             now
         }
     };
-    job.is_open(gateway).await?;
+    job.check_open(gateway).await?;
     check(gateway, &job, &list).await?;
-    let entry = gateway.index.fresh(&job.key, job.round).await?;
-    let missing = missing(&list, &entry.known().standing());
+    let entry = gateway.receipts.fresh(&job.key, job.round).await?;
+    let missing = missing(&list, &entry.receipts().current_files());
     if !missing.is_empty() {
-        return crate::limits::response_body::json_held(&Missing { missing }, share);
+        return json_with_permit(&Missing { missing }, permit);
     }
     let bytes: u64 = list.files.iter().map(|f| f.size).sum();
-    let act = Act {
+    let action = AuditAction {
         kind: "Collected",
         actor: &call.caller.user,
         namespace: &job.key.namespace,
         uid: &job.key.uid,
         detail: json!({"round": job.round, "files": list.files.len(), "bytes": bytes, "pod": call.caller.pod.as_ref().map(|pod| &pod.name)}),
     };
-    gateway.ledger.record(act).await?;
+    gateway.ledger.record(action).await?;
     let stored = commit(work, &at, &list).await?;
-    gateway.hints.send(&call.namespace, &call.name);
-    settled(matches!(stored, Committed::Ours(_)))
+    gateway.reconcile_hints.send(&call.namespace, &call.name);
+    created_or_conflict(matches!(stored, Committed::Ours(_)))
 }
 
-async fn collects(gateway: &Gateway, call: &Call) -> Result<Collecting, Problem> {
-    job_token::collector(gateway, call).await?.ok_or_else(|| {
+async fn collection_job(gateway: &Gateway, call: &Call) -> Result<CollectionJob, Problem> {
+    access::collector(gateway, call).await?.ok_or_else(|| {
         let detail = "the list of a request's sources is put by the Job that reads them";
         gateway.refuse(call, "", "collect", detail.to_owned())
     })
 }
 
-fn settled(same: bool) -> Result<Response, Problem> {
+fn created_or_conflict(same: bool) -> Result<Response, Problem> {
     match same {
         true => Ok(StatusCode::CREATED.into_response()),
         false => Err(Problem::conflict(
@@ -98,8 +99,8 @@ fn settled(same: bool) -> Result<Response, Problem> {
     }
 }
 
-/// What the uploads of its files would be refused for is told before any is sent.
-async fn check(gateway: &Gateway, job: &Collecting, list: &Collection) -> Result<(), Problem> {
+/// Checks all files of the list as their uploads are checked, before any is sent.
+async fn check(gateway: &Gateway, job: &CollectionJob, list: &Collection) -> Result<(), Problem> {
     if list.files.len() > MOST_FILES {
         let detail = format!("the list has more than {MOST_FILES} files; collect fewer");
         return Err(Problem::unprocessable("TooManyFiles", detail));
@@ -116,14 +117,14 @@ async fn check(gateway: &Gateway, job: &Collecting, list: &Collection) -> Result
         };
         names::check_file(&file.path)
             .map_err(|error| named(Problem::unprocessable("InvalidName", error.to_string())))?;
-        check_declared(
+        requests::check_declared(
             &job.request,
             &file.path,
             Some(file.size),
             Some(&file.sha256),
         )
         .map_err(named)?;
-        gate::check(&file.path, Some(file.size), &rules).map_err(named)?;
+        admission::check_name_and_size(&file.path, Some(file.size), &rules).map_err(named)?;
     }
     if !list.files.is_sorted_by(|a, b| a.path < b.path) {
         return Err(Problem::unprocessable(
@@ -135,17 +136,16 @@ async fn check(gateway: &Gateway, job: &Collecting, list: &Collection) -> Result
         .map_err(|error| Problem::unprocessable("InvalidName", error.to_string()))
 }
 
-/// Files of the list that do not stand as it has them.
-fn missing(list: &Collection, standing: &[Receipt]) -> Vec<String> {
-    let standing: BTreeMap<&str, &Receipt> =
-        standing.iter().map(|r| (r.path.as_str(), r)).collect();
-    let stands = |file: &&VolumeFile| {
-        let content = standing
+/// Files of the list that are not in quarantine with this size and digest.
+fn missing(list: &Collection, current: &[Receipt]) -> Vec<String> {
+    let current: BTreeMap<&str, &Receipt> = current.iter().map(|r| (r.path.as_str(), r)).collect();
+    let is_stored = |file: &&VolumeFile| {
+        let content = current
             .get(file.path.as_str())
             .and_then(|r| r.content.as_ref());
         content.is_some_and(|c| c.size == file.size && c.sha256 == file.sha256)
     };
-    let missing = list.files.iter().filter(|file| !stands(file));
+    let missing = list.files.iter().filter(|file| !is_stored(file));
     missing.map(|file| file.path.clone()).collect()
 }
 

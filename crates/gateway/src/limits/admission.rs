@@ -1,104 +1,97 @@
-//! What a policy allows of an upload: by its name and length before a byte is
-//! taken, by its first bytes when they are there, and in a namespace by all that
-//! is stored.
+//! Whether the policy admits an upload. Its name and length are checked before any byte is
+//! read, its content once the first bytes have arrived, and the quota of the namespace
+//! while it is received.
 
-use http::StatusCode;
-
-use crate::limits::body_reader::too_large;
-use crate::limits::quota::{Reservation, Stored};
+use crate::limits::quota::{QuarantineQuota, QuotaReservation};
 use crate::problem::Problem;
 use trevor_core::policy::Rules;
 use trevor_core::sniff::{Sniffed, sniff};
 
-/// The gate that one upload goes through.
-pub struct Gate<'a> {
+/// The checks of one upload, with the quota that is reserved for it.
+pub struct UploadAdmission<'a> {
     path: &'a str,
     rules: &'a Rules,
-    room: Option<Reservation>,
+    reservation: Option<QuotaReservation>,
 }
 
-/// The policy says no.
+/// The largest file that the policy allows.
 #[must_use]
-pub fn refused(detail: impl Into<String>) -> Problem {
-    Problem::unprocessable("RefusedByPolicy", detail)
-}
-
-/// The largest file that may be sent.
-#[must_use]
-pub fn most(rules: &Rules) -> u64 {
+pub fn max_file_bytes(rules: &Rules) -> u64 {
     u64::try_from(rules.max_file_bytes).unwrap_or(0)
 }
 
-/// What is known before the first byte.
+/// Checks what is known of an upload before its first byte.
 ///
 /// # Errors
-/// 422 by the name, 413 by the length.
-pub fn check(path: &str, length: Option<u64>, rules: &Rules) -> Result<(), Problem> {
+/// 422 when the policy does not allow the name, 413 when the file is too large.
+pub fn check_name_and_size(path: &str, length: Option<u64>, rules: &Rules) -> Result<(), Problem> {
     if let Some(breach) = rules.name_breach(path) {
-        return Err(refused(breach));
+        return Err(Problem::refused_by_policy(breach));
     }
-    let most = most(rules);
+    let limit = max_file_bytes(rules);
     match length {
-        Some(length) if length > most => Err(too_large(most)),
+        Some(length) if length > limit => Err(Problem::too_large(limit)),
         _ => Ok(()),
     }
 }
 
-impl<'a> Gate<'a> {
-    /// For an upload that will be stored under `key`. Where the policy bounds what a
-    /// namespace stores, room for its announced length is kept from here on.
+impl<'a> UploadAdmission<'a> {
+    /// Starts the checks of an upload that will be stored under `key`. Where the policy
+    /// bounds what a namespace stores, the announced length is reserved.
     ///
     /// # Errors
-    /// 422 where there is no room, 503 as the server says.
+    /// 422 when the quota is exhausted, 503 when the storage does not answer.
     pub async fn open(
-        stored: &Stored,
+        quota: &QuarantineQuota,
         (namespace, key): (&str, &str),
         (path, length): (&'a str, Option<u64>),
         rules: &'a Rules,
     ) -> Result<Self, Problem> {
-        let room = match rules.max_stored_bytes {
+        let reservation = match rules.max_stored_bytes {
             None => None,
-            Some(most) => {
-                let most = u64::try_from(most).unwrap_or(0);
-                let room = stored.reserve(namespace, key, length.unwrap_or(0), most);
-                Some(room.await?)
+            Some(max_bytes) => {
+                let max_bytes = u64::try_from(max_bytes).unwrap_or(0);
+                let reservation = quota.reserve(namespace, key, length.unwrap_or(0), max_bytes);
+                Some(reservation.await?)
             }
         };
-        Ok(Self { path, rules, room })
+        Ok(Self {
+            path,
+            rules,
+            reservation,
+        })
     }
 
-    /// Looks at the first bytes.
+    /// Detects the type of the file by its first bytes, and checks it.
     ///
     /// # Errors
-    /// 422 when they are not what the name says.
-    pub fn look(&self, head: &[u8]) -> Result<Sniffed, Problem> {
+    /// 422 when the policy does not allow content of this type under this name.
+    pub fn check_content(&self, head: &[u8]) -> Result<Sniffed, Problem> {
         let sniffed = sniff(head);
         match self.rules.content_breach(self.path, &sniffed) {
-            Some(breach) => Err(refused(breach)),
+            Some(breach) => Err(Problem::refused_by_policy(breach)),
             None => Ok(sniffed),
         }
     }
 
-    /// Keeps room for what came in, where its length was not announced.
+    /// Extends the reservation to what was received, where no length was announced.
     ///
     /// # Errors
-    /// 422 where there is none.
-    pub async fn take(&mut self, received: u64, stored: &Stored) -> Result<(), Problem> {
-        match &mut self.room {
-            Some(room) => room.cover(received, stored).await,
+    /// 422 when the quota is exhausted, 503 when the storage does not answer.
+    pub async fn reserve_received(
+        &mut self,
+        received: u64,
+        quota: &QuarantineQuota,
+    ) -> Result<(), Problem> {
+        match &mut self.reservation {
+            Some(reservation) => reservation.ensure(received, quota).await,
             None => Ok(()),
         }
     }
 
-    /// The room that was kept.
+    /// The reservation, to be marked as stored with the object.
     #[must_use]
-    pub fn into_room(self) -> Option<Reservation> {
-        self.room
+    pub fn into_reservation(self) -> Option<QuotaReservation> {
+        self.reservation
     }
-}
-
-/// Whether a problem is the policy's.
-#[must_use]
-pub fn is_refusal(problem: &Problem) -> bool {
-    problem.reason == "RefusedByPolicy" || problem.status == StatusCode::PAYLOAD_TOO_LARGE
 }

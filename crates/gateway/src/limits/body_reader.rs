@@ -1,4 +1,5 @@
-//! The body of an upload as it comes in: bounded, paced, and whole or an error.
+//! Reads the body of a call, with a bound on its size and on the rate of its sender. A body that
+//! breaks off is an error.
 
 use std::time::Instant;
 
@@ -6,28 +7,28 @@ use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 
-use crate::limits::rate::Pace;
+use crate::limits::rate::MinimumRate;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 
 /// Reads a body into buffers.
-pub struct Reader<'a> {
+pub struct BodyReader<'a> {
     body: &'a mut Body,
-    rest: Bytes,
-    pace: Pace,
+    buffered: Bytes,
+    rate: MinimumRate,
     metrics: &'a Metrics,
     limit: u64,
     received: u64,
     ended: bool,
 }
 
-impl<'a> Reader<'a> {
-    /// A reader that takes at most `limit` bytes.
-    pub fn new(body: &'a mut Body, pace: Pace, limit: u64, metrics: &'a Metrics) -> Self {
+impl<'a> BodyReader<'a> {
+    /// Reads at most `limit` bytes of `body`.
+    pub fn new(body: &'a mut Body, rate: MinimumRate, limit: u64, metrics: &'a Metrics) -> Self {
         Self {
             body,
-            rest: Bytes::new(),
-            pace,
+            buffered: Bytes::new(),
+            rate,
             metrics,
             limit,
             received: 0,
@@ -35,36 +36,38 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Bytes taken so far.
+    /// Bytes received so far.
     #[must_use]
     pub fn received(&self) -> u64 {
         self.received
     }
 
-    /// Whether the end was seen.
+    /// Whether the end of the body was reached.
     #[must_use]
     pub fn ended(&self) -> bool {
         self.ended
     }
 
-    /// Adds to `buffer` until it has `want` bytes or the body ends.
+    /// Appends to `buffer` until it has `want` bytes or the body ends.
     ///
     /// # Errors
-    /// When the client goes away, is too slow, or sends too much.
+    /// 400 when the body breaks off, 413 when it is too large, 503 when it comes too slowly.
     pub async fn fill(&mut self, buffer: &mut Vec<u8>, want: usize) -> Result<(), Problem> {
         while buffer.len() < want && !self.ended {
-            if self.rest.is_empty() {
-                self.next().await?;
+            if self.buffered.is_empty() {
+                self.read_frame().await?;
             }
-            let taken = self.rest.split_to(self.rest.len().min(want - buffer.len()));
+            let taken = self
+                .buffered
+                .split_to(self.buffered.len().min(want - buffer.len()));
             buffer.extend_from_slice(&taken);
         }
         Ok(())
     }
 
-    async fn next(&mut self) -> Result<(), Problem> {
+    async fn read_frame(&mut self) -> Result<(), Problem> {
         let start = Instant::now();
-        let frame = tokio::time::timeout(self.pace.patience(), self.body.frame()).await;
+        let frame = tokio::time::timeout(self.rate.window_left(), self.body.frame()).await;
         let waited = start.elapsed();
         let bytes = match frame {
             Ok(None) => {
@@ -72,15 +75,12 @@ impl<'a> Reader<'a> {
                 return Ok(());
             }
             Ok(Some(Err(_))) => {
-                return Err(Problem::bad_request(
-                    "Truncated",
-                    "the body broke off; nothing was stored",
-                ));
+                return Err(Problem::truncated());
             }
             Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
             Err(_) => Bytes::new(),
         };
-        if !self.pace.count(waited, bytes.len()) {
+        if !self.rate.record(waited, bytes.len()) {
             return Err(Problem::unavailable(
                 "TooSlow",
                 "the body comes too slowly; nothing was stored",
@@ -90,19 +90,9 @@ impl<'a> Reader<'a> {
         self.metrics.bytes_in(bytes.len());
         self.received += bytes.len() as u64;
         if self.received > self.limit {
-            return Err(too_large(self.limit));
+            return Err(Problem::too_large(self.limit));
         }
-        self.rest = bytes;
+        self.buffered = bytes;
         Ok(())
     }
-}
-
-/// More than may be taken.
-#[must_use]
-pub fn too_large(limit: u64) -> Problem {
-    Problem::new(
-        http::StatusCode::PAYLOAD_TOO_LARGE,
-        "TooLarge",
-        format!("the file has more than {limit} bytes, which is the most that the policy allows"),
-    )
 }

@@ -1,121 +1,121 @@
-//! The buffers of one upload: one that is reserved, and more while the user's
-//! share has room, so that reading, hashing and sending overlap.
+//! The buffers of one upload. One is always reserved. More are granted while the user's share of
+//! the memory budget has room, so that reading, hashing and sending overlap.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::limits::memory::Reserved;
+use crate::limits::memory::MemoryPermit;
 
-/// Buffers of one upload: one is always its own, more come from what is free.
+/// The buffers that one upload may hold.
 #[derive(Debug)]
-pub struct Lease(Arc<Leased>);
+pub struct BufferPool(Arc<PoolState>);
 
 #[derive(Debug)]
-struct Leased {
-    own: Reserved,
-    most: u32,
-    out: Mutex<u32>,
-    back: Notify,
+struct PoolState {
+    reserved: MemoryPermit,
+    max: u32,
+    in_use: Mutex<u32>,
+    released: Notify,
 }
 
-/// Leave to fill one buffer; the last copy of its bytes gives it back.
+/// Permits one buffer to be held. It is dropped with the last reference to the bytes.
 #[derive(Debug)]
-pub struct Leave(Arc<Leased>);
+pub struct BufferPermit(Arc<PoolState>);
 
-impl Lease {
-    /// At most `most` buffers of the size that is reserved.
+impl BufferPool {
+    /// At most `max` buffers of the size of `reserved`.
     #[must_use]
-    pub fn new(own: Reserved, most: u32) -> Self {
-        Self(Arc::new(Leased {
-            own,
-            most,
-            out: Mutex::new(0),
-            back: Notify::new(),
+    pub fn new(reserved: MemoryPermit, max: u32) -> Self {
+        Self(Arc::new(PoolState {
+            reserved,
+            max,
+            in_use: Mutex::new(0),
+            released: Notify::new(),
         }))
     }
 
-    /// The next buffer, when there is one.
-    pub async fn buffer(&self) -> Leave {
+    /// Waits for a free buffer.
+    pub async fn acquire(&self) -> BufferPermit {
         loop {
-            let back = self.0.back.notified();
-            if self.0.try_out() {
-                return Leave(Arc::clone(&self.0));
+            let released = self.0.released.notified();
+            if self.0.try_acquire() {
+                return BufferPermit(Arc::clone(&self.0));
             }
-            back.await;
+            released.await;
         }
     }
 }
 
-impl Leased {
-    fn try_out(&self) -> bool {
-        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        let may = *out == 0 || (*out < self.most && self.own.try_extra());
-        if may {
-            *out += 1;
+impl PoolState {
+    fn try_acquire(&self) -> bool {
+        let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        let available = *in_use == 0 || (*in_use < self.max && self.reserved.try_extra());
+        if available {
+            *in_use += 1;
         }
-        may
+        available
     }
 }
 
-impl Drop for Leave {
+impl Drop for BufferPermit {
     fn drop(&mut self) {
         let extra = {
-            let mut out = self.0.out.lock().unwrap_or_else(PoisonError::into_inner);
-            *out = out.saturating_sub(1);
-            *out > 0
+            let mut in_use = self.0.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+            *in_use = in_use.saturating_sub(1);
+            *in_use > 0
         };
         if extra {
-            self.0.own.give_back_extra();
+            self.0.reserved.release_extra();
         }
-        self.0.back.notify_one();
+        self.0.released.notify_one();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::memory::Shares;
+    use crate::limits::memory::MemoryBudget;
 
     const MIB: u64 = 1 << 20;
 
-    async fn lease(shares: &Arc<Shares>) -> Lease {
-        Lease::new(shares.reserve("alice", 8 * MIB).await.unwrap(), 4)
+    async fn pool(memory: &Arc<MemoryBudget>) -> BufferPool {
+        BufferPool::new(memory.reserve("alice", 8 * MIB).await.unwrap(), 4)
     }
 
     #[tokio::test]
     async fn an_upload_always_has_one_buffer_and_more_while_they_are_free() {
-        let shares = Shares::new(64 * MIB);
-        let lease = lease(&shares).await;
-        let mut out = vec![
-            lease.buffer().await,
-            lease.buffer().await,
-            lease.buffer().await,
-            lease.buffer().await,
+        let memory = MemoryBudget::new(64 * MIB);
+        let pool = pool(&memory).await;
+        let mut in_use = vec![
+            pool.acquire().await,
+            pool.acquire().await,
+            pool.acquire().await,
+            pool.acquire().await,
         ];
-        assert_eq!(shares.used(), 32 * MIB);
+        assert_eq!(memory.used(), 32 * MIB);
         assert!(
-            tokio::time::timeout(std::time::Duration::from_millis(20), lease.buffer())
+            tokio::time::timeout(std::time::Duration::from_millis(20), pool.acquire())
                 .await
                 .is_err()
         );
-        out.pop();
-        out.push(lease.buffer().await);
-        out.clear();
-        assert_eq!(shares.used(), 8 * MIB);
-        drop(lease);
-        assert_eq!(shares.used(), 0);
+        in_use.pop();
+        in_use.push(pool.acquire().await);
+        in_use.clear();
+        assert_eq!(memory.used(), 8 * MIB);
+        drop(pool);
+        assert_eq!(memory.used(), 0);
     }
 
     #[tokio::test]
     async fn a_buffer_outlives_its_lease_and_still_comes_back() {
-        let shares = Shares::new(64 * MIB);
-        let lease = lease(&shares).await;
-        let (one, two) = (lease.buffer().await, lease.buffer().await);
-        drop(lease);
+        let memory = MemoryBudget::new(64 * MIB);
+        let pool = pool(&memory).await;
+        let (one, two) = (pool.acquire().await, pool.acquire().await);
+        drop(pool);
         drop(one);
-        assert_eq!(shares.used(), 8 * MIB);
+        assert_eq!(memory.used(), 8 * MIB);
         drop(two);
-        assert_eq!(shares.used(), 0);
+        assert_eq!(memory.used(), 0);
     }
 }

@@ -1,110 +1,117 @@
-//! Bytes of a namespace in quarantine, every version of every request counted,
-//! for policies that bound them. A listing some seconds old, and what this process
-//! took in since: the bound holds here whatever is sent at the same time, and
-//! across gateways as far as their listings are apart.
+//! The quota of a namespace in quarantine: all bytes of every version of every request, where
+//! the policy bounds them. Usage is the sum of a listing that is some seconds old and of the
+//! uploads of this process since. So concurrent uploads through one gateway never exceed the
+//! quota. Several gateways can exceed it by what they receive between two listings.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::limits::admission::refused;
 use crate::problem::Problem;
 use trevor_core::keys::is_quarantined;
 use trevor_core::policy::Rules;
 use trevor_store::{Bucket, StorageError};
 
-/// How old a listing may be.
-const KEPT: Duration = Duration::from_secs(5);
-/// How old a listing may be by which an upload is refused.
-const FRESH: Duration = Duration::from_secs(1);
-/// Listing takes at most this part of the time.
-const PART: u32 = 20;
+/// How old the listing may be that admits an upload.
+const MAX_LISTING_AGE: Duration = Duration::from_secs(5);
+/// How old the listing may be that refuses an upload.
+const MAX_LISTING_AGE_BEFORE_REFUSAL: Duration = Duration::from_secs(1);
+/// A listing is used for at least this multiple of the time that it took, so that listing takes at
+/// most a twentieth of the time.
+const LISTING_INTERVAL_FACTOR: u32 = 20;
 
-/// What namespaces have stored.
-pub struct Stored {
+/// Usage of all namespaces, each listed on demand.
+pub struct QuarantineQuota {
     bucket: Bucket,
-    namespaces: Mutex<HashMap<String, Arc<Namespace>>>,
+    namespaces: Mutex<HashMap<String, Arc<NamespaceUsage>>>,
 }
 
 #[derive(Debug, Default)]
-struct Namespace {
-    turn: tokio::sync::Mutex<()>,
-    sums: Mutex<Sums>,
+struct NamespaceUsage {
+    listing_lock: tokio::sync::Mutex<()>,
+    usage: Mutex<Usage>,
 }
 
 #[derive(Debug, Default)]
-struct Sums {
+struct Usage {
     listed: u64,
     listing: Option<(Instant, Duration)>,
-    ours: HashMap<String, Ours>,
+    pending: HashMap<String, PendingUpload>,
 }
 
-/// An upload that the listing does not count.
+/// An upload that the last listing does not include.
 #[derive(Clone, Copy, Debug)]
-struct Ours {
+struct PendingUpload {
     bytes: u64,
     stored: bool,
 }
 
-/// Room for one upload, given back when it is dropped before it was stored.
+/// The part of the quota that one upload uses. It is released on drop unless the upload was stored.
 #[derive(Debug)]
-pub struct Reservation {
+pub struct QuotaReservation {
     name: String,
-    namespace: Arc<Namespace>,
+    namespace: Arc<NamespaceUsage>,
     key: String,
     bytes: u64,
-    most: u64,
+    max_bytes: u64,
     stored: bool,
 }
 
-impl Sums {
+impl Usage {
     fn total(&self) -> u64 {
-        let ours = self.ours.values().map(|o| o.bytes);
-        self.listed.saturating_add(ours.sum())
+        let pending = self.pending.values().map(|o| o.bytes);
+        self.listed.saturating_add(pending.sum())
     }
 
-    /// Sets what an upload takes, if that fits.
-    fn fits(&mut self, key: &str, bytes: u64, most: u64) -> bool {
-        let held = self.ours.get(key).map_or(0, |o| o.bytes);
-        let fits = (self.total() - held).saturating_add(bytes) <= most;
+    /// Sets the reservation of an upload to `bytes` if the quota has room for it.
+    fn try_reserve(&mut self, key: &str, bytes: u64, max_bytes: u64) -> bool {
+        let used = self.pending.get(key).map_or(0, |o| o.bytes);
+        let fits = (self.total() - used).saturating_add(bytes) <= max_bytes;
         if fits {
             let stored = false;
-            self.ours.insert(key.to_owned(), Ours { bytes, stored });
+            self.pending
+                .insert(key.to_owned(), PendingUpload { bytes, stored });
         }
         fits
     }
 
-    /// Uploads that were stored before a listing begins: it will have them.
-    fn settled(&self) -> HashSet<String> {
-        let stored = self.ours.iter().filter(|(_, ours)| ours.stored);
+    /// Uploads that were stored before a listing begins, so that it includes them.
+    fn stored_before(&self) -> HashSet<String> {
+        let stored = self.pending.iter().filter(|(_, pending)| pending.stored);
         stored.map(|(key, _)| key.clone()).collect()
     }
 
-    /// Whether a listing counts a key: not what is on its way, or came meanwhile.
-    fn counts(&self, key: &str, settled: &HashSet<String>) -> bool {
-        settled.contains(key) || !self.ours.contains_key(key)
+    /// Whether the size of a listed key is counted. Uploads that were not stored when the listing
+    /// began are counted as pending.
+    fn listing_counts(&self, key: &str, stored_before: &HashSet<String>) -> bool {
+        stored_before.contains(key) || !self.pending.contains_key(key)
     }
 
-    fn listed(&mut self, sum: u64, settled: &HashSet<String>, listing: (Instant, Duration)) {
+    fn apply_listing(
+        &mut self,
+        sum: u64,
+        stored_before: &HashSet<String>,
+        listing: (Instant, Duration),
+    ) {
         self.listed = sum;
         self.listing = Some(listing);
-        self.ours.retain(|key, _| !settled.contains(key));
+        self.pending.retain(|key, _| !stored_before.contains(key));
     }
 
-    fn is_younger(&self, age: Duration) -> bool {
+    fn is_newer_than(&self, age: Duration) -> bool {
         self.listing
-            .is_some_and(|(at, took)| at.elapsed() < age.max(took * PART))
+            .is_some_and(|(at, took)| at.elapsed() < age.max(took * LISTING_INTERVAL_FACTOR))
     }
 }
 
-impl Namespace {
-    fn sums(&self) -> MutexGuard<'_, Sums> {
-        self.sums.lock().unwrap_or_else(PoisonError::into_inner)
+impl NamespaceUsage {
+    fn usage(&self) -> MutexGuard<'_, Usage> {
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Stored {
-    /// In the quarantine bucket.
+impl QuarantineQuota {
+    /// The quota of objects in `bucket`, which is the quarantine bucket.
     #[must_use]
     pub fn new(bucket: Bucket) -> Self {
         Self {
@@ -113,107 +120,119 @@ impl Stored {
         }
     }
 
-    /// Room for an upload.
+    /// Reserves `bytes` for the upload that will be stored under `key`.
     ///
     /// # Errors
-    /// 422 where there is none, 503 as the server says.
+    /// 422 when the quota is exhausted, 503 when the storage does not answer.
     pub async fn reserve(
         &self,
         name: &str,
         key: &str,
         bytes: u64,
-        most: u64,
-    ) -> Result<Reservation, Problem> {
+        max_bytes: u64,
+    ) -> Result<QuotaReservation, Problem> {
         let namespace = self.namespace(name);
-        let mut room = Reservation {
+        let mut reservation = QuotaReservation {
             name: name.to_owned(),
             namespace,
             key: key.to_owned(),
             bytes: 0,
-            most,
+            max_bytes,
             stored: false,
         };
-        self.list(&room.name, &room.namespace, KEPT).await?;
-        room.grow(bytes, self).await?;
-        Ok(room)
+        self.list(&reservation.name, &reservation.namespace, MAX_LISTING_AGE)
+            .await?;
+        reservation.grow(bytes, self).await?;
+        Ok(reservation)
     }
 
-    fn namespace(&self, name: &str) -> Arc<Namespace> {
+    fn namespace(&self, name: &str) -> Arc<NamespaceUsage> {
         let all = self.namespaces.lock();
         let mut all = all.unwrap_or_else(PoisonError::into_inner);
         Arc::clone(all.entry(name.to_owned()).or_default())
     }
 
-    /// Whether there is room for what comes by another way. Nothing is kept for it: the
-    /// confirmation counts again.
+    /// Checks the quota for files that are uploaded by a plan. Nothing is reserved: the controller
+    /// checks again when it confirms receipt of them.
     ///
     /// # Errors
-    /// 422 where there is none, 503 as the server says.
-    pub async fn has_room(&self, name: &str, coming: u64, rules: &Rules) -> Result<(), Problem> {
+    /// 422 when the quota is exhausted, 503 when the storage does not answer.
+    pub async fn check_available(
+        &self,
+        name: &str,
+        planned: u64,
+        rules: &Rules,
+    ) -> Result<(), Problem> {
         if rules.max_stored_bytes.is_none() {
             return Ok(());
         }
         let namespace = self.namespace(name);
-        // Plans are few, and what came in by another plan is in no sum of ours.
+        // Uploads by other plans are not among the pending ones here. Plans are rare enough to list
+        // for each.
         self.list(name, &namespace, Duration::ZERO).await?;
-        let held = namespace.sums().total();
-        match rules.no_room(held, coming) {
-            Some(why) => Err(refused(why)),
+        let used = namespace.usage().total();
+        match rules.no_room(used, planned) {
+            Some(why) => Err(Problem::refused_by_policy(why)),
             None => Ok(()),
         }
     }
 
-    /// Lists, unless a listing is young enough.
+    /// Lists the namespace, unless the last listing is newer than `age`.
     async fn list(
         &self,
         name: &str,
-        namespace: &Namespace,
+        namespace: &NamespaceUsage,
         age: Duration,
     ) -> Result<(), StorageError> {
-        let _turn = namespace.turn.lock().await;
-        if namespace.sums().is_younger(age) {
+        let _listing = namespace.listing_lock.lock().await;
+        if namespace.usage().is_newer_than(age) {
             return Ok(());
         }
         let began = Instant::now();
-        let settled = namespace.sums().settled();
+        let stored_before = namespace.usage().stored_before();
         let prefix = format!("requests/{name}/");
         let mut sum = 0_u64;
         let each = |key: &str, size: u64| {
-            if is_quarantined(key) && namespace.sums().counts(key, &settled) {
+            if is_quarantined(key) && namespace.usage().listing_counts(key, &stored_before) {
                 sum = sum.saturating_add(size);
             }
         };
         self.bucket.visit(&prefix, each).await?;
         namespace
-            .sums()
-            .listed(sum, &settled, (began, began.elapsed()));
+            .usage()
+            .apply_listing(sum, &stored_before, (began, began.elapsed()));
         Ok(())
     }
 }
 
-impl Reservation {
-    /// Room for at least so many bytes.
+impl QuotaReservation {
+    /// Extends the reservation to at least `bytes`.
     ///
     /// # Errors
-    /// 422 where there is none.
-    pub async fn cover(&mut self, bytes: u64, stored: &Stored) -> Result<(), Problem> {
+    /// 422 when the quota is exhausted, 503 when the storage does not answer.
+    pub async fn ensure(&mut self, bytes: u64, quota: &QuarantineQuota) -> Result<(), Problem> {
         if bytes <= self.bytes {
             return Ok(());
         }
-        self.grow(bytes, stored).await
+        self.grow(bytes, quota).await
     }
 
-    async fn grow(&mut self, bytes: u64, stored: &Stored) -> Result<(), Problem> {
-        let fits = self.namespace.sums().fits(&self.key, bytes, self.most);
-        if !fits {
-            // What was listed may be gone since.
-            stored.list(&self.name, &self.namespace, FRESH).await?;
-            let mut sums = self.namespace.sums();
-            if !sums.fits(&self.key, bytes, self.most) {
-                let held = sums.total().saturating_sub(self.bytes);
-                return Err(refused(format!(
-                    "the project has {held} bytes in quarantine, this file has at least {bytes}, and the policy allows {} (every version counts until its retention ends); ask a cluster admin for more",
-                    self.most
+    async fn grow(&mut self, bytes: u64, quota: &QuarantineQuota) -> Result<(), Problem> {
+        let reserved = self
+            .namespace
+            .usage()
+            .try_reserve(&self.key, bytes, self.max_bytes);
+        if !reserved {
+            // Listed objects may be deleted by now.
+            quota
+                .list(&self.name, &self.namespace, MAX_LISTING_AGE_BEFORE_REFUSAL)
+                .await?;
+            let mut usage = self.namespace.usage();
+            if !usage.try_reserve(&self.key, bytes, self.max_bytes) {
+                let used = usage.total().saturating_sub(self.bytes);
+                return Err(Problem::refused_by_policy(format!(
+                    "the project has {used} bytes in quarantine, this file has at least {bytes}, and the policy allows {} (every version counts until its retention ends); ask a cluster admin for more",
+                    self.max_bytes
                 )));
             }
         }
@@ -221,19 +240,19 @@ impl Reservation {
         Ok(())
     }
 
-    /// The object is there: it counts until the next listing has it.
-    pub fn done(mut self) {
+    /// Records that the object is stored. It stays pending until a listing includes it.
+    pub fn mark_stored(mut self) {
         self.stored = true;
-        if let Some(ours) = self.namespace.sums().ours.get_mut(&self.key) {
-            ours.stored = true;
+        if let Some(pending) = self.namespace.usage().pending.get_mut(&self.key) {
+            pending.stored = true;
         }
     }
 }
 
-impl Drop for Reservation {
+impl Drop for QuotaReservation {
     fn drop(&mut self) {
         if !self.stored {
-            self.namespace.sums().ours.remove(&self.key);
+            self.namespace.usage().pending.remove(&self.key);
         }
     }
 }
@@ -244,39 +263,42 @@ mod tests {
 
     #[test]
     fn what_is_on_its_way_counts_once_whatever_a_listing_sees_of_it() {
-        let mut sums = Sums::default();
-        assert!(sums.fits("done", 40, 100) && sums.fits("coming", 40, 100));
-        assert!(!sums.fits("more", 21, 100) && sums.fits("more", 20, 100));
-        assert!(!sums.fits("more", 21, 100), "growing needs room too");
-        assert_eq!(sums.total(), 100);
-        sums.ours.get_mut("done").unwrap().stored = true;
+        let mut usage = Usage::default();
+        assert!(usage.try_reserve("done", 40, 100) && usage.try_reserve("coming", 40, 100));
+        assert!(!usage.try_reserve("more", 21, 100) && usage.try_reserve("more", 20, 100));
+        assert!(
+            !usage.try_reserve("more", 21, 100),
+            "growing needs room too"
+        );
+        assert_eq!(usage.total(), 100);
+        usage.pending.get_mut("done").unwrap().stored = true;
 
-        let settled = sums.settled();
+        let stored_before = usage.stored_before();
         // Begun, and stored, while the listing goes on.
-        sums.ours.get_mut("coming").unwrap().stored = true;
+        usage.pending.get_mut("coming").unwrap().stored = true;
         let seen = [("old", 0), ("done", 40), ("coming", 40), ("more", 20)];
         let sum = seen
             .iter()
-            .filter(|(key, _)| sums.counts(key, &settled))
+            .filter(|(key, _)| usage.listing_counts(key, &stored_before))
             .map(|(_, size)| size)
             .sum();
-        sums.listed(sum, &settled, (Instant::now(), Duration::ZERO));
-        assert_eq!((sums.listed, sums.total()), (40, 100));
+        usage.apply_listing(sum, &stored_before, (Instant::now(), Duration::ZERO));
+        assert_eq!((usage.listed, usage.total()), (40, 100));
         // The next one has them all.
-        let settled = sums.settled();
-        sums.listed(80, &settled, (Instant::now(), Duration::ZERO));
-        assert_eq!(sums.total(), 100);
-        sums.ours.clear();
-        assert_eq!(sums.total(), 80);
+        let stored_before = usage.stored_before();
+        usage.apply_listing(80, &stored_before, (Instant::now(), Duration::ZERO));
+        assert_eq!(usage.total(), 100);
+        usage.pending.clear();
+        assert_eq!(usage.total(), 80);
     }
 
     #[test]
     fn a_slow_listing_is_kept_longer() {
-        let mut sums = Sums::default();
+        let mut usage = Usage::default();
         let ago = |s| Instant::now().checked_sub(Duration::from_secs(s)).unwrap();
-        sums.listing = Some((ago(10), Duration::ZERO));
-        assert!(!sums.is_younger(KEPT));
-        sums.listing = Some((ago(10), Duration::from_secs(1)));
-        assert!(sums.is_younger(KEPT));
+        usage.listing = Some((ago(10), Duration::ZERO));
+        assert!(!usage.is_newer_than(MAX_LISTING_AGE));
+        usage.listing = Some((ago(10), Duration::from_secs(1)));
+        assert!(usage.is_newer_than(MAX_LISTING_AGE));
     }
 }

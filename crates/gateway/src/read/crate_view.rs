@@ -1,6 +1,5 @@
-//! `GET crate`: the metadata and the preview that would be released. Before a
-//! decision they say what a decision of now, with just the approvals that are
-//! asked for, would make of them.
+//! `GET crate`: the metadata and the preview of the crate. Before a decision they are rendered as
+//! if the request were approved now by the required number of reviewers.
 
 use std::sync::Arc;
 
@@ -12,13 +11,14 @@ use serde::Deserialize;
 use serde_json::json;
 use tracing::error;
 
-use crate::cluster::requests as request;
-use crate::limits::response_body::held;
+use crate::cluster::requests;
+use crate::identity::call::Call;
+use crate::limits::response_body::body_with_permit;
 use crate::problem::Problem;
-use crate::read::content::readable;
-use crate::read::lists::not_frozen;
-use crate::records::ledger::Act;
-use crate::state::{Call, Gateway};
+use crate::read::access::readable_request;
+use crate::records::frozen_rounds::not_frozen;
+use crate::records::ledger::AuditAction;
+use crate::state::Gateway;
 use trevor_api::condition::second;
 use trevor_core::commit::{Decision, Seal, Verdict};
 use trevor_core::keys::RequestKey;
@@ -27,28 +27,28 @@ use trevor_package::{CrateInputs, metadata, preview};
 use trevor_store::StorageError;
 use trevor_store::commit::read;
 
-/// Says whether the crate is that of a decision, or only what is expected.
+/// Whether the crate is that of a decision, or what is expected.
 const BASIS: HeaderName = HeaderName::from_static("x-trevor-crate");
 
-/// Shown until the configuration names one; nothing is released before.
-const NO_PUBLISHER: &str = "(publisher not configured)";
+/// Shown while no publisher is configured. Nothing is released until then.
+const MISSING_PUBLISHER: &str = "(publisher not configured)";
 
-/// In which form.
+/// The query: metadata or preview.
 #[derive(Debug, Default, Deserialize)]
-pub struct Form {
+pub struct CrateQuery {
     format: Option<String>,
 }
 
-/// The crate of the frozen round, for those who may read its content.
+/// The crate of the frozen round, for callers who may read its content.
 ///
 /// # Errors
 /// Those of docs/reference/wire-formats.md#problems.
 pub async fn crate_view(
     gateway: &Arc<Gateway>,
     call: &Call,
-    form: Form,
+    query: CrateQuery,
 ) -> Result<Response, Problem> {
-    let html = match form.format.as_deref() {
+    let html = match query.format.as_deref() {
         None | Some("metadata") => false,
         Some("preview") => true,
         Some(_) => {
@@ -58,29 +58,26 @@ pub async fn crate_view(
             ));
         }
     };
-    let request = readable(gateway, call).await?;
-    let key = request::key(&request);
-    let round = request::round(&request);
-    let frozen = gateway.freezes.get(&key, round).await?;
+    let request = readable_request(gateway, call).await?;
+    let key = requests::key(&request);
+    let round = requests::round(&request);
+    let frozen = gateway.frozen_rounds.get(&key, round).await?;
     let size = frozen.as_ref().map_or(0, |f| 4 * f.bytes().len() as u64);
-    let share = gateway
-        .shares
-        .reserve_at_most(&call.caller.user, size)
-        .await?;
+    let permit = gateway.reserve_estimate(call, size).await?;
     let frozen = frozen
         .and_then(|f| f.frozen())
         .ok_or_else(|| not_frozen(round))?;
-    if let Some(call) = gateway.anew(call).await? {
-        request::same(&readable(gateway, &call).await?, &key.uid)?;
+    if let Some(call) = gateway.revalidate(call).await? {
+        requests::ensure_same_uid(&readable_request(gateway, &call).await?, &key.uid)?;
     }
-    let act = Act {
+    let action = AuditAction {
         kind: "CrateOpened",
         actor: &call.caller.user,
         namespace: &key.namespace,
         uid: &key.uid,
         detail: json!({"round": round, "digest": frozen.digest}),
     };
-    gateway.ledger.record(act).await?;
+    gateway.ledger.record(action).await?;
     let (inputs, basis) = inputs(gateway, &key, round, &frozen).await?;
     let (content_type, body) = if html {
         (
@@ -102,7 +99,7 @@ pub async fn crate_view(
         (CONTENT_TYPE, HeaderValue::from_static(content_type)),
         (BASIS, HeaderValue::from_static(basis)),
     ];
-    Ok((headers, held(body, share)).into_response())
+    Ok((headers, body_with_permit(body, permit)).into_response())
 }
 
 async fn inputs<'a>(
@@ -113,7 +110,7 @@ async fn inputs<'a>(
 ) -> Result<(CrateInputs<'a>, &'static str), Problem> {
     let records = gateway.zones.records.bucket();
     let decision: Option<Decision> = match read(records, &key.decision(round)).await {
-        // Where the gateway's identity may not read decisions, only what is expected can be told.
+        // Without access to decisions the gateway shows what is expected.
         Err(StorageError::Refused { .. }) => None,
         decision => decision?,
     };
@@ -125,7 +122,7 @@ async fn inputs<'a>(
         .ok_or_else(|| not_frozen(round))?;
     let mut terms = gateway.config.terms(frozen.manifest.direction, &seal.rules);
     if !terms.names_a_publisher() {
-        terms.publisher.name = NO_PUBLISHER.to_owned();
+        terms.publisher.name = MISSING_PUBLISHER.to_owned();
     }
     let required = seal.rules.required(frozen.manifest.created_by.is_some());
     let inputs = CrateInputs {

@@ -1,4 +1,4 @@
-//! `GET files` and `GET manifest`: lists, digests and differences; no content.
+//! `GET files` and `GET manifest`: names, digests and differences of files, without content.
 
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
@@ -7,13 +7,14 @@ use http::header::{CONTENT_TYPE, ETAG};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::requests::{self as request, unknown};
+use crate::cluster::requests;
+use crate::identity::call::Call;
 use crate::identity::permission::LIST;
-use crate::limits::response_body::{held, json_held};
+use crate::limits::response_body::{body_with_permit, json_with_permit};
 use crate::problem::Problem;
-use crate::records::frozen_rounds::FrozenRound;
-use crate::records::receipt_cache::Entry;
-use crate::state::{Call, Gateway};
+use crate::records::frozen_rounds::{FrozenRound, not_frozen};
+use crate::records::receipt_cache::CachedRequest;
+use crate::state::Gateway;
 use trevor_api::AirlockRequest;
 use trevor_core::digest::Sha256Hex;
 use trevor_core::keys::RequestKey;
@@ -21,36 +22,36 @@ use trevor_core::receipt::Receipt;
 use trevor_core::rounds::changes;
 use trevor_core::sniff::{self, Sniffed};
 
-const PAGE: usize = 1000;
-/// Bytes of a receipt in memory, about.
-const RECEIPT: u64 = 1024;
+const MAX_PAGE: usize = 1000;
+/// About the memory of a receipt.
+const RECEIPT_BYTES: u64 = 1024;
 
-/// Which page.
+/// The query: a page of the list.
 #[derive(Debug, Default, Deserialize)]
-pub struct Page {
+pub struct PageQuery {
     limit: Option<usize>,
     #[serde(rename = "continue")]
     after: Option<String>,
 }
 
-/// Against which round.
+/// The query: the round to compare with.
 #[derive(Debug, Default, Deserialize)]
-pub struct Since {
+pub struct SinceQuery {
     since: Option<i64>,
 }
 
 #[derive(Serialize)]
-struct Files {
+struct FileList {
     round: i64,
     sealed: bool,
-    files: Vec<File>,
+    files: Vec<ListedFile>,
     #[serde(rename = "continue")]
     after: Option<String>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct File {
+struct ListedFile {
     path: String,
     version: String,
     size: u64,
@@ -64,56 +65,53 @@ struct File {
     uploaded_time: Timestamp,
 }
 
-/// The files that stand in the open round, or those of the sealed one.
+/// The current files of the open round, or the files of the sealed round.
 ///
 /// # Errors
 /// Those of docs/reference/wire-formats.md#problems.
-pub async fn files(gateway: &Gateway, call: &Call, page: Page) -> Result<Response, Problem> {
-    let request = readable(gateway, call, "list").await?;
-    let key = request::key(&request);
-    let open = request::open(&request);
-    let round = open.unwrap_or_else(|| request::round(&request).max(1));
-    let entry = gateway.index.fresh(&key, round).await?;
-    let size = entry.known().len() as u64 * RECEIPT;
-    let share = gateway
-        .shares
-        .reserve_at_most(&call.caller.user, size)
-        .await?;
-    still_readable(gateway, call, "list", &key).await?;
-    let (sealed, standing) = match gateway.freezes.get(&key, round).await? {
+pub async fn files(gateway: &Gateway, call: &Call, page: PageQuery) -> Result<Response, Problem> {
+    let request = listable_request(gateway, call, "list").await?;
+    let key = requests::key(&request);
+    let open = requests::open_round(&request);
+    let round = open.unwrap_or_else(|| requests::round(&request).max(1));
+    let entry = gateway.receipts.fresh(&key, round).await?;
+    let size = entry.receipts().len() as u64 * RECEIPT_BYTES;
+    let permit = gateway.reserve_estimate(call, size).await?;
+    recheck_listable(gateway, call, "list", &key).await?;
+    let (sealed, receipts) = match gateway.frozen_rounds.get(&key, round).await? {
         Some(frozen) => (true, listed(&entry, &frozen)),
         None => {
             let seal = key.seal(round);
             let sealed = open.is_none() || gateway.zones.records.bucket().exists(&seal).await?;
-            (sealed, entry.known().standing())
+            (sealed, entry.receipts().current_files())
         }
     };
     let after = match page.after {
         Some(token) => Some(cursor(&token)?),
         None => None,
     };
-    let limit = page.limit.unwrap_or(PAGE).clamp(1, PAGE);
-    let mut rest = standing
+    let limit = page.limit.unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE);
+    let mut rest = receipts
         .into_iter()
         .filter(|r| after.as_ref().is_none_or(|after| r.path > *after))
         .filter_map(file);
-    let files: Vec<File> = rest.by_ref().take(limit).collect();
+    let files: Vec<ListedFile> = rest.by_ref().take(limit).collect();
     let more = rest.next().is_some();
     let after = files
         .last()
         .filter(|_| more)
         .map(|last| URL_SAFE_NO_PAD.encode(&last.path));
-    let answer = Files {
+    let answer = FileList {
         round,
         sealed,
         files,
         after,
     };
-    json_held(&answer, share)
+    json_with_permit(&answer, permit)
 }
 
-/// The request, for one who may read lists.
-async fn readable(
+/// The request, if the caller may read lists.
+async fn listable_request(
     gateway: &Gateway,
     call: &Call,
     action: &'static str,
@@ -121,20 +119,21 @@ async fn readable(
     gateway.require(call, LIST, action).await?;
     gateway
         .requests
-        .find(&call.namespace, &call.name)
-        .await?
-        .ok_or_else(unknown)
+        .get_existing(&call.namespace, &call.name)
+        .await
 }
 
-/// Asks again, where a call has waited for its share.
-async fn still_readable(
+/// Repeats the checks for a call that has waited for memory.
+async fn recheck_listable(
     gateway: &Gateway,
     call: &Call,
     action: &'static str,
     key: &RequestKey,
 ) -> Result<(), Problem> {
-    match gateway.anew(call).await? {
-        Some(call) => request::same(&readable(gateway, &call, action).await?, &key.uid),
+    match gateway.revalidate(call).await? {
+        Some(call) => {
+            requests::ensure_same_uid(&listable_request(gateway, &call, action).await?, &key.uid)
+        }
         None => Ok(()),
     }
 }
@@ -152,10 +151,10 @@ fn cursor(token: &str) -> Result<String, Problem> {
     })
 }
 
-fn file(receipt: Receipt) -> Option<File> {
+fn file(receipt: Receipt) -> Option<ListedFile> {
     let content = receipt.content?;
     let (sniffed, remark) = (content.sniffed.as_ref(), content.remark.as_ref());
-    Some(File {
+    Some(ListedFile {
         warnings: sniff::warnings(&receipt.path, sniffed, remark),
         path: receipt.path,
         version: receipt.version,
@@ -168,23 +167,27 @@ fn file(receipt: Receipt) -> Option<File> {
     })
 }
 
-/// What a freeze lists, with what only the receipts say: who uploaded it, when.
-fn listed(entry: &Entry, frozen: &FrozenRound) -> Vec<Receipt> {
-    let known = entry.known();
-    let as_written = |r: Receipt| known.receipt(&r.path, &r.version).cloned().unwrap_or(r);
+/// The files of a frozen round, with the uploader and time of their receipts.
+fn listed(entry: &CachedRequest, frozen: &FrozenRound) -> Vec<Receipt> {
+    let receipts = entry.receipts();
+    let as_written = |r: Receipt| receipts.receipt(&r.path, &r.version).cloned().unwrap_or(r);
     frozen.listing().into_iter().map(as_written).collect()
 }
 
-/// The manifest of the last round, as stored; or its difference from an earlier one.
+/// The stored manifest of the last round, or its difference to an earlier round.
 ///
 /// # Errors
 /// Those of docs/reference/wire-formats.md#problems.
-pub async fn manifest(gateway: &Gateway, call: &Call, since: Since) -> Result<Response, Problem> {
-    let request = readable(gateway, call, "manifest").await?;
-    let key = request::key(&request);
-    let round = request::round(&request);
+pub async fn manifest(
+    gateway: &Gateway,
+    call: &Call,
+    since: SinceQuery,
+) -> Result<Response, Problem> {
+    let request = listable_request(gateway, call, "manifest").await?;
+    let key = requests::key(&request);
+    let round = requests::round(&request);
     let now = gateway
-        .freezes
+        .frozen_rounds
         .get(&key, round)
         .await?
         .ok_or_else(|| not_frozen(round))?;
@@ -195,38 +198,21 @@ pub async fn manifest(gateway: &Gateway, call: &Call, since: Since) -> Result<Re
         if !(1..=round).contains(&since) {
             return Err(not_frozen(since));
         }
-        let share = gateway
-            .shares
-            .reserve_at_most(&call.caller.user, 2 * now.bytes().len() as u64)
+        let permit = gateway
+            .reserve_estimate(call, 2 * now.bytes().len() as u64)
             .await?;
-        let before = gateway.freezes.get(&key, since).await?;
-        still_readable(gateway, call, "manifest", &key).await?;
+        let before = gateway.frozen_rounds.get(&key, since).await?;
+        recheck_listable(gateway, call, "manifest", &key).await?;
         let before = before
             .and_then(|f| f.frozen())
             .ok_or_else(|| not_frozen(since))?;
         let now = now.frozen().ok_or_else(|| not_frozen(round))?;
-        return json_held(&changes(&before, &now.manifest), share);
+        return json_with_permit(&changes(&before, &now.manifest), permit);
     }
     let size = now.bytes().len() as u64;
-    let share = gateway
-        .shares
-        .reserve_at_most(&call.caller.user, size)
-        .await?;
-    still_readable(gateway, call, "manifest", &key).await?;
+    let permit = gateway.reserve_estimate(call, size).await?;
+    recheck_listable(gateway, call, "manifest", &key).await?;
     let etag = format!("\"{}\"", now.digest());
     let headers = [(CONTENT_TYPE, "application/json".to_owned()), (ETAG, etag)];
-    Ok((headers, held(now.bytes().clone(), share)).into_response())
-}
-
-/// There is no manifest of a round.
-#[must_use]
-pub fn not_frozen(round: i64) -> Problem {
-    let detail = match round {
-        0 => "the request was not submitted yet, so there is no manifest".to_owned(),
-        round => format!("round {round} has no manifest (it is not frozen yet, or was refused)"),
-    };
-    Problem {
-        reason: "NotFrozen",
-        ..Problem::not_found(detail)
-    }
+    Ok((headers, body_with_permit(now.bytes().clone(), permit)).into_response())
 }

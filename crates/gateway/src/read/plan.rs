@@ -1,8 +1,8 @@
-//! `GET plan`: where an outside submitter of an ingress request uploads to.
+//! `GET plan`: the URLs to which the submitter of an ingress request uploads its files.
 //!
-//! The URLs are signed at the moment of the call. Where a file goes to is kept
-//! create-only (`work/plans/…`), so that two gateways, and two calls, agree; and
-//! only what is still missing is listed, so that a broken upload goes on.
+//! The URLs are signed at each call. The key of each file is stored create-only (`work/plans/…`),
+//! so that several gateways and calls agree. Only missing parts are listed, so that an interrupted
+//! upload can be resumed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,15 +14,16 @@ use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::cluster::requests::{self as request, open_for_plans, sealed, submitted_by, unknown};
+use crate::cluster::requests::{self, is_submitter, require_open_round, round_sealed};
+use crate::identity::call::Call;
 use crate::identity::permission::UPLOAD;
-use crate::limits::admission as gate;
-use crate::limits::memory::Reserved;
-use crate::limits::response_body::json_held;
+use crate::limits::admission;
+use crate::limits::memory::MemoryPermit;
+use crate::limits::response_body::json_with_permit;
 use crate::problem::Problem;
-use crate::read::release_urls::ends;
-use crate::records::ledger::Act;
-use crate::state::{Call, Gateway};
+use crate::read::release_urls::expiry;
+use crate::records::ledger::AuditAction;
+use crate::state::Gateway;
 use trevor_api::{AirlockRequest, DeclaredFile, Direction};
 use trevor_core::digest::Sha256Hex;
 use trevor_core::ingress::{self, Planned};
@@ -33,14 +34,13 @@ use trevor_store::Staging;
 use trevor_store::commit::{commit, read};
 use trevor_store::staging::{PlanSigner, SignedPut};
 
-/// Files planned at the same time.
-const AT_ONCE: usize = 16;
-/// Bytes of a signed URL in memory, with what belongs to it, about.
-const ENTRY: u64 = 2048;
+const CONCURRENT_FILES: usize = 16;
+/// About the memory of a part with its signed URL.
+const PART_URL_BYTES: u64 = 2048;
 
 #[derive(Serialize)]
 struct Plan {
-    /// How to send, for people who read the plan and do not use `trevor send`.
+    /// Instructions for people who do not use `trevor send`.
     note: &'static str,
     files: Vec<FilePlan>,
 }
@@ -69,19 +69,19 @@ struct PartPlan {
     headers: BTreeMap<String, String>,
 }
 
-/// Plans what is still to come of the open round.
+/// Plans the missing files of the open round.
 ///
 /// # Errors
 /// Those of docs/reference/wire-formats.md#problems.
 pub async fn plan(gateway: &Gateway, call: &Call) -> Result<Response, Problem> {
-    let found = planned_by(gateway, call).await?;
+    let found = plannable_request(gateway, call).await?;
     let staging = gateway.zones.staging.as_ref().ok_or_else(not_configured)?;
     let request = gateway
         .requests
-        .taken_up((&call.namespace, &call.name), found)
+        .wait_for_controller((&call.namespace, &call.name), found)
         .await?;
-    let round = open_for_plans(&request)?;
-    let key = request::key(&request);
+    let round = require_open_round(&request)?;
+    let key = requests::key(&request);
     if gateway
         .zones
         .records
@@ -89,9 +89,9 @@ pub async fn plan(gateway: &Gateway, call: &Call) -> Result<Response, Problem> {
         .exists(&key.seal(round))
         .await?
     {
-        return Err(sealed());
+        return Err(round_sealed());
     }
-    // Before anything is signed, so that no URL ends before the plan says so.
+    // Read before anything is signed, so that no URL ends before the time in the plan.
     let now = Timestamp::now();
     let ttl = gateway.config.storage.plan_ttl_seconds().unsigned_abs();
     let signer = staging.intake().hold(Duration::from_secs(ttl)).await?;
@@ -100,42 +100,41 @@ pub async fn plan(gateway: &Gateway, call: &Call) -> Result<Response, Problem> {
         staging,
         key: &key,
         round,
-        expires: ends(now, signer.life()),
+        expires: expiry(now, signer.life()),
         signer,
     };
-    let (files, share) = planner.plan(&request, &call.caller.user).await?;
+    let (files, permit) = planner.plan(&request, &call.caller.user).await?;
     let parts: usize = files.iter().map(|f| f.parts.len()).sum();
-    if let Some(call) = gateway.anew(call).await? {
-        let request = planned_by(gateway, &call).await?;
-        request::same(&request, &key.uid)?;
-        if open_for_plans(&request)? != round {
-            return Err(sealed());
+    if let Some(call) = gateway.revalidate(call).await? {
+        let request = plannable_request(gateway, &call).await?;
+        requests::ensure_same_uid(&request, &key.uid)?;
+        if require_open_round(&request)? != round {
+            return Err(round_sealed());
         }
     }
-    let act = Act {
+    let action = AuditAction {
         kind: "PlanRead",
         actor: &call.caller.user,
         namespace: &key.namespace,
         uid: &key.uid,
         detail: json!({"round": round, "files": files.len(), "parts": parts}),
     };
-    gateway.ledger.record(act).await?;
+    gateway.ledger.record(action).await?;
     if parts == 0 {
-        // Perhaps all has arrived: the controller may look now.
-        gateway.hints.send(&call.namespace, &call.name);
+        // All files may have arrived, so the controller should look.
+        gateway.reconcile_hints.send(&call.namespace, &call.name);
     }
-    json_held(&Plan { note: NOTE, files }, share)
+    json_with_permit(&Plan { note: NOTE, files }, permit)
 }
 
-/// The request, for the one who gets its plan.
-async fn planned_by(gateway: &Gateway, call: &Call) -> Result<AirlockRequest, Problem> {
+/// The request, if the caller may have its plan.
+async fn plannable_request(gateway: &Gateway, call: &Call) -> Result<AirlockRequest, Problem> {
     gateway.require(call, UPLOAD, "plan").await?;
     let found = gateway
         .requests
-        .find(&call.namespace, &call.name)
-        .await?
-        .ok_or_else(unknown)?;
-    if !submitted_by(&found, &call.caller.user) {
+        .get_existing(&call.namespace, &call.name)
+        .await?;
+    if !is_submitter(&found, &call.caller.user) {
         let uid = found.metadata.uid.as_deref().unwrap_or_default();
         return Err(gateway.refuse(
             call,
@@ -170,23 +169,25 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// What is still to come, and the share of memory that it takes.
+    /// Plans the missing files, and reserves the memory of the plan.
     async fn plan(
         &self,
         request: &AirlockRequest,
         user: &str,
-    ) -> Result<(Vec<FilePlan>, Reserved), Problem> {
-        let wanted = request.spec.files.as_deref().unwrap_or_default();
-        check_names(wanted)?;
-        let total = wanted.iter().map(ingress::size).sum();
-        let rules = self.check_policy(wanted, total).await?;
+    ) -> Result<(Vec<FilePlan>, MemoryPermit), Problem> {
+        let declared = request.spec.files.as_deref().unwrap_or_default();
+        check_names(declared)?;
+        let total = declared.iter().map(ingress::size).sum();
+        let rules = self.check_policy(declared, total).await?;
         let part_size = ingress::part_size(total);
-        let entry = self.gateway.index.fresh(self.key, self.round).await?;
-        let standing = entry.known().standing();
-        let outstanding = ingress::outstanding(wanted, &standing);
-        let coming = outstanding.iter().map(|file| ingress::size(file)).sum();
-        let stored = &self.gateway.stored;
-        stored.has_room(&self.key.namespace, coming, &rules).await?;
+        let entry = self.gateway.receipts.fresh(self.key, self.round).await?;
+        let current = entry.receipts().current_files();
+        let outstanding = ingress::outstanding(declared, &current);
+        let planned = outstanding.iter().map(|file| ingress::size(file)).sum();
+        let quota = &self.gateway.quota;
+        quota
+            .check_available(&self.key.namespace, planned, &rules)
+            .await?;
         let parts: u64 = outstanding
             .iter()
             .map(|file| ingress::size(file).div_ceil(part_size).max(1))
@@ -197,34 +198,34 @@ impl Planner<'_> {
                 "the declared files are too large for one request; make several",
             ));
         }
-        let share = self
+        let permit = self
             .gateway
-            .shares
-            .reserve_at_most(user, parts * ENTRY)
+            .memory
+            .reserve_estimate(user, parts * PART_URL_BYTES)
             .await?;
         let plans: Vec<_> = outstanding
             .into_iter()
-            .map(|file| self.file(wanted, file, part_size))
+            .map(|file| self.file(declared, file, part_size))
             .collect();
-        let files = stream::iter(plans).buffered(AT_ONCE).try_collect();
-        Ok((files.await?, share))
+        let files = stream::iter(plans).buffered(CONCURRENT_FILES).try_collect();
+        Ok((files.await?, permit))
     }
 
-    /// What the freeze would refuse is refused before anybody sends a byte.
-    async fn check_policy(&self, wanted: &[DeclaredFile], total: u64) -> Result<Rules, Problem> {
+    /// Checks the declared files by the policy before anything is sent, as the freeze will.
+    async fn check_policy(&self, declared: &[DeclaredFile], total: u64) -> Result<Rules, Problem> {
         let namespace = &self.key.namespace;
         let rules = self
             .gateway
             .policies
             .rules(namespace, Direction::Ingress)
             .await?;
-        for file in wanted {
-            gate::check(&file.path, Some(ingress::size(file)), &rules)?;
+        for file in declared {
+            admission::check_name_and_size(&file.path, Some(ingress::size(file)), &rules)?;
         }
         if i64::try_from(total).unwrap_or(i64::MAX) > rules.max_total_bytes {
-            let most = rules.max_total_bytes;
-            return Err(gate::refused(format!(
-                "{total} bytes are declared, and the policy allows {most} in all"
+            let limit = rules.max_total_bytes;
+            return Err(Problem::refused_by_policy(format!(
+                "{total} bytes are declared, and the policy allows {limit} in all"
             )));
         }
         Ok(rules)
@@ -232,11 +233,13 @@ impl Planner<'_> {
 
     async fn file(
         &self,
-        wanted: &[DeclaredFile],
+        declared: &[DeclaredFile],
         file: &DeclaredFile,
         part_size: u64,
     ) -> Result<FilePlan, Problem> {
-        let at = self.key.plan(self.round, &ingress::plan_name(wanted, file));
+        let at = self
+            .key
+            .plan(self.round, &ingress::plan_name(declared, file));
         let planned = self.planned(at, file, part_size).await?;
         Ok(FilePlan {
             path: file.path.clone(),
@@ -250,7 +253,7 @@ impl Planner<'_> {
         })
     }
 
-    /// Where the file goes to: as it was planned before, or as it is now.
+    /// The stored plan of a file, or a new one.
     async fn planned(
         &self,
         at: String,
@@ -276,11 +279,11 @@ impl Planner<'_> {
             key,
             upload,
         };
-        // Whoever loses leaves an empty upload, which goes with the round.
+        // A concurrent call that loses leaves an empty upload, which is deleted with the round.
         Ok(commit(work, &at, &planned).await?.into_inner())
     }
 
-    /// The parts that are not there.
+    /// The missing parts of a file, with signed URLs.
     async fn parts(
         &self,
         file: &DeclaredFile,
@@ -296,13 +299,16 @@ impl Planner<'_> {
             let whole = ingress::parts(planned.size, planned.size.max(1));
             return Ok(whole.map(|part| part_plan(part, &signed)).collect());
         };
-        let Some(there) = intake.parts(&planned.key, upload).await? else {
-            // Complete, and being taken over.
+        let Some(stored_parts) = intake.parts(&planned.key, upload).await? else {
+            // The upload is complete, and the controller is moving it.
             return Ok(Vec::new());
         };
         let mut missing = Vec::new();
         for part in ingress::parts(planned.size, planned.part_size) {
-            if there.get(&part.number).is_some_and(|p| p.size == part.size) {
+            if stored_parts
+                .get(&part.number)
+                .is_some_and(|p| p.size == part.size)
+            {
                 continue;
             }
             let at = (planned.key.as_str(), upload.as_str());
@@ -313,7 +319,7 @@ impl Planner<'_> {
     }
 }
 
-/// As declared; the schema lets nothing but a digest pass.
+/// The declared digest. The schema admits nothing else.
 fn digest(file: &DeclaredFile) -> Option<Sha256Hex> {
     serde_json::from_value(json!(file.sha256.as_deref()?)).ok()
 }
@@ -329,12 +335,12 @@ fn part_plan(part: ingress::Part, signed: &SignedPut) -> PartPlan {
     }
 }
 
-/// Names that the freeze would refuse are refused before anybody sends a byte.
-fn check_names(wanted: &[DeclaredFile]) -> Result<(), Problem> {
-    for file in wanted {
+/// Checks the declared names before anything is sent, as the freeze will.
+fn check_names(declared: &[DeclaredFile]) -> Result<(), Problem> {
+    for file in declared {
         names::check_file(&file.path)
             .map_err(|error| Problem::unprocessable("BadName", error.to_string()))?;
     }
-    names::check_set(wanted.iter().map(|f| f.path.as_str()))
+    names::check_set(declared.iter().map(|f| f.path.as_str()))
         .map_err(|error| Problem::unprocessable("BadName", error.to_string()))
 }

@@ -1,51 +1,48 @@
-//! The `Range` field: one range of bytes. Several, or what cannot be read, mean
-//! the whole, as RFC 9110 allows.
+//! The `Range` field. One range of bytes is supported. For several ranges or a malformed field the
+//! whole file is sent, as RFC 9110 allows.
 
-/// What of an object is asked for.
+/// The range that a client requests of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// All of it.
+pub enum RequestedRange {
+    /// The whole file.
     Whole,
     /// From the first to the last byte, both included.
-    Part {
-        /// First byte.
-        first: u64,
-        /// Last byte.
-        last: u64,
-    },
-    /// Nothing that there is.
+    Part { first: u64, last: u64 },
+    /// A range outside the file.
     Unsatisfiable,
 }
 
-/// What `field` asks of an object of `size` bytes.
+/// Parses `field` for a file of `size` bytes.
 #[must_use]
-pub fn wanted(field: Option<&str>, size: u64) -> Wanted {
+pub fn parse(field: Option<&str>, size: u64) -> RequestedRange {
     let Some((first, last)) = field
         .and_then(|f| f.strip_prefix("bytes="))
         .and_then(|r| r.trim().split_once('-'))
     else {
-        return Wanted::Whole;
+        return RequestedRange::Whole;
     };
-    match (number(first), number(last)) {
+    match (position(first), position(last)) {
         (Some(Some(first)), Some(last)) => match last {
-            Some(last) if last < first => Wanted::Whole,
-            _ if first >= size => Wanted::Unsatisfiable,
-            last => Wanted::Part {
+            Some(last) if last < first => RequestedRange::Whole,
+            _ if first >= size => RequestedRange::Unsatisfiable,
+            last => RequestedRange::Part {
                 first,
                 last: last.unwrap_or(u64::MAX).min(size - 1),
             },
         },
-        (Some(None), Some(Some(suffix))) if suffix == 0 || size == 0 => Wanted::Unsatisfiable,
-        (Some(None), Some(Some(suffix))) => Wanted::Part {
+        (Some(None), Some(Some(suffix))) if suffix == 0 || size == 0 => {
+            RequestedRange::Unsatisfiable
+        }
+        (Some(None), Some(Some(suffix))) => RequestedRange::Part {
             first: size.saturating_sub(suffix),
             last: size - 1,
         },
-        _ => Wanted::Whole,
+        _ => RequestedRange::Whole,
     }
 }
 
-/// Digits, or nothing; `None` is neither.
-fn number(text: &str) -> Option<Option<u64>> {
+/// A number, or nothing for an empty text. `None` for any other text.
+fn position(text: &str) -> Option<Option<u64>> {
     if text.is_empty() {
         return Some(None);
     }
@@ -60,30 +57,30 @@ mod tests {
 
     #[test]
     fn one_range_is_cut_to_the_object_and_anything_else_is_the_whole() {
-        let part = |first, last| Wanted::Part { first, last };
+        let part = |first, last| RequestedRange::Part { first, last };
         for (field, size, want) in [
-            (None, 10, Wanted::Whole),
+            (None, 10, RequestedRange::Whole),
             (Some("bytes=0-0"), 10, part(0, 0)),
             (Some("bytes=2-"), 10, part(2, 9)),
             (Some("bytes=2-99"), 10, part(2, 9)),
             (Some("bytes=-3"), 10, part(7, 9)),
             (Some("bytes=-99"), 10, part(0, 9)),
-            (Some("bytes=10-"), 10, Wanted::Unsatisfiable),
-            (Some("bytes=-0"), 10, Wanted::Unsatisfiable),
-            (Some("bytes=0-"), 0, Wanted::Unsatisfiable),
-            (Some("bytes=-1"), 0, Wanted::Unsatisfiable),
+            (Some("bytes=10-"), 10, RequestedRange::Unsatisfiable),
+            (Some("bytes=-0"), 10, RequestedRange::Unsatisfiable),
+            (Some("bytes=0-"), 0, RequestedRange::Unsatisfiable),
+            (Some("bytes=-1"), 0, RequestedRange::Unsatisfiable),
             (
                 Some("bytes=99999999999999999999-"),
                 10,
-                Wanted::Unsatisfiable,
+                RequestedRange::Unsatisfiable,
             ),
-            (Some("bytes=3-2"), 10, Wanted::Whole),
-            (Some("bytes=0-1,3-4"), 10, Wanted::Whole),
-            (Some("bytes=+1-2"), 10, Wanted::Whole),
-            (Some("bytes=-"), 10, Wanted::Whole),
-            (Some("lines=1-2"), 10, Wanted::Whole),
+            (Some("bytes=3-2"), 10, RequestedRange::Whole),
+            (Some("bytes=0-1,3-4"), 10, RequestedRange::Whole),
+            (Some("bytes=+1-2"), 10, RequestedRange::Whole),
+            (Some("bytes=-"), 10, RequestedRange::Whole),
+            (Some("lines=1-2"), 10, RequestedRange::Whole),
         ] {
-            assert_eq!(wanted(field, size), want, "{field:?} of {size}");
+            assert_eq!(parse(field, size), want, "{field:?} of {size}");
         }
     }
 }

@@ -1,7 +1,6 @@
-//! The bytes of a file on their way to a reader: hashed again, so that a reader
-//! never gets a whole file that is not the manifest's. A reader may take hours; whether
-//! they still may have it is asked for again every few seconds, and what they may not have
-//! any more breaks off.
+//! Streams a file to a reader. The file is hashed again, so that a reader never receives a complete
+//! file that differs from the manifest. A download can take hours, so the permission of the reader
+//! is checked again every few seconds. The stream is aborted when the permission has ended.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,38 +13,37 @@ use http::StatusCode;
 use sha2::{Digest as _, Sha256};
 use tracing::{error, info};
 
-use crate::cluster::requests as request;
-use crate::limits::memory::Reserved;
+use crate::cluster::requests;
+use crate::identity::call::Call;
+use crate::limits::memory::MemoryPermit;
 use crate::problem::Problem;
-use crate::read::content::reader;
-use crate::read::views::{View, record_viewed};
-use crate::state::{Call, Gateway};
+use crate::read::access::content_request;
+use crate::read::views::{FileView, record_viewed};
+use crate::state::Gateway;
 use trevor_core::digest::Sha256Hex;
 use trevor_core::keys::RequestKey;
 use trevor_core::manifest::ManifestFile;
 use trevor_serve::Flushes;
 use trevor_store::ObjectBody;
 
-/// How often it is asked whether the reader still may have the file.
-const ASK_EVERY: Duration = Duration::from_secs(10);
-/// How long an answer is believed while the API server gives no other.
-const BELIEVED: Duration = Duration::from_secs(60);
+/// How often the permission of the reader is checked.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(10);
+/// How long a stream goes on while the API server does not answer.
+const MAX_UNCONFIRMED: Duration = Duration::from_secs(60);
 
-/// Which bytes.
+/// A range of a file.
 #[derive(Clone, Debug)]
-pub struct Source {
-    /// Of which file.
+pub struct FileRange {
     pub file: ManifestFile,
-    /// From which.
+    /// The first byte.
     pub first: u64,
-    /// How many.
     pub length: u64,
-    /// Whether that is all.
+    /// Whether the range is the whole file.
     pub whole: bool,
 }
 
-impl Source {
-    /// The `Range` field for storage.
+impl FileRange {
+    /// The `Range` field for the storage. None for the whole file.
     #[must_use]
     pub fn range(&self) -> Option<String> {
         let last = (self.first + self.length).saturating_sub(1);
@@ -53,45 +51,45 @@ impl Source {
     }
 }
 
-/// Who reads, and until when they were found to be allowed to.
-pub struct Reading {
+/// The reader of a stream, and when the permission was last confirmed.
+pub struct ReadAuthorization {
     call: Call,
     uid: String,
-    asked: Instant,
-    allowed: Instant,
-    _share: Reserved,
+    checked_at: Instant,
+    allowed_at: Instant,
+    _permit: MemoryPermit,
 }
 
-impl Reading {
-    /// By one who was let in just now, with a share of the memory.
+impl ReadAuthorization {
+    /// For a caller who was authorized just now. The memory is held as long as the stream.
     #[must_use]
-    pub fn new(call: &Call, key: &RequestKey, share: Reserved) -> Self {
+    pub fn new(call: &Call, key: &RequestKey, permit: MemoryPermit) -> Self {
         Self {
             call: call.clone(),
             uid: key.uid.clone(),
-            asked: Instant::now(),
-            allowed: Instant::now(),
-            _share: share,
+            checked_at: Instant::now(),
+            allowed_at: Instant::now(),
+            _permit: permit,
         }
     }
 
-    /// Asks again, if the last answer is old: the session, the permissions, and whether
-    /// it is still this request.
-    async fn goes_on(&mut self, gateway: &Gateway) -> Result<(), Problem> {
-        if self.asked.elapsed() < ASK_EVERY {
+    /// Checks the session, the permission and the uid of the request again, unless the last check
+    /// is recent.
+    async fn check_still_allowed(&mut self, gateway: &Gateway) -> Result<(), Problem> {
+        if self.checked_at.elapsed() < RECHECK_INTERVAL {
             return Ok(());
         }
-        self.asked = Instant::now();
-        let again = async {
-            let call = gateway.anew(&self.call).await?;
+        self.checked_at = Instant::now();
+        let check = async {
+            let call = gateway.revalidate(&self.call).await?;
             let call = call.as_ref().unwrap_or(&self.call);
-            request::same(&reader(gateway, call).await?, &self.uid)
+            requests::ensure_same_uid(&content_request(gateway, call).await?, &self.uid)
         };
-        match again.await {
-            Ok(()) => self.allowed = Instant::now(),
+        match check.await {
+            Ok(()) => self.allowed_at = Instant::now(),
             Err(problem) => {
-                let silent = problem.status == StatusCode::SERVICE_UNAVAILABLE;
-                if !silent || self.allowed.elapsed() >= BELIEVED {
+                let unavailable = problem.status == StatusCode::SERVICE_UNAVAILABLE;
+                if !unavailable || self.allowed_at.elapsed() >= MAX_UNCONFIRMED {
                     return Err(problem);
                 }
             }
@@ -100,52 +98,52 @@ impl Reading {
     }
 }
 
-struct Sending {
+struct FileStream {
     gateway: Arc<Gateway>,
     bytes: ByteStream,
-    source: Source,
+    range: FileRange,
     left: u64,
     sha256: Sha256,
-    view: View,
+    view: FileView,
     flushes: Option<Flushes>,
-    reading: Reading,
+    authorization: ReadAuthorization,
 }
 
-/// A body that sends a file, and records when all of it was sent.
-pub fn body(
+/// A body that sends a file. It records a view when all of the file was sent.
+pub fn stream_body(
     gateway: Arc<Gateway>,
     opened: ObjectBody,
-    source: Source,
-    view: View,
-    reading: Reading,
+    range: FileRange,
+    view: FileView,
+    authorization: ReadAuthorization,
     flushes: Option<Flushes>,
 ) -> Body {
-    let left = source.length;
-    let sending = Sending {
+    let left = range.length;
+    let stream = FileStream {
         gateway,
         bytes: opened.body,
-        source,
+        range,
         left,
         sha256: Sha256::new(),
         view,
         flushes,
-        reading,
+        authorization,
     };
-    Body::from_stream(stream::unfold(Some(sending), |sending| async {
-        let mut sending = sending?;
-        match sending.next().await {
-            Ok(Some(bytes)) => Some((Ok(bytes), Some(sending))),
+    Body::from_stream(stream::unfold(Some(stream), |stream| async {
+        let mut stream = stream?;
+        match stream.next().await {
+            Ok(Some(bytes)) => Some((Ok(bytes), Some(stream))),
             Ok(None) => None,
             Err(error) => Some((Err(error), None)),
         }
     }))
 }
 
-impl Sending {
+impl FileStream {
     async fn next(&mut self) -> Result<Option<Bytes>, std::io::Error> {
-        if let Err(problem) = self.reading.goes_on(&self.gateway).await {
+        if let Err(problem) = self.authorization.check_still_allowed(&self.gateway).await {
             info!(
-                uid = self.reading.uid,
+                uid = self.authorization.uid,
                 reason = problem.reason,
                 "a reading is broken off: its reader may not have it any more"
             );
@@ -162,7 +160,7 @@ impl Sending {
             .left
             .checked_sub(bytes.len() as u64)
             .ok_or_else(|| std::io::Error::other("the storage sent too much"))?;
-        if self.source.whole {
+        if self.range.whole {
             self.sha256.update(&bytes);
             if self.left == 0 {
                 self.verify()?;
@@ -171,14 +169,14 @@ impl Sending {
         Ok(Some(bytes))
     }
 
-    /// Before the last bytes go: a file that is not the manifest's breaks off.
+    /// Checks the digest before the last bytes are sent.
     fn verify(&self) -> Result<(), std::io::Error> {
         let raw: [u8; 32] = self.sha256.clone().finalize().into();
-        if Sha256Hex::from_raw(&raw) == self.source.file.sha256 {
+        if Sha256Hex::from_raw(&raw) == self.range.file.sha256 {
             return Ok(());
         }
         error!(
-            key = self.source.file.key,
+            key = self.range.file.key,
             "a stored file is not the one of the manifest"
         );
         Err(std::io::Error::other(
@@ -187,9 +185,9 @@ impl Sending {
     }
 }
 
-impl Drop for Sending {
+impl Drop for FileStream {
     fn drop(&mut self) {
-        if self.left > 0 || !self.source.whole {
+        if self.left > 0 || !self.range.whole {
             return;
         }
         let (gateway, view, flushes) = (

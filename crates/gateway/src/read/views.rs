@@ -1,50 +1,51 @@
-//! Who read what: one create-only object a reader, file and step, which the
-//! controller counts, and an event in our ledger.
+//! Records of who read what: a create-only object for each reader, file and step, which the
+//! controller counts, and an event in the ledger.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tracing::warn;
 
+use crate::identity::call::Call;
 use crate::problem::Problem;
-use crate::records::ledger::Act;
-use crate::state::{Call, Gateway};
+use crate::records::ledger::AuditAction;
+use crate::state::Gateway;
 use trevor_core::digest::Sha256Hex;
 use trevor_core::keys::RequestKey;
 use trevor_core::manifest::ManifestFile;
 use trevor_store::commit::commit;
 
-/// `rounds/<n>/views/…`: who saw which bytes of which manifest.
+/// `rounds/<n>/views/…`: a reader opened or viewed a file of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ViewFact {
-    /// Who.
+    /// User name of the reader.
     pub reader: String,
-    /// The file.
+    /// Path of the file.
     pub path: String,
-    /// Which upload of it.
+    /// Version of the file.
     pub version: String,
-    /// Its SHA-256.
+    /// SHA-256 of the file.
     pub sha256: Sha256Hex,
-    /// The manifest that it is of.
+    /// Digest of the manifest that lists the file.
     pub manifest_digest: Sha256Hex,
-    /// When, for the first time.
+    /// When it was first read.
     pub time: Timestamp,
 }
 
 trevor_core::stored_fact!(ViewFact);
 
-/// One reading.
+/// A read of a file by a caller.
 #[derive(Clone, Debug)]
-pub struct View {
+pub struct FileView {
     key: RequestKey,
     request: String,
     round: i64,
     fact: ViewFact,
 }
 
-impl View {
-    /// Of a file by a caller.
+impl FileView {
+    /// A read by the caller of `call`.
     #[must_use]
     pub fn new(
         call: &Call,
@@ -69,9 +70,9 @@ impl View {
         }
     }
 
-    fn act(&self, kind: &'static str) -> Act<'_> {
+    fn audit_action(&self, kind: &'static str) -> AuditAction<'_> {
         let detail = json!({"round": self.round, "path": self.fact.path, "version": self.fact.version, "sha256": self.fact.sha256});
-        Act {
+        AuditAction {
             kind,
             actor: &self.fact.reader,
             namespace: &self.key.namespace,
@@ -81,7 +82,7 @@ impl View {
     }
 }
 
-async fn store(gateway: &Gateway, view: &View, what: &str) -> Result<(), Problem> {
+async fn store(gateway: &Gateway, view: &FileView, what: &str) -> Result<(), Problem> {
     let fact = ViewFact {
         time: Timestamp::now(),
         ..view.fact.clone()
@@ -93,27 +94,32 @@ async fn store(gateway: &Gateway, view: &View, what: &str) -> Result<(), Problem
     Ok(())
 }
 
-/// Before the first byte.
+/// Records that a file is opened, before its first byte is sent.
 ///
 /// # Errors
-/// 503 when it cannot be recorded: nothing is shown then.
-pub async fn record_opened(gateway: &Gateway, view: &View) -> Result<(), Problem> {
+/// 503 when it cannot be recorded. The file must not be sent then.
+pub async fn record_opened(gateway: &Gateway, view: &FileView) -> Result<(), Problem> {
     futures::try_join!(
         store(gateway, view, "opened"),
-        gateway.ledger.record(view.act("ContentOpened"))
+        gateway.ledger.record(view.audit_action("ContentOpened"))
     )?;
     Ok(())
 }
 
-/// After the last byte. One that cannot be recorded does not count. It may be what
-/// an approval waits for, so that the controller is told.
-pub async fn record_viewed(gateway: &Gateway, view: &View) {
+/// Records that a file was viewed, after its last byte was sent. A view that cannot be recorded
+/// does not count. A decision may wait for it, so the controller gets a hint.
+pub async fn record_viewed(gateway: &Gateway, view: &FileView) {
     let recorded = async {
-        gateway.ledger.record(view.act("ContentViewed")).await?;
+        gateway
+            .ledger
+            .record(view.audit_action("ContentViewed"))
+            .await?;
         store(gateway, view, "viewed").await
     };
     match recorded.await {
-        Ok(()) => gateway.hints.send(&view.key.namespace, &view.request),
+        Ok(()) => gateway
+            .reconcile_hints
+            .send(&view.key.namespace, &view.request),
         Err(_) => warn!("a view could not be recorded, and does not count"),
     }
 }

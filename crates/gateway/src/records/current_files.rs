@@ -1,4 +1,5 @@
-//! What stands in a round, kept up to date receipt by receipt.
+//! The current files of a round: those of the last frozen round, changed by the receipts of this
+//! one.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -7,100 +8,100 @@ use std::sync::Arc;
 use trevor_core::names;
 use trevor_core::receipt::{self, Receipt};
 
-/// One round: what the last freeze listed, overlaid by the round's receipts.
+/// The latest receipt of each path of a round, and the totals of the files.
 #[derive(Debug)]
-pub struct Overlay {
+pub struct CurrentFiles {
     round: i64,
-    carried: Arc<Vec<Receipt>>,
+    carried_over: Arc<Vec<Receipt>>,
     latest: BTreeMap<String, Arc<Receipt>>,
-    standing: usize,
+    count: usize,
     bytes: u64,
 }
 
-impl Overlay {
-    /// A round that starts from `carried`.
+impl CurrentFiles {
+    /// The files of a round that starts with those of `carried_over`.
     #[must_use]
-    pub fn new(round: i64, carried: Arc<Vec<Receipt>>) -> Self {
-        let mut overlay = Self {
+    pub fn new(round: i64, carried_over: Arc<Vec<Receipt>>) -> Self {
+        let mut files = Self {
             round,
-            carried: Arc::clone(&carried),
+            carried_over: Arc::clone(&carried_over),
             latest: BTreeMap::new(),
-            standing: 0,
+            count: 0,
             bytes: 0,
         };
-        for receipt in carried.iter() {
-            overlay.absorb(&names::folded(&receipt.path), &Arc::new(receipt.clone()));
+        for receipt in carried_over.iter() {
+            files.apply(&names::folded(&receipt.path), &Arc::new(receipt.clone()));
         }
-        overlay
+        files
     }
 
-    /// Which round.
+    /// The number of the round.
     #[must_use]
     pub fn round(&self) -> i64 {
         self.round
     }
 
-    /// How many files stand.
+    /// The number of files.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.standing
+        self.count
     }
 
-    /// Their bytes.
+    /// The total size of the files.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Bytes of a path that stands.
+    /// The size of the file at a path.
     #[must_use]
     pub fn size_of(&self, folded: &str) -> Option<u64> {
         let content = self.latest.get(folded)?.content.as_ref()?;
         Some(content.size)
     }
 
-    /// The latest word on a path, a removal included.
+    /// The latest receipt of a path, which may be a removal.
     #[must_use]
     pub fn latest(&self, folded: &str) -> Option<&Arc<Receipt>> {
         self.latest.get(folded)
     }
 
-    /// What stands, by the rule that the freeze uses.
+    /// The receipts of all files, by the rule that the freeze applies.
     #[must_use]
-    pub fn standing(&self) -> Vec<Receipt> {
+    pub fn receipts(&self) -> Vec<Receipt> {
         let receipts: Vec<Receipt> = self.latest.values().map(|r| r.as_ref().clone()).collect();
-        receipt::standing(&self.carried, &receipts, self.round)
+        receipt::standing(&self.carried_over, &receipts, self.round)
     }
 
-    /// Adds a receipt of the round.
-    pub fn absorb(&mut self, folded: &str, receipt: &Arc<Receipt>) {
-        let held = self.latest.get(folded);
-        if held.is_some_and(|held| held.version >= receipt.version) {
+    /// Applies a receipt of the round.
+    pub fn apply(&mut self, folded: &str, receipt: &Arc<Receipt>) {
+        let previous = self.latest.get(folded);
+        if previous.is_some_and(|previous| previous.version >= receipt.version) {
             return;
         }
-        if let Some(gone) = held.and_then(|held| held.content.as_ref()) {
-            self.standing -= 1;
-            self.bytes = self.bytes.saturating_sub(gone.size);
+        if let Some(replaced) = previous.and_then(|previous| previous.content.as_ref()) {
+            self.count -= 1;
+            self.bytes = self.bytes.saturating_sub(replaced.size);
         }
         if let Some(new) = &receipt.content {
-            self.standing += 1;
+            self.count += 1;
             self.bytes = self.bytes.saturating_add(new.size);
         }
         self.latest.insert(folded.to_owned(), Arc::clone(receipt));
     }
 
-    /// The spelling of a path that stands.
+    /// The path of a file, as it was spelled in its receipt.
     #[must_use]
-    pub fn stands(&self, folded: &str) -> Option<&str> {
+    pub fn path_of(&self, folded: &str) -> Option<&str> {
         self.latest
             .get(folded)
             .filter(|r| r.content.is_some())
             .map(|r| r.path.as_str())
     }
 
-    /// A file that stands beneath a folder.
+    /// Any file below a folder.
     #[must_use]
-    pub fn beneath(&self, folded: &str) -> Option<&str> {
+    pub fn file_below(&self, folded: &str) -> Option<&str> {
         let folder = format!("{folded}/");
         self.latest
             .range::<str, _>((Bound::Included(folder.as_str()), Bound::Unbounded))

@@ -1,4 +1,4 @@
-//! Frozen rounds, as they are stored. They never change, so some are kept.
+//! A cache of frozen rounds. They never change once they are stored.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,55 +11,55 @@ use trevor_core::keys::RequestKey;
 use trevor_store::Bucket;
 use trevor_store::commit::read;
 
-/// Bytes of manifests that are kept.
-const KEPT: usize = 8 << 20;
-/// Manifests read at the same time; one of 10,000 files is some megabytes.
-const READS: usize = 2;
+/// Bytes of manifests that are cached.
+const MAX_CACHED_BYTES: usize = 8 << 20;
+/// Manifests that are read at the same time. One of 10,000 files takes some megabytes.
+const MAX_READS: usize = 2;
 
 type Slot = Arc<Mutex<Option<FrozenRound>>>;
 
-/// Reads frozen rounds, each once at a time.
-pub struct Freezes {
+/// Reads frozen rounds. Concurrent reads of one round share one call to the storage.
+pub struct FrozenRounds {
     bucket: Bucket,
     slots: std::sync::Mutex<HashMap<(String, i64), Slot>>,
     reads: Semaphore,
 }
 
-impl Freezes {
-    /// Of the records bucket.
+impl FrozenRounds {
+    /// Reads frozen rounds of `bucket`, which is the records bucket.
     #[must_use]
     pub fn new(bucket: Bucket) -> Self {
         Self {
             bucket,
             slots: std::sync::Mutex::default(),
-            reads: Semaphore::new(READS),
+            reads: Semaphore::new(MAX_READS),
         }
     }
 
-    /// What a round's freeze stored, if it is there.
+    /// A frozen round, if it is stored.
     ///
     /// # Errors
-    /// As the server says.
+    /// 503 when the storage does not answer.
     pub async fn get(
         &self,
         request: &RequestKey,
         round: i64,
     ) -> Result<Option<FrozenRound>, Problem> {
         let slot = self.slot(request, round);
-        let mut held = slot.lock().await;
-        if let Some(found) = held.as_ref() {
+        let mut cached = slot.lock().await;
+        if let Some(found) = cached.as_ref() {
             return Ok(Some(found.clone()));
         }
         let key = request.manifest(round);
-        let _turn = self.reads.acquire().await;
+        let _permit = self.reads.acquire().await;
         let Some(found) = read::<FrozenRound>(&self.bucket, &key).await? else {
-            drop(held);
-            self.forget((&request.uid, round), slot);
+            drop(cached);
+            self.remove_if_empty((&request.uid, round), slot);
             return Ok(None);
         };
-        *held = Some(found.clone());
-        drop(held);
-        self.trim((&request.uid, round));
+        *cached = Some(found.clone());
+        drop(cached);
+        self.evict((&request.uid, round));
         Ok(Some(found))
     }
 
@@ -71,20 +71,20 @@ impl Freezes {
         Arc::clone(slots.entry((request.uid.clone(), round)).or_default())
     }
 
-    /// Lets go of a slot with nothing in it, unless others wait there.
-    fn forget(&self, (uid, round): (&str, i64), slot: Slot) {
+    /// Removes an empty slot, unless another call waits for it.
+    fn remove_if_empty(&self, (uid, round): (&str, i64), slot: Slot) {
         let mut slots = self
             .slots
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        // The map's own, and this one.
+        // The references of the map and of this call.
         if Arc::strong_count(&slot) <= 2 {
             slots.remove(&(uid.to_owned(), round));
         }
     }
 
-    /// Lets go of all but the last read when they are too many.
-    fn trim(&self, last: (&str, i64)) {
+    /// Evicts all rounds but the last when they take too much memory.
+    fn evict(&self, last: (&str, i64)) {
         let mut slots = self
             .slots
             .lock()
@@ -95,8 +95,21 @@ impl Freezes {
                 .and_then(|s| s.as_ref().map(|f| f.bytes().len()))
                 .unwrap_or(1024)
         };
-        if slots.values().map(size).sum::<usize>() > KEPT {
+        if slots.values().map(size).sum::<usize>() > MAX_CACHED_BYTES {
             slots.retain(|(uid, round), _| (uid.as_str(), *round) == last);
         }
+    }
+}
+
+/// 404: a round has no manifest.
+#[must_use]
+pub fn not_frozen(round: i64) -> Problem {
+    let detail = match round {
+        0 => "the request was not submitted yet, so there is no manifest".to_owned(),
+        round => format!("round {round} has no manifest (it is not frozen yet, or was refused)"),
+    };
+    Problem {
+        reason: "NotFrozen",
+        ..Problem::not_found(detail)
     }
 }

@@ -1,11 +1,12 @@
-//! The gateway's own chain of the ledger: reads, before their first byte, and
-//! refusals, each once a minute. Events that come together go as one entry.
+//! The chain of the audit ledger that this process writes. Reads are recorded before their first
+//! byte is sent, and refusals once a minute each. Events of the same moment are written as one
+//! entry.
 //!
-//! The ledger is never deleted, and whoever has any token at all can be refused. So
-//! refusals are bounded: a user's are told apart up to a number a minute, service accounts of
-//! other namespaces by their namespace alone, and each kind of caller has a number a minute
-//! in all, so that accounts do not hide what people try. Beyond it one event says that
-//! there were more; a metric counts them.
+//! The ledger is never deleted, and anybody with a token can cause refusals. So the number of
+//! recorded refusals is bounded in each minute: for each user, and for each kind of caller, so that
+//! service accounts do not hide what people try. Service accounts of other namespaces are recorded
+//! by their namespace only. When a limit is reached, one event records that there were more. A
+//! metric counts all of them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,36 +25,36 @@ use trevor_core::event::Event;
 use trevor_store::Bucket;
 use trevor_store::audit::Chain;
 
-const QUEUE: usize = 4096;
-const BATCH: usize = 200;
-const TRIES: u64 = 3;
-/// Refusals of one user a minute that are told apart.
-const TOLD_APART: usize = 30;
-/// What stands for one of many.
-const MANY: &str = "*";
+const QUEUE_CAPACITY: usize = 4096;
+const BATCH_SIZE: usize = 200;
+const ATTEMPTS: u64 = 3;
+/// Refusals of one user a minute that are recorded with the name of the request.
+const MAX_DISTINCT_REFUSALS: usize = 30;
+/// Recorded in the place of a name when there are too many.
+const WILDCARD: &str = "*";
 
-/// Kinds of callers, each with so many refusals a minute.
+/// Kinds of callers. Each has its own limit of recorded refusals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum CallerKind {
     Person,
     Account,
-    /// A service account of another namespace than the one it asks about.
+    /// A service account of another namespace than that of the request.
     Foreign,
 }
 
-impl Kind {
-    /// The kind of a caller, and the name under which it is recorded.
+impl CallerKind {
+    /// The kind of a caller, and the name that is recorded for it.
     fn of(actor: &str, namespace: &str) -> (Self, String) {
         let account = actor.strip_prefix(SERVICE_ACCOUNT);
         match account.and_then(|account| account.split_once(':')) {
             None => (Self::Person, actor.to_owned()),
             Some((of, _)) if of == namespace => (Self::Account, actor.to_owned()),
-            Some((of, _)) => (Self::Foreign, format!("{SERVICE_ACCOUNT}{of}:{MANY}")),
+            Some((of, _)) => (Self::Foreign, format!("{SERVICE_ACCOUNT}{of}:{WILDCARD}")),
         }
     }
 
-    /// How many are recorded in a minute.
-    fn most(self) -> usize {
+    /// Refusals of this kind that are recorded in a minute.
+    fn max_per_minute(self) -> usize {
         match self {
             Self::Person => 120,
             Self::Account => 60,
@@ -64,7 +65,7 @@ impl Kind {
 
 /// The refusals of one minute.
 #[derive(Debug, Default)]
-struct Minute {
+struct RefusalWindow {
     minute: i64,
     seen: HashMap<String, usize>,
     by_kind: HashMap<&'static str, usize>,
@@ -72,45 +73,46 @@ struct Minute {
 
 /// A refusal as it is recorded.
 #[derive(Debug, PartialEq, Eq)]
-struct Told {
+struct RecordedRefusal {
     actor: String,
     namespace: String,
     name: String,
     action: String,
 }
 
-impl Minute {
-    /// How a refusal is recorded; none when it is recorded already. `name` is the request's,
-    /// and `*` stands for those of a user who tries many.
-    fn tell(
+impl RefusalWindow {
+    /// The refusal as it is to be recorded. None when it is recorded already, or when the limit is
+    /// reached. `name` is the name of the request. It is recorded as `*` for a user who was refused
+    /// for many requests.
+    fn admit(
         &mut self,
         (actor, action): (&str, &str),
         (namespace, name): (&str, &str),
         minute: i64,
-    ) -> Option<Told> {
+    ) -> Option<RecordedRefusal> {
         if self.minute != minute {
             *self = Self {
                 minute,
                 ..Self::default()
             };
         }
-        let (kind, actor) = Kind::of(actor, namespace);
-        let word = match kind {
-            Kind::Person => "person",
-            Kind::Account => "account",
-            Kind::Foreign => "foreign",
+        let (kind, actor) = CallerKind::of(actor, namespace);
+        let label = match kind {
+            CallerKind::Person => "person",
+            CallerKind::Account => "account",
+            CallerKind::Foreign => "foreign",
         };
-        let of_kind = *self.by_kind.entry(word).or_default();
-        if of_kind > kind.most() {
+        let kind_count = *self.by_kind.entry(label).or_default();
+        if kind_count > kind.max_per_minute() {
             return None;
         }
-        let of_user = self
+        let user_count = self
             .seen
             .get(&format!("user\n{actor}"))
             .copied()
             .unwrap_or(0);
-        let name = if kind == Kind::Foreign || of_user >= TOLD_APART {
-            MANY
+        let name = if kind == CallerKind::Foreign || user_count >= MAX_DISTINCT_REFUSALS {
+            WILDCARD
         } else {
             name
         };
@@ -118,19 +120,19 @@ impl Minute {
         if self.seen.contains_key(&key) {
             return None;
         }
-        self.by_kind.insert(word, of_kind + 1);
-        if of_kind == kind.most() {
-            // The last of its kind in this minute: there were more.
-            return Some(Told {
-                actor: MANY.to_owned(),
+        self.by_kind.insert(label, kind_count + 1);
+        if kind_count == kind.max_per_minute() {
+            // The limit of this kind is reached: one event says that there were more.
+            return Some(RecordedRefusal {
+                actor: WILDCARD.to_owned(),
                 namespace: String::new(),
-                name: MANY.to_owned(),
-                action: word.to_owned(),
+                name: WILDCARD.to_owned(),
+                action: label.to_owned(),
             });
         }
         self.seen.insert(key, 1);
         *self.seen.entry(format!("user\n{actor}")).or_default() += 1;
-        Some(Told {
+        Some(RecordedRefusal {
             actor,
             namespace: namespace.to_owned(),
             name: name.to_owned(),
@@ -139,39 +141,37 @@ impl Minute {
     }
 }
 
-/// What somebody did.
+/// An action of a caller that is recorded.
 #[derive(Clone, Debug)]
-pub struct Act<'a> {
-    /// One CamelCase word.
+pub struct AuditAction<'a> {
+    /// The kind of the event, one CamelCase word.
     pub kind: &'static str,
-    /// Who.
     pub actor: &'a str,
-    /// The project.
     pub namespace: &'a str,
-    /// The request's uid; empty where there is no such request.
+    /// The uid of the request. Empty when there is no such request.
     pub uid: &'a str,
-    /// What else belongs to it.
+    /// An object with further fields.
     pub detail: Value,
 }
 
-struct Item {
+struct QueuedEvent {
     event: Event,
     stored: Option<oneshot::Sender<bool>>,
 }
 
-/// Takes events for the chain.
+/// Queues events for the task that writes the chain.
 pub struct Ledger {
-    events: mpsc::Sender<Item>,
-    refusals: Mutex<Minute>,
+    events: mpsc::Sender<QueuedEvent>,
+    refusals: Mutex<RefusalWindow>,
     metrics: Arc<Metrics>,
 }
 
 impl Ledger {
-    /// Starts a chain of this process; nobody else writes to its prefix.
+    /// Starts the chain of this process, and its task. No other process writes to its prefix.
     #[must_use]
     pub fn start(bucket: Bucket, metrics: Arc<Metrics>) -> Self {
-        let (events, queue) = mpsc::channel(QUEUE);
-        let chain = Chain::fresh(format!("audit/gateway/{}/", instance()));
+        let (events, queue) = mpsc::channel(QUEUE_CAPACITY);
+        let chain = Chain::fresh(format!("audit/gateway/{}/", process_name()));
         tokio::spawn(write(bucket, chain, queue, Arc::clone(&metrics)));
         Self {
             events,
@@ -180,14 +180,14 @@ impl Ledger {
         }
     }
 
-    /// Records, and returns when it is stored.
+    /// Records an action, and returns when it is stored.
     ///
     /// # Errors
-    /// 503 when it is not: what cannot be recorded does not happen.
-    pub async fn record(&self, act: Act<'_>) -> Result<(), Problem> {
+    /// 503 when it cannot be stored. The caller must not go on then.
+    pub async fn record(&self, action: AuditAction<'_>) -> Result<(), Problem> {
         let (stored, answer) = oneshot::channel();
-        let item = Item {
-            event: event(&act, Timestamp::now()),
+        let item = QueuedEvent {
+            event: event(&action, Timestamp::now()),
             stored: Some(stored),
         };
         let sent = self.events.send(item).await.is_ok();
@@ -201,30 +201,30 @@ impl Ledger {
         ))
     }
 
-    /// Records a refusal without waiting, once a minute for each user, action
-    /// and request, and not more of them than the ledger is to hold.
+    /// Records a refusal without waiting for it: once a minute for each user, action and request,
+    /// and within the limits of the kind of caller.
     pub fn refused(&self, actor: &str, namespace: &str, name: &str, uid: &str, action: &str) {
         let now = Timestamp::now();
         self.metrics.refused();
-        let told = {
+        let recorded = {
             let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
             let minute = now.as_second() / 60;
-            refusals.tell((actor, action), (namespace, name), minute)
+            refusals.admit((actor, action), (namespace, name), minute)
         };
-        let Some(told) = told else { return };
-        let detail = json!({"action": told.action, "request": told.name});
-        let act = Act {
+        let Some(recorded) = recorded else { return };
+        let detail = json!({"action": recorded.action, "request": recorded.name});
+        let action = AuditAction {
             kind: "Refused",
-            actor: &told.actor,
-            namespace: &told.namespace,
-            // Of one request alone.
-            uid: if told.name == MANY { "" } else { uid },
+            actor: &recorded.actor,
+            namespace: &recorded.namespace,
+            // A uid is recorded only with the name of one request.
+            uid: if recorded.name == WILDCARD { "" } else { uid },
             detail,
         };
         if self
             .events
-            .try_send(Item {
-                event: event(&act, now),
+            .try_send(QueuedEvent {
+                event: event(&action, now),
                 stored: None,
             })
             .is_err()
@@ -234,8 +234,8 @@ impl Ledger {
     }
 }
 
-/// A name for this process that no other has.
-fn instance() -> String {
+/// A unique name for this process.
+fn process_name() -> String {
     let host: String = std::env::var("HOSTNAME")
         .unwrap_or_default()
         .chars()
@@ -250,28 +250,28 @@ fn instance() -> String {
     format!("{host}-{}", Uuid::new_v4().simple())
 }
 
-/// The same act within a minute is the same event.
-fn event(act: &Act<'_>, now: Timestamp) -> Event {
+/// The event of an action. The id is the same for the same action within a minute.
+fn event(action: &AuditAction<'_>, now: Timestamp) -> Event {
     let minute = now.as_second() / 60;
     let identity = json!([
-        act.kind,
-        act.actor,
-        act.namespace,
-        act.uid,
-        act.detail,
+        action.kind,
+        action.actor,
+        action.namespace,
+        action.uid,
+        action.detail,
         minute
     ])
     .to_string();
-    let detail = match &act.detail {
+    let detail = match &action.detail {
         Value::Object(map) => map.clone(),
         _ => Map::new(),
     };
     Event {
         id: Sha256Hex::of(identity.as_bytes()).short(32).to_owned(),
-        kind: act.kind.to_owned(),
-        actor: Some(act.actor.to_owned()),
-        namespace: act.namespace.to_owned(),
-        uid: act.uid.to_owned(),
+        kind: action.kind.to_owned(),
+        actor: Some(action.actor.to_owned()),
+        namespace: action.namespace.to_owned(),
+        uid: action.uid.to_owned(),
         before: None,
         after: None,
         detail,
@@ -282,26 +282,26 @@ fn event(act: &Act<'_>, now: Timestamp) -> Event {
 async fn write(
     bucket: Bucket,
     chain: Chain,
-    mut queue: mpsc::Receiver<Item>,
+    mut queue: mpsc::Receiver<QueuedEvent>,
     metrics: Arc<Metrics>,
 ) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while queue.recv_many(&mut batch, BATCH).await > 0 {
+    let mut batch = Vec::with_capacity(BATCH_SIZE);
+    while queue.recv_many(&mut batch, BATCH_SIZE).await > 0 {
         let events: Vec<Event> = batch.iter().map(|item| item.event.clone()).collect();
         let stored = append(&bucket, &chain, events).await;
         if !stored {
             metrics.ledger_failed();
         }
         for item in batch.drain(..) {
-            if let Some(waits) = item.stored {
-                let _ = waits.send(stored);
+            if let Some(waiting) = item.stored {
+                let _ = waiting.send(stored);
             }
         }
     }
 }
 
 async fn append(bucket: &Bucket, chain: &Chain, events: Vec<Event>) -> bool {
-    for attempt in 1..=TRIES {
+    for attempt in 1..=ATTEMPTS {
         match chain.append(bucket, events.clone()).await {
             Ok(_) => return true,
             Err(error) => warn!(%error, attempt, "the ledger could not be written"),
@@ -315,8 +315,8 @@ async fn append(bucket: &Bucket, chain: &Chain, events: Vec<Event>) -> bool {
 mod tests {
     use super::*;
 
-    fn ledger() -> (Ledger, mpsc::Receiver<Item>) {
-        let (events, queue) = mpsc::channel(QUEUE);
+    fn ledger() -> (Ledger, mpsc::Receiver<QueuedEvent>) {
+        let (events, queue) = mpsc::channel(QUEUE_CAPACITY);
         (
             Ledger {
                 events,
@@ -347,18 +347,18 @@ mod tests {
         while queue.try_recv().is_ok() {
             count += 1;
         }
-        assert!(count <= 2 * (TOLD_APART + 1), "{count}");
+        assert!(count <= 2 * (MAX_DISTINCT_REFUSALS + 1), "{count}");
     }
 
     /// Refusals that are recorded of many callers in one minute, by their kind.
     #[test]
     fn refusals_are_bounded_in_all_and_foreign_accounts_count_by_namespace() {
         let told = |actors: &mut dyn Iterator<Item = String>| {
-            let mut minute = Minute::default();
+            let mut minute = RefusalWindow::default();
             let mut told = Vec::new();
             for (n, actor) in actors.enumerate() {
                 let (name, action) = (format!("r{n}"), ["upload", "content"][n % 2]);
-                told.extend(minute.tell((&actor, action), ("project-a", &name), 7));
+                told.extend(minute.admit((&actor, action), ("project-a", &name), 7));
             }
             told
         };
@@ -376,7 +376,7 @@ mod tests {
                 .iter()
                 .all(|t| t.actor.ends_with(":*") && t.name == "*")
         );
-        for (most, actor) in [
+        for (max_per_minute, actor) in [
             (
                 20,
                 &(|n| account(&format!("other-{n}"), n)) as &dyn Fn(usize) -> String,
@@ -385,7 +385,7 @@ mod tests {
             (120, &|n| format!("person-{n}")),
         ] {
             let told = told(&mut (0..5000).map(actor));
-            assert_eq!(told.len(), most + 1);
+            assert_eq!(told.len(), max_per_minute + 1);
             let last = told.last().unwrap();
             assert_eq!((last.actor.as_str(), last.namespace.as_str()), ("*", ""));
         }
@@ -393,32 +393,32 @@ mod tests {
 
     #[test]
     fn accounts_do_not_hide_a_person_and_a_new_minute_begins_anew() {
-        let mut minute = Minute::default();
+        let mut minute = RefusalWindow::default();
         for n in 0..1000 {
             let actor = format!("system:serviceaccount:project-a:a{n}");
-            minute.tell((&actor, "upload"), ("project-a", "r"), 7);
+            minute.admit((&actor, "upload"), ("project-a", "r"), 7);
         }
         let mallory = ("mallory", "content");
-        assert!(minute.tell(mallory, ("project-a", "r"), 7).is_some());
-        assert_eq!(minute.tell(mallory, ("project-a", "r"), 7), None);
-        assert!(minute.tell(mallory, ("project-a", "r"), 8).is_some());
+        assert!(minute.admit(mallory, ("project-a", "r"), 7).is_some());
+        assert_eq!(minute.admit(mallory, ("project-a", "r"), 7), None);
+        assert!(minute.admit(mallory, ("project-a", "r"), 8).is_some());
     }
 
     #[test]
     fn the_same_act_within_a_minute_is_the_same_event() {
-        let act = Act {
+        let action = AuditAction {
             kind: "ContentOpened",
             actor: "bob",
             namespace: "a",
             uid: "u",
             detail: json!({"path": "x"}),
         };
-        let at = |s| event(&act, Timestamp::from_second(s).unwrap()).id;
+        let at = |s| event(&action, Timestamp::from_second(s).unwrap()).id;
         assert_eq!(at(60), at(119));
         assert_ne!(at(60), at(120));
-        let other = Act {
+        let other = AuditAction {
             detail: json!({"path": "y"}),
-            ..act.clone()
+            ..action.clone()
         };
         assert_ne!(
             event(&other, Timestamp::from_second(60).unwrap()).id,

@@ -1,5 +1,5 @@
-//! Receipts of requests, read once and kept for a while: the early gate. The
-//! freeze in the controller is the authority.
+//! A cache of the receipts of requests. The gateway checks uploads against it early. The freeze in
+//! the controller decides.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -8,77 +8,76 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::problem::Problem;
-use crate::records::frozen_rounds::Freezes;
-use crate::records::receipt_index::Known;
+use crate::records::frozen_rounds::FrozenRounds;
+use crate::records::receipt_index::ReceiptIndex;
 use trevor_core::keys::RequestKey;
 use trevor_core::receipt::Receipt;
 use trevor_store::{Bucket, StorageError, commit};
 
-/// Receipts kept of all requests together.
-const KEPT: usize = 50_000;
-/// Receipts read at the same time.
-const READS: usize = 16;
+/// Receipts of all requests together that are cached.
+const MAX_CACHED_RECEIPTS: usize = 50_000;
+const CONCURRENT_READS: usize = 16;
 
-/// Requests by uid.
-pub struct Index {
+/// Receipts of requests, by the uid of the request.
+pub struct ReceiptCache {
     bucket: Bucket,
-    freezes: Arc<Freezes>,
-    requests: Mutex<HashMap<String, Arc<Entry>>>,
+    frozen_rounds: Arc<FrozenRounds>,
+    requests: Mutex<HashMap<String, Arc<CachedRequest>>>,
     clock: AtomicU64,
 }
 
-/// One request.
-pub struct Entry {
+/// The receipts of one request.
+pub struct CachedRequest {
     key: RequestKey,
     loaded: tokio::sync::Mutex<bool>,
-    known: Mutex<Known>,
-    used: AtomicU64,
+    receipts: Mutex<ReceiptIndex>,
+    last_used: AtomicU64,
 }
 
-impl Entry {
-    /// What is known.
-    pub fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+impl CachedRequest {
+    /// The receipts that were read, and the files of the round.
+    pub fn receipts(&self) -> MutexGuard<'_, ReceiptIndex> {
+        self.receipts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Index {
-    /// Of the records bucket.
+impl ReceiptCache {
+    /// Reads receipts of `bucket`, which is the records bucket.
     #[must_use]
-    pub fn new(bucket: Bucket, freezes: Arc<Freezes>) -> Self {
+    pub fn new(bucket: Bucket, frozen_rounds: Arc<FrozenRounds>) -> Self {
         Self {
             bucket,
-            freezes,
+            frozen_rounds,
             requests: Mutex::default(),
             clock: AtomicU64::new(0),
         }
     }
 
-    /// A request's receipts, read at first use, seen for `round`.
+    /// The receipts of a request, indexed for `round`. They are read at first use.
     ///
     /// # Errors
-    /// As the server says.
-    pub async fn entry(&self, key: &RequestKey, round: i64) -> Result<Arc<Entry>, Problem> {
+    /// 503 when the storage does not answer.
+    pub async fn entry(&self, key: &RequestKey, round: i64) -> Result<Arc<CachedRequest>, Problem> {
         let entry = self.find(key);
         let mut loaded = entry.loaded.lock().await;
         if !*loaded {
             self.read_new(&entry, &key.receipts()).await?;
             *loaded = true;
         }
-        if !entry.known().looks_at(round) {
-            let carried = self.carried(key, round).await?;
-            entry.known().look_at(round, carried);
+        if !entry.receipts().is_for_round(round) {
+            let carried_over = self.carried_over(key, round).await?;
+            entry.receipts().set_round(round, carried_over);
         }
         drop(loaded);
-        self.trim(key);
+        self.evict(key);
         Ok(entry)
     }
 
-    /// As [`Self::entry`], with what other gateways wrote meanwhile.
+    /// As [`Self::entry`], with receipts that other gateways wrote meanwhile.
     ///
     /// # Errors
-    /// As the server says.
-    pub async fn fresh(&self, key: &RequestKey, round: i64) -> Result<Arc<Entry>, Problem> {
+    /// As [`Self::entry`].
+    pub async fn fresh(&self, key: &RequestKey, round: i64) -> Result<Arc<CachedRequest>, Problem> {
         let entry = self.find(key);
         let mut loaded = entry.loaded.lock().await;
         self.read_new(&entry, &key.receipts()).await?;
@@ -87,58 +86,64 @@ impl Index {
         self.entry(key, round).await
     }
 
-    /// Reads what others wrote for one path.
+    /// Reads the receipts of one path that other gateways wrote meanwhile.
     ///
     /// # Errors
-    /// As the server says.
-    pub async fn refresh_path(&self, entry: &Entry, path: &str) -> Result<(), Problem> {
+    /// As [`Self::entry`].
+    pub async fn refresh_path(&self, entry: &CachedRequest, path: &str) -> Result<(), Problem> {
         self.read_new(entry, &entry.key.receipts_of(path)).await
     }
 
-    fn find(&self, key: &RequestKey) -> Arc<Entry> {
+    fn find(&self, key: &RequestKey) -> Arc<CachedRequest> {
         let mut requests = self.lock();
         let entry = requests.entry(key.uid.clone()).or_insert_with(|| {
-            Arc::new(Entry {
+            Arc::new(CachedRequest {
                 key: key.clone(),
                 loaded: tokio::sync::Mutex::default(),
-                known: Mutex::default(),
-                used: AtomicU64::new(0),
+                receipts: Mutex::default(),
+                last_used: AtomicU64::new(0),
             })
         });
-        entry.used.store(self.clock.fetch_add(1, Relaxed), Relaxed);
+        entry
+            .last_used
+            .store(self.clock.fetch_add(1, Relaxed), Relaxed);
         Arc::clone(entry)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Entry>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<CachedRequest>>> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn read_new(&self, entry: &Entry, prefix: &str) -> Result<(), Problem> {
+    async fn read_new(&self, entry: &CachedRequest, prefix: &str) -> Result<(), Problem> {
         let listed = self.bucket.list(prefix).await?;
-        let unknown: Vec<String> = {
-            let known = entry.known();
+        let missing: Vec<String> = {
+            let receipts = entry.receipts();
             listed
                 .into_iter()
                 .map(|l| l.key)
-                .filter(|key| !known.has(key))
+                .filter(|key| !receipts.contains(key))
                 .collect()
         };
-        let mut reads = stream::iter(unknown)
+        let mut reads = stream::iter(missing)
             .map(|key| async move {
                 let receipt = commit::read::<Receipt>(&self.bucket, &key).await?;
                 Ok::<_, StorageError>((key, receipt))
             })
-            .buffer_unordered(READS);
+            .buffer_unordered(CONCURRENT_READS);
         while let Some((key, receipt)) = reads.try_next().await? {
             if let Some(receipt) = receipt {
-                entry.known().add(&key, receipt);
+                entry.receipts().add(&key, receipt);
             }
         }
         Ok(())
     }
 
-    /// What the last freeze before `round` listed.
-    async fn carried(&self, key: &RequestKey, round: i64) -> Result<Arc<Vec<Receipt>>, Problem> {
+    /// The files that the last frozen round before `round` lists.
+    async fn carried_over(
+        &self,
+        key: &RequestKey,
+        round: i64,
+    ) -> Result<Arc<Vec<Receipt>>, Problem> {
         if round <= 1 {
             return Ok(Arc::default());
         }
@@ -150,27 +155,33 @@ impl Index {
             .collect();
         earlier.sort_unstable();
         for round in earlier.into_iter().rev() {
-            if let Some(frozen) = self.freezes.get(key, round).await? {
+            if let Some(frozen) = self.frozen_rounds.get(key, round).await? {
                 return Ok(Arc::new(frozen.listing()));
             }
         }
         Ok(Arc::default())
     }
 
-    /// Lets go of what was used longest ago, but not of `last`.
-    fn trim(&self, last: &RequestKey) {
+    /// Evicts the least recently used requests, but not `last`.
+    fn evict(&self, last: &RequestKey) {
         let mut requests = self.lock();
-        let mut total: usize = requests.values().map(|e| e.known().len() + 1).sum();
-        if total <= KEPT {
+        let mut total: usize = requests.values().map(|e| e.receipts().len() + 1).sum();
+        if total <= MAX_CACHED_RECEIPTS {
             return;
         }
         let mut by_age: Vec<(u64, String, usize)> = requests
             .iter()
-            .map(|(uid, e)| (e.used.load(Relaxed), uid.clone(), e.known().len() + 1))
+            .map(|(uid, e)| {
+                (
+                    e.last_used.load(Relaxed),
+                    uid.clone(),
+                    e.receipts().len() + 1,
+                )
+            })
             .collect();
         by_age.sort_unstable();
         for (_, uid, count) in by_age {
-            if total <= KEPT {
+            if total <= MAX_CACHED_RECEIPTS {
                 break;
             }
             if uid != last.uid {

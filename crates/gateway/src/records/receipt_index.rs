@@ -1,34 +1,33 @@
-//! What is known of one request's receipts: which versions there are, what
-//! stands in the open round, and which names would clash. Pure; `index` loads it.
+//! The receipts of one request: versions of paths, current files of a round, and conflicts between
+//! names. It does no IO; [`crate::records::receipt_cache`] reads the receipts.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::limits::admission::refused;
 use crate::problem::Problem;
-use crate::records::current_files::Overlay;
+use crate::records::current_files::CurrentFiles;
 use trevor_api::DeclaredFile;
 use trevor_core::keys::RequestKey;
 use trevor_core::names;
 use trevor_core::policy::Rules;
 use trevor_core::receipt::{Receipt, takes, version};
 
-/// Receipts by folded path, and the round that they are looked at for.
+/// Receipts by folded path, and the current files of one round.
 #[derive(Debug, Default)]
-pub struct Known {
+pub struct ReceiptIndex {
     receipts: HashMap<String, Vec<Arc<Receipt>>>,
     keys: HashSet<(u128, u64)>,
-    /// The highest version in each folder of receipts, which paths can share.
+    /// The highest version in each folder of receipts. Several paths can share a folder.
     highest: HashMap<u128, u64>,
     count: usize,
-    in_view: usize,
-    view: Option<Overlay>,
-    claims: HashMap<String, Vec<Claimed>>,
+    round_receipts: usize,
+    current: Option<CurrentFiles>,
+    reservations: HashMap<String, Vec<ReservedPath>>,
 }
 
-/// An upload that is about to be receipted.
+/// An upload whose receipt is about to be written.
 #[derive(Debug)]
-struct Claimed {
+struct ReservedPath {
     path: String,
     size: u64,
 }
@@ -41,20 +40,20 @@ fn identity(key: &str) -> Option<(u128, u64)> {
     Some((hash, number))
 }
 
-impl Known {
-    /// Receipts that are known.
+impl ReceiptIndex {
+    /// The number of receipts.
     #[must_use]
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether the receipt of a key is known.
+    /// Whether the receipt with this key was added.
     #[must_use]
-    pub fn has(&self, key: &str) -> bool {
+    pub fn contains(&self, key: &str) -> bool {
         identity(key).is_some_and(|identity| self.keys.contains(&identity))
     }
 
-    /// Adds a receipt that was found under `key`.
+    /// Adds a receipt that is stored under `key`.
     pub fn add(&mut self, key: &str, receipt: Receipt) {
         let Some(identity) = identity(key) else {
             return;
@@ -67,50 +66,50 @@ impl Known {
         *highest = number.max(*highest);
         let folded = names::folded(&receipt.path);
         let receipt = Arc::new(receipt);
-        if let Some(view) = self.view.as_mut().filter(|v| v.round() == receipt.round) {
-            view.absorb(&folded, &receipt);
-            self.in_view += 1;
+        if let Some(current) = self.current.as_mut().filter(|v| v.round() == receipt.round) {
+            current.apply(&folded, &receipt);
+            self.round_receipts += 1;
         }
         self.receipts.entry(folded).or_default().push(receipt);
         self.count += 1;
     }
 
-    /// Whether the round is the one that is looked at.
+    /// Whether the current files are those of `round`.
     #[must_use]
-    pub fn looks_at(&self, round: i64) -> bool {
-        self.view.as_ref().is_some_and(|v| v.round() == round)
+    pub fn is_for_round(&self, round: i64) -> bool {
+        self.current.as_ref().is_some_and(|v| v.round() == round)
     }
 
-    /// Looks at another round, which starts from `carried`.
-    pub fn look_at(&mut self, round: i64, carried: Arc<Vec<Receipt>>) {
-        let mut view = Overlay::new(round, carried);
-        self.in_view = 0;
+    /// Computes the current files of another round, which starts with those of `carried_over`.
+    pub fn set_round(&mut self, round: i64, carried_over: Arc<Vec<Receipt>>) {
+        let mut current = CurrentFiles::new(round, carried_over);
+        self.round_receipts = 0;
         for (folded, versions) in &self.receipts {
             for receipt in versions.iter().filter(|r| r.round == round) {
-                view.absorb(folded, receipt);
-                self.in_view += 1;
+                current.apply(folded, receipt);
+                self.round_receipts += 1;
             }
         }
-        self.view = Some(view);
+        self.current = Some(current);
     }
 
-    /// The next version of a path, whose receipts lie in the folder of `key`.
+    /// The next free version of a path of the request with this key.
     #[must_use]
     pub fn next_version(&self, key: &RequestKey, path: &str) -> String {
         let folder = identity(&key.receipt(path, "0")).map(|(folder, _)| folder);
         let shared = folder.and_then(|folder| self.highest.get(&folder).copied());
         let folded = names::folded(path);
-        let known = self.receipts.get(&folded).into_iter().flatten();
-        let carried = self.view.as_ref().and_then(|v| v.latest(&folded));
-        let last = known
-            .chain(carried)
+        let read = self.receipts.get(&folded).into_iter().flatten();
+        let carried_over = self.current.as_ref().and_then(|v| v.latest(&folded));
+        let last = read
+            .chain(carried_over)
             .filter_map(|r| r.version.parse::<u64>().ok())
             .chain(shared)
             .max();
         version(last.unwrap_or(0) + 1)
     }
 
-    /// A receipt as it was written, if it is known.
+    /// A receipt, if it was added.
     #[must_use]
     pub fn receipt(&self, path: &str, version: &str) -> Option<&Receipt> {
         let versions = self.receipts.get(&names::folded(path))?;
@@ -120,118 +119,120 @@ impl Known {
             .map(AsRef::as_ref)
     }
 
-    /// Whether a path stands, in that spelling, in the round that is looked at.
+    /// Whether the round has a file with exactly this path.
     #[must_use]
-    pub fn stands(&self, path: &str) -> bool {
-        self.view
+    pub fn has_current(&self, path: &str) -> bool {
+        self.current
             .as_ref()
-            .is_some_and(|v| v.stands(&names::folded(path)) == Some(path))
+            .is_some_and(|v| v.path_of(&names::folded(path)) == Some(path))
     }
 
-    /// What stands, by the rule that the freeze uses.
+    /// The receipts of the current files, by the rule that the freeze applies.
     #[must_use]
-    pub fn standing(&self) -> Vec<Receipt> {
-        self.view
+    pub fn current_files(&self) -> Vec<Receipt> {
+        self.current
             .as_ref()
-            .map(Overlay::standing)
+            .map(CurrentFiles::receipts)
             .unwrap_or_default()
     }
 
-    /// Whether everything that is declared stands.
+    /// Whether the round has all declared files.
     #[must_use]
-    pub fn covers(&self, declared: &[DeclaredFile]) -> bool {
-        let Some(view) = &self.view else { return false };
+    pub fn has_all(&self, declared: &[DeclaredFile]) -> bool {
+        let Some(current) = &self.current else {
+            return false;
+        };
         declared.iter().all(|d| match d.path.strip_suffix('/') {
-            Some(folder) => view.beneath(&names::folded(folder)).is_some(),
-            None => view.stands(&names::folded(&d.path)).is_some(),
+            Some(folder) => current.file_below(&names::folded(folder)).is_some(),
+            None => current.path_of(&names::folded(&d.path)).is_some(),
         })
     }
 
-    /// Refuses a path that cannot stand beside what stands, or is on its way.
+    /// Checks a path against the current files and the reserved paths.
     ///
     /// # Errors
-    /// 409 with the name that it clashes with.
-    pub fn check(&self, path: &str) -> Result<(), Problem> {
-        let Some(view) = &self.view else {
+    /// 409 with the name that it conflicts with.
+    pub fn check_name(&self, path: &str) -> Result<(), Problem> {
+        let Some(current) = &self.current else {
             return Ok(());
         };
         let folded = names::folded(path);
-        let claimed = |folded: &str| {
-            self.claims
+        let reserved = |folded: &str| {
+            self.reservations
                 .get(folded)
                 .and_then(|c| c.first())
                 .map(|c| c.path.as_str())
         };
         let other_spelling = |held: &&str| *held != path;
-        let same = view
-            .stands(&folded)
+        let same = current
+            .path_of(&folded)
             .filter(other_spelling)
-            .or_else(|| claimed(&folded).filter(other_spelling));
+            .or_else(|| reserved(&folded).filter(other_spelling));
         if let Some(other) = same {
-            return Err(clash(&format!(
+            return Err(name_clash(&format!(
                 "{other:?} is there, and is the same name where upper and lower case or accents are not told apart"
             )));
         }
         for (at, _) in folded.match_indices('/') {
             let folder = &folded[..at];
-            if let Some(other) = view.stands(folder).or_else(|| claimed(folder)) {
-                return Err(clash(&format!(
+            if let Some(other) = current.path_of(folder).or_else(|| reserved(folder)) {
+                return Err(name_clash(&format!(
                     "{other:?} is a file, and would have to be a folder"
                 )));
             }
         }
         let folder = format!("{folded}/");
-        let coming = || {
-            self.claims
+        let reserved_below = || {
+            self.reservations
                 .iter()
-                .find(|(claimed, _)| claimed.starts_with(&folder))
+                .find(|(reserved, _)| reserved.starts_with(&folder))
                 .and_then(|(_, c)| c.first())
         };
-        if let Some(other) = view
-            .beneath(&folded)
-            .or_else(|| coming().map(|c| c.path.as_str()))
+        if let Some(other) = current
+            .file_below(&folded)
+            .or_else(|| reserved_below().map(|c| c.path.as_str()))
         {
-            return Err(clash(&format!(
+            return Err(name_clash(&format!(
                 "{other:?} is there, so that this name is a folder"
             )));
         }
         Ok(())
     }
 
-    /// Refuses an upload that would make the round too large: what stands, with
-    /// this in the place of what it replaces, and with what is on its way.
+    /// Checks the number of files and bytes that the round would have with this upload, with all
+    /// reserved uploads, and without the files that they replace.
     ///
     /// # Errors
-    /// 422 with the bound.
-    pub fn check_room(&self, path: &str, size: u64, rules: &Rules) -> Result<(), Problem> {
-        let Some(view) = &self.view else {
+    /// 422 with the limit that is exceeded.
+    pub fn check_round_limits(&self, path: &str, size: u64, rules: &Rules) -> Result<(), Problem> {
+        let Some(current) = &self.current else {
             return Ok(());
         };
         let folded = names::folded(path);
-        let coming = self.claims.iter().map(|(other, claimed)| {
-            let largest = claimed.iter().map(|c| c.size).max().unwrap_or(0);
-            // It may still fail, and leave what it was to replace.
-            let stays = view.size_of(other).unwrap_or(0);
-            (other.as_str(), largest.max(stays))
+        let pending = self.reservations.iter().map(|(other, uploads)| {
+            let largest = uploads.iter().map(|c| c.size).max().unwrap_or(0);
+            // A pending upload may fail, and the file that it would replace stays then.
+            let previous = current.size_of(other).unwrap_or(0);
+            (other.as_str(), largest.max(previous))
         });
-        let coming = coming.filter(|(other, _)| *other != folded);
-        let (mut files, mut bytes) = (view.count(), view.bytes());
-        for (other, size) in coming.chain([(folded.as_str(), size)]) {
-            let replaced = view.size_of(other);
+        let pending = pending.filter(|(other, _)| *other != folded);
+        let (mut files, mut bytes) = (current.count(), current.bytes());
+        for (other, size) in pending.chain([(folded.as_str(), size)]) {
+            let replaced = current.size_of(other);
             files += usize::from(replaced.is_none());
             bytes = bytes
                 .saturating_sub(replaced.unwrap_or(0))
                 .saturating_add(size);
         }
-        let beyond = |value: u64, most: i64| value > u64::try_from(most).unwrap_or(0);
-        if beyond(files as u64, rules.max_files) {
-            return Err(refused(format!(
+        let exceeds = |value: u64, limit: i64| value > u64::try_from(limit).unwrap_or(0);
+        if exceeds(files as u64, rules.max_files) {
+            return Err(Problem::refused_by_policy(format!(
                 "with this file the round has {files} files, and the policy allows {}; remove some, or pack some together",
                 rules.max_files
             )));
         }
-        if beyond(bytes, rules.max_total_bytes) {
-            return Err(refused(format!(
+        if exceeds(bytes, rules.max_total_bytes) {
+            return Err(Problem::refused_by_policy(format!(
                 "with this file the round has {bytes} bytes in all, and the policy allows {}; remove some",
                 rules.max_total_bytes
             )));
@@ -239,58 +240,56 @@ impl Known {
         Ok(())
     }
 
-    /// Refuses an upload of a path that was sent too often in the round that is looked at,
-    /// or where the round has too many receipts in all.
+    /// Checks the number of versions of a path in the round, and of receipts in the round.
     ///
     /// # Errors
-    /// 422 with the bound.
+    /// 422 with the limit that is exceeded.
     pub fn check_versions(&self, path: &str) -> Result<(), Problem> {
-        let Some(view) = &self.view else {
+        let Some(current) = &self.current else {
             return Ok(());
         };
         let folded = names::folded(path);
-        let (round, claims) = (view.round(), |folded: &str| {
-            self.claims.get(folded).map_or(0, Vec::len)
+        let (round, reservations) = (current.round(), |folded: &str| {
+            self.reservations.get(folded).map_or(0, Vec::len)
         });
         let of_path = self.receipts.get(&folded).into_iter().flatten();
-        let versions = of_path.filter(|r| r.round == round).count() + claims(&folded);
-        let coming: usize = self.claims.values().map(Vec::len).sum();
-        let paths = view.count() + usize::from(view.stands(&folded).is_none());
-        takes(versions, self.in_view + coming, paths)
+        let versions = of_path.filter(|r| r.round == round).count() + reservations(&folded);
+        let pending: usize = self.reservations.values().map(Vec::len).sum();
+        let paths = current.count() + usize::from(current.path_of(&folded).is_none());
+        takes(versions, self.round_receipts + pending, paths)
             .map_err(|full| Problem::unprocessable("TooManyVersions", full.to_string()))
     }
 
-    /// Checks a path, and keeps its spelling and its room for an upload that is
-    /// about to be receipted.
+    /// Checks an upload, and reserves its path and size until [`Self::release`].
     ///
     /// # Errors
-    /// As [`Self::check`] and [`Self::check_room`].
-    pub fn claim(&mut self, path: &str, size: u64, rules: &Rules) -> Result<(), Problem> {
-        self.check(path)?;
+    /// As [`Self::check_name`], [`Self::check_versions`] and [`Self::check_round_limits`].
+    pub fn reserve(&mut self, path: &str, size: u64, rules: &Rules) -> Result<(), Problem> {
+        self.check_name(path)?;
         self.check_versions(path)?;
-        self.check_room(path, size, rules)?;
+        self.check_round_limits(path, size, rules)?;
         let path = path.to_owned();
-        self.claims
+        self.reservations
             .entry(names::folded(&path))
             .or_default()
-            .push(Claimed { path, size });
+            .push(ReservedPath { path, size });
         Ok(())
     }
 
-    /// The upload has its receipt, or failed.
-    pub fn unclaim(&mut self, path: &str, size: u64) {
+    /// Ends a reservation: the receipt of the upload was added, or the upload failed.
+    pub fn release(&mut self, path: &str, size: u64) {
         let folded = names::folded(path);
-        if let Some(claims) = self.claims.get_mut(&folded) {
-            let at = claims.iter().position(|c| c.size == size);
-            at.map(|at| claims.swap_remove(at));
-            if claims.is_empty() {
-                self.claims.remove(&folded);
+        if let Some(reservations) = self.reservations.get_mut(&folded) {
+            let at = reservations.iter().position(|c| c.size == size);
+            at.map(|at| reservations.swap_remove(at));
+            if reservations.is_empty() {
+                self.reservations.remove(&folded);
             }
         }
     }
 }
 
-fn clash(with: &str) -> Problem {
+fn name_clash(with: &str) -> Problem {
     Problem::conflict(
         "NameClash",
         format!("the name clashes: {with}; remove or rename one"),
@@ -337,24 +336,24 @@ mod tests {
         }
     }
 
-    fn known(round: i64, carried: Vec<Receipt>, receipts: &[Receipt]) -> Known {
+    fn index(round: i64, carried_over: Vec<Receipt>, receipts: &[Receipt]) -> ReceiptIndex {
         let request = request();
-        let mut known = Known::default();
+        let mut index = ReceiptIndex::default();
         let (before, after) = receipts.split_at(receipts.len() / 2);
         for r in before {
-            known.add(&request.receipt(&r.path, &r.version), r.clone());
+            index.add(&request.receipt(&r.path, &r.version), r.clone());
         }
-        known.look_at(round, Arc::new(carried));
+        index.set_round(round, Arc::new(carried_over));
         for r in after {
-            known.add(&request.receipt(&r.path, &r.version), r.clone());
-            assert!(known.has(&request.receipt(&r.path, &r.version)));
+            index.add(&request.receipt(&r.path, &r.version), r.clone());
+            assert!(index.contains(&request.receipt(&r.path, &r.version)));
         }
-        known
+        index
     }
 
     #[test]
     fn what_stands_is_what_the_freeze_would_list() {
-        let carried = vec![
+        let carried_over = vec![
             receipt("old.csv", 1, 1, true),
             receipt("gone.csv", 1, 1, true),
         ];
@@ -366,21 +365,21 @@ mod tests {
             receipt("b.csv", 1, 2, true),
             receipt("b.csv", 2, 2, false),
         ];
-        let known = known(2, carried.clone(), &receipts);
+        let index = index(2, carried_over.clone(), &receipts);
         assert_eq!(
-            known.standing(),
-            trevor_core::receipt::standing(&carried, &receipts, 2)
+            index.current_files(),
+            trevor_core::receipt::standing(&carried_over, &receipts, 2)
         );
-        assert_eq!(known.standing().len(), 2);
+        assert_eq!(index.current_files().len(), 2);
         assert!(
-            known.stands("old.csv")
-                && known.stands("a.csv")
-                && !known.stands("gone.csv")
-                && !known.stands("b.csv")
+            index.has_current("old.csv")
+                && index.has_current("a.csv")
+                && !index.has_current("gone.csv")
+                && !index.has_current("b.csv")
         );
-        assert_eq!(known.next_version(&request(), "old.csv"), version(3));
-        assert_eq!(known.next_version(&request(), "new.csv"), version(1));
-        assert_eq!(known.len(), 6);
+        assert_eq!(index.next_version(&request(), "old.csv"), version(3));
+        assert_eq!(index.next_version(&request(), "new.csv"), version(1));
+        assert_eq!(index.len(), 6);
     }
 
     #[test]
@@ -389,13 +388,16 @@ mod tests {
             receipt("sınır.csv", 1, 1, true),
             receipt("sinir.csv", 2, 1, true),
         ];
-        let known = known(1, vec![], &receipts);
-        assert!(known.stands("sınır.csv") && known.stands("sinir.csv"));
-        assert_eq!(known.standing(), [receipts[1].clone(), receipts[0].clone()]);
+        let index = index(1, vec![], &receipts);
+        assert!(index.has_current("sınır.csv") && index.has_current("sinir.csv"));
+        assert_eq!(
+            index.current_files(),
+            [receipts[1].clone(), receipts[0].clone()]
+        );
         for path in ["sınır.csv", "sinir.csv", "SINIR.csv"] {
-            assert_eq!(known.next_version(&request(), path), version(3));
+            assert_eq!(index.next_version(&request(), path), version(3));
         }
-        assert!(known.check("sinir.csv").is_ok() && known.check("SINIR.csv").is_err());
+        assert!(index.check_name("sinir.csv").is_ok() && index.check_name("SINIR.csv").is_err());
     }
 
     #[test]
@@ -406,7 +408,7 @@ mod tests {
             receipt("x", 1, 1, true),
             receipt("x", 2, 1, false),
         ];
-        let known = known(1, vec![], &receipts);
+        let index = index(1, vec![], &receipts);
         for (path, clashes) in [
             ("t/a.csv", false),
             ("T/A.CSV", true),
@@ -420,23 +422,32 @@ mod tests {
             ("X/y", false),
             ("X", false),
         ] {
-            let reason = known.check(path).err().map(|p| p.reason);
+            let reason = index.check_name(path).err().map(|p| p.reason);
             assert_eq!(reason, clashes.then_some("NameClash"), "{path}");
         }
     }
 
     #[test]
     fn two_on_their_way_at_the_same_time_clash_too() {
-        let mut known = known(1, vec![], &[]);
-        known.claim("a/b", 1, &rules()).unwrap();
-        assert_eq!(known.check("A/b").map_err(|p| p.reason), Err("NameClash"));
-        assert_eq!(known.check("a").map_err(|p| p.reason), Err("NameClash"));
-        assert_eq!(known.check("a/b/c").map_err(|p| p.reason), Err("NameClash"));
-        known.claim("a/b", 1, &rules()).unwrap();
-        known.unclaim("a/b", 1);
-        assert!(known.check("a").is_err());
-        known.unclaim("a/b", 1);
-        assert!(known.check("a").is_ok());
+        let mut index = index(1, vec![], &[]);
+        index.reserve("a/b", 1, &rules()).unwrap();
+        assert_eq!(
+            index.check_name("A/b").map_err(|p| p.reason),
+            Err("NameClash")
+        );
+        assert_eq!(
+            index.check_name("a").map_err(|p| p.reason),
+            Err("NameClash")
+        );
+        assert_eq!(
+            index.check_name("a/b/c").map_err(|p| p.reason),
+            Err("NameClash")
+        );
+        index.reserve("a/b", 1, &rules()).unwrap();
+        index.release("a/b", 1);
+        assert!(index.check_name("a").is_err());
+        index.release("a/b", 1);
+        assert!(index.check_name("a").is_ok());
     }
 
     #[test]
@@ -444,9 +455,9 @@ mod tests {
         let declared: Vec<DeclaredFile> =
             serde_json::from_value(serde_json::json!([{"path": "t1.csv"}, {"path": "figures/"}]))
                 .unwrap();
-        assert!(!known(1, vec![], &[receipt("t1.csv", 1, 1, true)]).covers(&declared));
+        assert!(!index(1, vec![], &[receipt("t1.csv", 1, 1, true)]).has_all(&declared));
         assert!(
-            known(
+            index(
                 1,
                 vec![],
                 &[
@@ -454,7 +465,7 @@ mod tests {
                     receipt("figures/1.png", 1, 1, true)
                 ]
             )
-            .covers(&declared)
+            .has_all(&declared)
         );
     }
 
@@ -465,14 +476,15 @@ mod tests {
         let one: Vec<Receipt> = (1..=count(VERSIONS))
             .map(|n| receipt("a", n, 1, true))
             .collect();
-        let reason = |known: &Known, path: &str| known.check_versions(path).map_err(|p| p.reason);
-        let known = self::known(1, vec![], &one);
-        assert_eq!(reason(&known, "A"), Err("TooManyVersions"));
-        assert_eq!(reason(&known, "b"), Ok(()));
-        let next = self::known(2, vec![receipt("a", 200, 1, true)], &one);
+        let reason =
+            |index: &ReceiptIndex, path: &str| index.check_versions(path).map_err(|p| p.reason);
+        let index = self::index(1, vec![], &one);
+        assert_eq!(reason(&index, "A"), Err("TooManyVersions"));
+        assert_eq!(reason(&index, "b"), Ok(()));
+        let next = self::index(2, vec![receipt("a", 200, 1, true)], &one);
         assert_eq!(reason(&next, "a"), Ok(()));
         // Fifty paths, again and again.
-        let mut many = self::known(1, vec![], &[]);
+        let mut many = self::index(1, vec![], &[]);
         let key = RequestKey {
             namespace: "a".into(),
             uid: "u".into(),
@@ -480,8 +492,8 @@ mod tests {
         let taken = (0..4000).take_while(|n| {
             let path = format!("p{}", n % 50);
             let sent = receipt(&path, count(n / 50 + 1), 1, true);
-            let taken = many.claim(&path, 1, &rules()).is_ok();
-            many.unclaim(&path, 1);
+            let taken = many.reserve(&path, 1, &rules()).is_ok();
+            many.release(&path, 1);
             many.add(&key.receipt(&path, &sent.version), sent);
             taken
         });
@@ -497,22 +509,24 @@ mod tests {
             receipt("gone.csv", 1, 1, true),
             receipt("gone.csv", 2, 1, false),
         ];
-        let mut known = known(1, vec![], &receipts);
+        let mut index = index(1, vec![], &receipts);
         let mut rules = rules();
         rules.max_files = 3;
         rules.max_total_bytes = 10;
-        let room = |known: &Known, path: &str, size| known.check_room(path, size, &rules).is_ok();
+        let room = |index: &ReceiptIndex, path: &str, size| {
+            index.check_round_limits(path, size, &rules).is_ok()
+        };
         // Two stand, of one byte each.
-        assert!(room(&known, "c.csv", 8) && !room(&known, "c.csv", 9));
-        assert!(room(&known, "A.csv", 9) && !room(&known, "a.csv", 10));
-        known.claim("c.csv", 2, &rules).unwrap();
-        assert!(!room(&known, "d.csv", 0), "three files, one on its way");
-        assert!(room(&known, "b.csv", 7) && !room(&known, "b.csv", 8));
-        known.claim("c.csv", 5, &rules).unwrap();
-        assert!(room(&known, "b.csv", 4) && !room(&known, "b.csv", 5));
-        known.unclaim("c.csv", 5);
-        assert!(room(&known, "b.csv", 7));
-        known.unclaim("c.csv", 2);
-        assert!(room(&known, "d.csv", 8));
+        assert!(room(&index, "c.csv", 8) && !room(&index, "c.csv", 9));
+        assert!(room(&index, "A.csv", 9) && !room(&index, "a.csv", 10));
+        index.reserve("c.csv", 2, &rules).unwrap();
+        assert!(!room(&index, "d.csv", 0), "three files, one on its way");
+        assert!(room(&index, "b.csv", 7) && !room(&index, "b.csv", 8));
+        index.reserve("c.csv", 5, &rules).unwrap();
+        assert!(room(&index, "b.csv", 4) && !room(&index, "b.csv", 5));
+        index.release("c.csv", 5);
+        assert!(room(&index, "b.csv", 7));
+        index.release("c.csv", 2);
+        assert!(room(&index, "d.csv", 8));
     }
 }

@@ -1,5 +1,6 @@
-//! Hints to the controller: the last declared file is there, a file was read whole.
-//! Best effort: nothing depends on them. Each is signed ([`trevor_core::hint`]).
+//! Hints that make the controller reconcile a request early, for example when the last declared
+//! file has arrived. They are best effort: the controller finds the same without them. Each is
+//! signed ([`trevor_core::hint`]).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,34 +25,34 @@ use trevor_store::Bucket;
 use trevor_store::audit::SigningKey;
 use trevor_store::commit::commit;
 
-/// Hints for one request are so far apart.
-const APART: Duration = Duration::from_secs(1);
-const PATIENCE: Duration = Duration::from_secs(1);
-/// A key is replaced after this time; the controller deletes those that are much older.
-const KEY_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The shortest time between two hints for one request.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// When a signing key is replaced. The controller deletes keys that are much older.
+const KEY_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A request, by namespace and name.
 type Target = (String, String);
 
-/// Sends hints.
+/// Sends hints to the controller.
 #[derive(Clone)]
-pub struct Hints {
+pub struct ReconcileHints {
     client: Client<HttpConnector, Full<Bytes>>,
     url: Option<http::Uri>,
-    last: Arc<Mutex<Last>>,
+    schedule: Arc<Mutex<HintSchedule>>,
     bucket: Bucket,
-    signer: Arc<tokio::sync::Mutex<Option<Signer>>>,
+    signer: Arc<tokio::sync::Mutex<Option<HintSigner>>>,
 }
 
-/// Signs for this process.
-struct Signer {
+/// The signing key of this process.
+struct HintSigner {
     gateway: String,
     key: SigningKey,
-    drawn: Instant,
+    created: Instant,
 }
 
-impl Signer {
-    /// Draws a key, and stores its public half before anything is signed with it.
+impl HintSigner {
+    /// Generates a key, and stores its public half before it signs anything.
     async fn establish(bucket: &Bucket) -> Option<Self> {
         let gateway = Uuid::new_v4().simple().to_string();
         let key = SigningKey::generate().ok()?;
@@ -67,7 +68,7 @@ impl Signer {
         Some(Self {
             gateway,
             key,
-            drawn: Instant::now(),
+            created: Instant::now(),
         })
     }
 
@@ -84,17 +85,17 @@ impl Signer {
     }
 }
 
-/// When the last hint for a request goes, or went.
+/// When the last hint for a request was sent, or will be sent.
 #[derive(Debug, Default)]
-struct Last(HashMap<Target, Instant>);
+struct HintSchedule(HashMap<Target, Instant>);
 
-impl Last {
-    /// How long a hint of now waits; nothing if one that still waits says it too.
-    fn wait(&mut self, target: &Target, now: Instant) -> Option<Duration> {
-        self.0.retain(|_, at| now < *at + APART);
+impl HintSchedule {
+    /// How long to wait before sending. None when a hint for the request is scheduled already.
+    fn delay_for(&mut self, target: &Target, now: Instant) -> Option<Duration> {
+        self.0.retain(|_, at| now < *at + MIN_INTERVAL);
         let at = match self.0.get(target) {
             Some(last) if now < *last => return None,
-            Some(last) => *last + APART,
+            Some(last) => *last + MIN_INTERVAL,
             None => now,
         };
         self.0.insert(target.clone(), at);
@@ -102,13 +103,13 @@ impl Last {
     }
 }
 
-impl Hints {
-    /// To the controller at `url`; over plain HTTP only, for there is no secret
-    /// in a hint. The key is stored in the quarantine bucket.
+impl ReconcileHints {
+    /// Sends to the controller at `url`. Only plain HTTP is used, because hints hold no secret. The
+    /// public key is stored in `bucket`, which is the quarantine bucket.
     #[must_use]
     pub fn new(url: &str, bucket: Bucket) -> Self {
         let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(PATIENCE));
+        connector.set_connect_timeout(Some(TIMEOUT));
         let client = Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(1)
             .build(connector);
@@ -118,7 +119,7 @@ impl Hints {
         Self {
             client,
             url: url.filter(|u| u.scheme_str() == Some("http")),
-            last: Arc::default(),
+            schedule: Arc::default(),
             bucket,
             signer: Arc::default(),
         }
@@ -126,25 +127,28 @@ impl Hints {
 
     async fn signed(&self, target: &Target) -> Option<Hint> {
         let mut signer = self.signer.lock().await;
-        if signer.as_ref().is_none_or(|s| s.drawn.elapsed() > KEY_LIFE) {
-            *signer = Signer::establish(&self.bucket).await;
+        if signer
+            .as_ref()
+            .is_none_or(|s| s.created.elapsed() > KEY_LIFETIME)
+        {
+            *signer = HintSigner::establish(&self.bucket).await;
         }
         signer.as_ref().map(|signer| signer.sign(target))
     }
 
-    /// Sends one, without waiting for it. What happens soon after another hint is
-    /// told a little later, so that the last thing is told too.
+    /// Sends a hint without waiting for it. A hint soon after another one is delayed rather than
+    /// dropped, so that the controller learns of the last change too.
     pub fn send(&self, namespace: &str, name: &str) {
         let target = (namespace.to_owned(), name.to_owned());
         let Some(url) = self.url.clone() else { return };
-        let wait = {
-            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            last.wait(&target, Instant::now())
+        let delay = {
+            let mut schedule = self.schedule.lock().unwrap_or_else(PoisonError::into_inner);
+            schedule.delay_for(&target, Instant::now())
         };
-        let Some(wait) = wait else { return };
+        let Some(delay) = delay else { return };
         let hints = self.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(wait).await;
+            tokio::time::sleep(delay).await;
             let Some(hint) = hints.signed(&target).await else {
                 return;
             };
@@ -155,7 +159,7 @@ impl Hints {
                 .header(CONTENT_TYPE, "application/json")
                 .body(Full::from(body));
             let Ok(request) = request else { return };
-            let answered = tokio::time::timeout(PATIENCE, hints.client.request(request)).await;
+            let answered = tokio::time::timeout(TIMEOUT, hints.client.request(request)).await;
             debug!(
                 reached = matches!(answered, Ok(Ok(_))),
                 "hinted to the controller"
@@ -171,16 +175,18 @@ mod tests {
     #[test]
     fn hints_are_apart_and_the_last_thing_that_happened_is_told() {
         let target = |name: &str| ("a".to_owned(), name.to_owned());
-        let (mut last, start) = (Last::default(), Instant::now());
-        let mut wait = |name: &str, ms: u64| {
+        let (mut schedule, start) = (HintSchedule::default(), Instant::now());
+        let mut delay_for = |name: &str, ms: u64| {
             let now = start + Duration::from_millis(ms);
-            last.wait(&target(name), now).map(|d| d.as_millis())
+            schedule
+                .delay_for(&target(name), now)
+                .map(|d| d.as_millis())
         };
-        assert_eq!(wait("r", 0), Some(0));
-        assert_eq!(wait("r", 300), Some(700));
-        assert_eq!(wait("r", 600), None, "the one at 1000 tells it");
-        assert_eq!(wait("other", 600), Some(0));
-        assert_eq!(wait("r", 1200), Some(800));
-        assert_eq!(wait("r", 4000), Some(0));
+        assert_eq!(delay_for("r", 0), Some(0));
+        assert_eq!(delay_for("r", 300), Some(700));
+        assert_eq!(delay_for("r", 600), None, "the one at 1000 tells it");
+        assert_eq!(delay_for("other", 600), Some(0));
+        assert_eq!(delay_for("r", 1200), Some(800));
+        assert_eq!(delay_for("r", 4000), Some(0));
     }
 }

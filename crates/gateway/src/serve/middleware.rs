@@ -1,5 +1,4 @@
-//! What every answer has: an id, headers that keep browsers from making
-//! something of it, a line in the log, a number.
+//! What all responses have in common: an id, security headers, a log line and a metric.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,14 +14,14 @@ use tracing::{debug, info};
 use uuid::Uuid;
 
 use crate::problem::{Instance, finish};
-use crate::serve::routes::{Route, User, answer};
+use crate::serve::routes::{LoggedUser, Route, answer};
 use crate::state::Gateway;
 use trevor_serve::Flushes;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
-/// On every answer, whatever it is.
+/// Headers of every response. They keep browsers from interpreting content.
 const HEADERS: [(HeaderName, HeaderValue); 6] = [
     (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (
@@ -40,7 +39,7 @@ const HEADERS: [(HeaderName, HeaderValue); 6] = [
     (RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
 ];
 
-/// Answers one request of a connection.
+/// Answers an HTTP request of a connection.
 pub async fn serve(gateway: Arc<Gateway>, flushes: Flushes, request: Request<Body>) -> Response {
     let started = Instant::now();
     let id = Uuid::new_v4().to_string();
@@ -55,7 +54,10 @@ pub async fn serve(gateway: Arc<Gateway>, flushes: Flushes, request: Request<Bod
         response.headers_mut().insert(REQUEST_ID, id);
     }
     gateway.metrics.answered(response.status());
-    let user = response.extensions_mut().remove::<User>().map(|u| u.0);
+    let user = response
+        .extensions_mut()
+        .remove::<LoggedUser>()
+        .map(|u| u.0);
     log(
         &id,
         &method,
@@ -67,8 +69,8 @@ pub async fn serve(gateway: Arc<Gateway>, flushes: Flushes, request: Request<Bod
     response
 }
 
-/// Texts that come from outside are written in their escaped form; queries, which
-/// may hold what is nobody's business, not at all.
+/// Logs a call. Texts of clients are escaped. Queries are not logged, because they may be
+/// confidential.
 fn log(
     id: &str,
     method: &http::Method,
@@ -80,7 +82,7 @@ fn log(
     let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let (kind, status) = (route.map_or("unknown", Route::kind), status.as_u16());
     match route {
-        Some(Route::Of {
+        Some(Route::Request {
             namespace, name, ..
         }) => {
             let (namespace, request) = (namespace.escape_debug(), name.escape_debug());

@@ -1,15 +1,15 @@
-//! The path of a file in a URL: percent-encoded by segment, so that an encoded
-//! slash is part of a name, which no name may have.
+//! The path of a file in a URL. It is percent-encoded by segment, so that an encoded slash would be
+//! part of a name, where slashes are not allowed.
 
 use percent_encoding::percent_decode_str;
 
 use crate::problem::Problem;
 use trevor_core::names;
 
-/// The file's path from the raw rest of the URL, composed as paths are stored.
+/// Decodes the path of a file, and normalises it as stored paths are.
 ///
 /// # Errors
-/// 422 when it is no name of a file that could be stored anywhere.
+/// 422 when the encoding or the path is not valid.
 pub fn decode(raw: &str) -> Result<String, Problem> {
     let segments: Result<Vec<String>, Problem> = raw.split('/').map(segment).collect();
     let path = segments?.join("/");
@@ -26,7 +26,7 @@ fn segment(raw: &str) -> Result<String, Problem> {
             format!("the path {what}; percent-encode it by segment"),
         )
     };
-    if !well_encoded(raw.as_bytes()) {
+    if !is_well_encoded(raw.as_bytes()) {
         return Err(invalid("has a % that is not followed by two hex digits"));
     }
     let decoded = percent_decode_str(raw)
@@ -38,7 +38,7 @@ fn segment(raw: &str) -> Result<String, Problem> {
     Ok(decoded.into_owned())
 }
 
-fn well_encoded(raw: &[u8]) -> bool {
+fn is_well_encoded(raw: &[u8]) -> bool {
     let hex = |at: usize| raw.get(at).is_some_and(u8::is_ascii_hexdigit);
     raw.iter()
         .enumerate()

@@ -1,55 +1,55 @@
-//! The table of calls: which path and method is which handler.
+//! The routes: which path and method is answered by which handler.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Query;
 use axum::response::{IntoResponse as _, Response};
 use http::header::ALLOW;
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 
-use crate::cluster::api_server::{is_name, is_namespace};
-use crate::jobs::collection;
-use crate::jobs::delivery;
+use crate::cluster::api_server::{is_valid_name, is_valid_namespace};
+use crate::identity::call::Call;
+use crate::jobs::{collection, delivery};
 use crate::problem::Problem;
-use crate::read::content::{Asked, content};
+use crate::read::content::{ContentRequest, content};
 use crate::read::crate_view::crate_view;
 use crate::read::lists::{files, manifest};
 use crate::read::plan::plan;
 use crate::read::release::release;
 use crate::serve::path::decode;
-use crate::state::{Call, Gateway};
-use crate::upload::files as upload;
+use crate::state::Gateway;
+use crate::upload::files as uploads;
 use trevor_serve::{Connection, Flushes};
 
-/// What of an early refused body is read on, so that its sender sees the answer.
-const DRAINED: u64 = 64 << 20;
-/// The same, for who is not known.
-const DRAINED_OF_ANYONE: u64 = 1 << 20;
+/// Bytes of a refused body that are still read, so that its sender sees the response.
+const DRAIN_LIMIT: u64 = 64 << 20;
+/// The same for a caller who is not authenticated.
+const DRAIN_LIMIT_UNAUTHENTICATED: u64 = 1 << 20;
 
-/// What a URL is about.
+/// The target of a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route<'a> {
-    /// The process lives.
+    /// The liveness probe.
     Live,
-    /// It can work.
+    /// The readiness probe.
     Ready,
-    /// Something of a request.
-    Of {
-        /// The project, as sent.
+    /// A resource of a request.
+    Request {
+        /// The namespace, as sent.
         namespace: &'a str,
-        /// The request, as sent.
+        /// The name of the request, as sent.
         name: &'a str,
-        /// What of it.
-        what: What<'a>,
+        resource: Resource<'a>,
     },
 }
 
-/// What of a request.
+/// A resource of a request (docs/reference/wire-formats.md#calls).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "docs/reference/wire-formats.md#calls")]
-pub enum What<'a> {
+pub enum Resource<'a> {
     Files,
     File(&'a str),
     Content(&'a str),
@@ -62,7 +62,7 @@ pub enum What<'a> {
 }
 
 impl<'a> Route<'a> {
-    /// Of a path, as sent.
+    /// The route of a path, which is not decoded.
     #[must_use]
     pub fn of(path: &'a str) -> Option<Self> {
         match path {
@@ -74,77 +74,77 @@ impl<'a> Route<'a> {
             .strip_prefix("/v1alpha1/namespaces/")?
             .split_once('/')?;
         let (name, rest) = rest.strip_prefix("airlockrequests/")?.split_once('/')?;
-        let what = match rest.split_once('/') {
-            Some(("files", path)) => What::File(path),
-            Some(("content", path)) => What::Content(path),
+        let resource = match rest.split_once('/') {
+            Some(("files", path)) => Resource::File(path),
+            Some(("content", path)) => Resource::Content(path),
             Some(_) => return None,
             None => match rest {
-                "files" => What::Files,
-                "manifest" => What::Manifest,
-                "crate" => What::Crate,
-                "plan" => What::Plan,
-                "release" => What::Release,
-                "collection" => What::Collection,
-                "delivery" => What::Delivery,
+                "files" => Resource::Files,
+                "manifest" => Resource::Manifest,
+                "crate" => Resource::Crate,
+                "plan" => Resource::Plan,
+                "release" => Resource::Release,
+                "collection" => Resource::Collection,
+                "delivery" => Resource::Delivery,
                 _ => return None,
             },
         };
-        Some(Self::Of {
+        Some(Self::Request {
             namespace,
             name,
-            what,
+            resource,
         })
     }
 
-    /// Methods that it takes.
+    /// The allowed methods.
     fn allows(self) -> &'static str {
         match self {
-            Self::Of {
-                what: What::File(_),
+            Self::Request {
+                resource: Resource::File(_),
                 ..
             } => "PUT, DELETE",
-            Self::Of {
-                what: What::Plan | What::Release,
+            Self::Request {
+                resource: Resource::Plan | Resource::Release,
                 ..
             } => "GET",
-            Self::Of {
-                what: What::Collection,
+            Self::Request {
+                resource: Resource::Collection,
                 ..
             } => "PUT",
-            Self::Of {
-                what: What::Delivery,
+            Self::Request {
+                resource: Resource::Delivery,
                 ..
             } => "GET, PUT",
             _ => "GET, HEAD",
         }
     }
 
-    /// For logs: the kind of call, without names.
+    /// The kind of call, without names, for logs.
     #[must_use]
     pub fn kind(self) -> &'static str {
         match self {
             Self::Live => "livez",
             Self::Ready => "readyz",
-            Self::Of { what, .. } => match what {
-                What::Files => "files",
-                What::File(_) => "file",
-                What::Content(_) => "content",
-                What::Manifest => "manifest",
-                What::Crate => "crate",
-                What::Plan => "plan",
-                What::Release => "release",
-                What::Collection => "collection",
-                What::Delivery => "delivery",
+            Self::Request { resource, .. } => match resource {
+                Resource::Files => "files",
+                Resource::File(_) => "file",
+                Resource::Content(_) => "content",
+                Resource::Manifest => "manifest",
+                Resource::Crate => "crate",
+                Resource::Plan => "plan",
+                Resource::Release => "release",
+                Resource::Collection => "collection",
+                Resource::Delivery => "delivery",
             },
         }
     }
 }
 
-/// Who called, for the log.
+/// The user of a call, in the extensions of its response, for the log.
 #[derive(Clone, Debug)]
-pub struct User(pub String);
+pub struct LoggedUser(pub String);
 
-/// Answers a call.
+/// Routes and answers a call.
 pub async fn answer(
     gateway: Arc<Gateway>,
     flushes: Option<Flushes>,
@@ -172,56 +172,56 @@ pub async fn answer(
             Some(Err(missing)) => Problem::unavailable("NotReady", missing, 2).into_response(),
             _ => "ok\n".into_response(),
         },
-        Route::Of {
+        Route::Request {
             namespace,
             name,
-            what,
-        } => about(gateway, flushes, request, (namespace, name), what).await,
+            resource,
+        } => answer_request_route(gateway, flushes, request, (namespace, name), resource).await,
     }
 }
 
-/// What a probe is told; none where it is no probe.
+/// The result of a probe. None when the route is not a probe.
 pub fn probe(gateway: &Gateway, route: Route<'_>) -> Option<Result<(), &'static str>> {
     match route {
         Route::Live => Some(Ok(())),
-        Route::Ready => Some(gateway.health.missing().map_or(Ok(()), Err)),
-        Route::Of { .. } => None,
+        Route::Ready => Some(gateway.readiness.missing().map_or(Ok(()), Err)),
+        Route::Request { .. } => None,
     }
 }
 
-async fn about(
+async fn answer_request_route(
     gateway: Arc<Gateway>,
     flushes: Option<Flushes>,
     request: Request<Body>,
     (namespace, name): (&str, &str),
-    what: What<'_>,
+    resource: Resource<'_>,
 ) -> Response {
     let (parts, mut body) = request.into_parts();
-    let (caller, token) = match gateway.auth.caller(&parts.headers, namespace).await {
-        Ok(known) => known,
+    let (caller, token) = match gateway.auth.authenticate(&parts.headers, namespace).await {
+        Ok(authenticated) => authenticated,
         Err(problem) => {
-            tokio::spawn(upload::drain(body, DRAINED_OF_ANYONE));
+            tokio::spawn(drain(body, DRAIN_LIMIT_UNAUTHENTICATED));
             return problem.into_response();
         }
     };
-    let busy = parts.extensions.get().map(Connection::busy);
-    let user = User(caller.user.clone());
+    let active = parts.extensions.get().map(Connection::begin_call);
+    let user = LoggedUser(caller.user.clone());
     let call = Call::new(caller, token, namespace, name);
-    let answer = if is_namespace(namespace) && is_name(name) {
+    let answer = if is_valid_namespace(namespace) && is_valid_name(name) {
         let head = parts.method == Method::HEAD;
-        handle(&gateway, call, what, &parts, head, flushes, &mut body).await
+        handle(&gateway, call, resource, &parts, head, flushes, &mut body).await
     } else {
         Err(Problem::not_found(
             "there is no such request: these are no names of Kubernetes",
         ))
     };
     let mut response = answer.unwrap_or_else(|problem| {
-        tokio::spawn(upload::drain(body, DRAINED));
+        tokio::spawn(drain(body, DRAIN_LIMIT));
         problem.into_response()
     });
     response.extensions_mut().insert(user);
-    if let Some(busy) = busy {
-        response.extensions_mut().insert(busy);
+    if let Some(active) = active {
+        response.extensions_mut().insert(active);
     }
     response
 }
@@ -229,16 +229,16 @@ async fn about(
 async fn handle(
     gateway: &Arc<Gateway>,
     call: Call,
-    what: What<'_>,
+    resource: Resource<'_>,
     parts: &http::request::Parts,
     head: bool,
     flushes: Option<Flushes>,
     body: &mut Body,
 ) -> Result<Response, Problem> {
-    match what {
-        What::Files => files(gateway, &call, query(&parts.uri)?).await,
-        What::File(path) if parts.method == Method::PUT => {
-            upload::put(
+    match resource {
+        Resource::Files => files(gateway, &call, query(&parts.uri)?).await,
+        Resource::File(path) if parts.method == Method::PUT => {
+            uploads::put(
                 Arc::clone(gateway),
                 call,
                 decode(path)?,
@@ -247,25 +247,42 @@ async fn handle(
             )
             .await
         }
-        What::File(path) => upload::delete(Arc::clone(gateway), call, decode(path)?).await,
-        What::Content(path) => {
-            let asked = Asked {
+        Resource::File(path) => uploads::delete(Arc::clone(gateway), call, decode(path)?).await,
+        Resource::Content(path) => {
+            let request = ContentRequest {
                 path: &decode(path)?,
                 version: query(&parts.uri)?,
                 head,
                 headers: &parts.headers,
                 flushes,
             };
-            content(gateway, &call, asked).await
+            content(gateway, &call, request).await
         }
-        What::Manifest => manifest(gateway, &call, query(&parts.uri)?).await,
-        What::Crate => crate_view(gateway, &call, query(&parts.uri)?).await,
-        What::Plan => plan(gateway, &call).await,
-        What::Release => release(gateway, &call).await,
-        What::Collection => collection::put(gateway, &call, body).await,
-        What::Delivery if parts.method == Method::PUT => delivery::put(gateway, &call, body).await,
-        What::Delivery => delivery::get(gateway, &call).await,
+        Resource::Manifest => manifest(gateway, &call, query(&parts.uri)?).await,
+        Resource::Crate => crate_view(gateway, &call, query(&parts.uri)?).await,
+        Resource::Plan => plan(gateway, &call).await,
+        Resource::Release => release(gateway, &call).await,
+        Resource::Collection => collection::put(gateway, &call, body).await,
+        Resource::Delivery if parts.method == Method::PUT => {
+            delivery::put(gateway, &call, body).await
+        }
+        Resource::Delivery => delivery::get(gateway, &call).await,
     }
+}
+
+/// Reads the rest of a body after an early response, within a limit. A client that sends its whole
+/// body before it reads would not see the response otherwise.
+async fn drain(mut body: Body, limit: u64) {
+    let read = async {
+        let mut left = limit;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, |d| d.len() as u64));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(10), read).await;
 }
 
 fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
@@ -298,11 +315,11 @@ mod tests {
             assert!(of(rest).is_some_and(|r| r.starts_with(kind)), "{rest}");
         }
         let whole = format!("{base}/files/a/../b%2F");
-        let what = Route::of(&whole);
+        let resource = Route::of(&whole);
         assert!(matches!(
-            what,
-            Some(Route::Of {
-                what: What::File("a/../b%2F"),
+            resource,
+            Some(Route::Request {
+                resource: Resource::File("a/../b%2F"),
                 namespace: "project-a",
                 name: "r"
             })

@@ -1,5 +1,5 @@
-//! The certificate of `gateway.tls.secret`, mounted as files; a renewed one is
-//! taken up without a restart, and one that cannot be used is not.
+//! The certificate of `gateway.tls.secret`, which is mounted as files. A renewed certificate is
+//! served without a restart. One that cannot be used is ignored and counted.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,16 +15,16 @@ use tracing::{info, warn};
 
 use trevor_net::tls::look::{self, Said};
 
-/// Where the chart mounts the Secret, unless the environment says otherwise.
-const FOLDER: &str = "/etc/trevor/tls";
-const VARIABLE: &str = "TREVOR_GATEWAY_TLS_DIR";
-/// Kubelet takes a minute or so to bring a new one; files are read this often.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Where the chart mounts the Secret. [`DIRECTORY_VARIABLE`] overrides it.
+const DEFAULT_DIRECTORY: &str = "/etc/trevor/tls";
+const DIRECTORY_VARIABLE: &str = "TREVOR_GATEWAY_TLS_DIR";
+/// How often the files are read. The kubelet takes about a minute to update them.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Why the certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "configuration key gateway.tls.secret: {path}: {problem}; mount the Secret (tls.crt, tls.key) at {FOLDER}, or name its folder in {VARIABLE}"
+    "configuration key gateway.tls.secret: {path}: {problem}; mount the Secret (tls.crt, tls.key) at {DEFAULT_DIRECTORY}, or name its folder in {DIRECTORY_VARIABLE}"
 )]
 pub struct TlsError {
     path: String,
@@ -33,38 +33,39 @@ pub struct TlsError {
 
 /// Serves TLS with the newest certificate that can be used.
 #[derive(Clone)]
-pub struct Tls(Arc<Shared>);
+pub struct Tls(Arc<TlsState>);
 
-struct Shared {
-    served: Mutex<Served>,
+struct TlsState {
+    served: Mutex<ServedCertificate>,
     reloads: AtomicU64,
     failures: AtomicU64,
 }
 
 #[derive(Clone)]
-struct Served {
+struct ServedCertificate {
     config: Arc<ServerConfig>,
     said: Said,
 }
 
-/// Both files, as they are.
+/// The content of both files.
 #[derive(PartialEq, Eq)]
-struct Files {
+struct CertificateFiles {
     certificate: Vec<u8>,
     key: Vec<u8>,
 }
 
 impl Tls {
-    /// Reads the certificate, and looks for a newer one from then on.
+    /// Loads the certificate, and starts a task that reloads it when the files change.
     ///
     /// # Errors
-    /// When it is not there or makes no sense.
+    /// When the files are missing or not valid.
     pub fn watch() -> Result<Self, TlsError> {
-        let folder = PathBuf::from(std::env::var(VARIABLE).unwrap_or_else(|_| FOLDER.to_owned()));
+        let folder = PathBuf::from(
+            std::env::var(DIRECTORY_VARIABLE).unwrap_or_else(|_| DEFAULT_DIRECTORY.to_owned()),
+        );
         let files = read(&folder)?;
-        let served = usable(&folder, &files)?;
+        let served = load(&folder, &files)?;
         if served.said.until <= Timestamp::now().as_second() {
-            // Clients say so, too; a process that does not start would say less.
             warn!("the certificate has expired");
         }
         if served.said.is_authority {
@@ -72,22 +73,22 @@ impl Tls {
                 "the certificate of gateway.tls.secret is marked as an authority (CA:TRUE, as openssl makes self-signed ones): trevor and other clients do not take it; make one with basicConstraints=CA:FALSE, or have an authority sign it"
             );
         }
-        let tls = Self(Arc::new(Shared {
+        let tls = Self(Arc::new(TlsState {
             served: Mutex::new(served),
             reloads: AtomicU64::new(0),
             failures: AtomicU64::new(0),
         }));
-        tokio::spawn(renew(tls.clone(), folder, files));
+        tokio::spawn(reload_in_a_loop(tls.clone(), folder, files));
         Ok(tls)
     }
 
-    /// For the next connection.
+    /// The acceptor for the next connection.
     #[must_use]
     pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(self.served().config)
     }
 
-    /// Numbers, as the text that Prometheus reads.
+    /// Metrics, in the text format of Prometheus.
     #[must_use]
     pub fn metrics(&self) -> String {
         let said = self.served().said;
@@ -125,71 +126,78 @@ impl Tls {
         text
     }
 
-    fn served(&self) -> Served {
+    fn served(&self) -> ServedCertificate {
         let served = self.0.served.lock();
         served.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes up what is in the folder, if it is new, and says what it saw.
-    fn look(&self, folder: &Path, seen: Option<Files>, now: i64) -> Option<Files> {
+    /// Loads the files if they changed since `seen`, and returns what was read.
+    fn reload(
+        &self,
+        folder: &Path,
+        seen: Option<CertificateFiles>,
+        now: i64,
+    ) -> Option<CertificateFiles> {
         let files = match read(folder) {
             Ok(files) if seen.as_ref() == Some(&files) => return seen,
             Ok(files) => files,
             Err(error) => {
-                // Said once: `seen` is nothing until the files are there again.
+                // Reported once: `seen` is none until the files can be read again.
                 if seen.is_some() {
-                    self.refuses(&error);
+                    self.record_failure(&error);
                 }
                 return None;
             }
         };
-        match usable(folder, &files) {
-            Ok(new) if new.said.until <= now => self.refuses(&problem(folder, "has expired")),
+        match load(folder, &files) {
+            Ok(new) if new.said.until <= now => {
+                self.record_failure(&error_at(folder, "has expired"))
+            }
             Ok(new) => {
                 let (since, until) = (new.said.since, new.said.until);
                 *self.0.served.lock().unwrap_or_else(PoisonError::into_inner) = new;
                 self.0.reloads.fetch_add(1, Relaxed);
                 info!(since, until, "a new certificate is served");
             }
-            Err(error) => self.refuses(&error),
+            Err(error) => self.record_failure(&error),
         }
         Some(files)
     }
 
-    fn refuses(&self, error: &TlsError) {
+    fn record_failure(&self, error: &TlsError) {
         self.0.failures.fetch_add(1, Relaxed);
         warn!(%error, "the new certificate cannot be used; the old one stays");
     }
 }
 
-async fn renew(tls: Tls, folder: PathBuf, files: Files) {
+async fn reload_in_a_loop(tls: Tls, folder: PathBuf, files: CertificateFiles) {
     let mut seen = Some(files);
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
-        seen = tls.look(&folder, seen, Timestamp::now().as_second());
+        tokio::time::sleep(RELOAD_INTERVAL).await;
+        seen = tls.reload(&folder, seen, Timestamp::now().as_second());
     }
 }
 
-fn problem(path: &Path, problem: impl Into<String>) -> TlsError {
+fn error_at(path: &Path, problem: impl Into<String>) -> TlsError {
     TlsError {
         path: path.display().to_string(),
         problem: problem.into(),
     }
 }
 
-fn read(folder: &Path) -> Result<Files, TlsError> {
+fn read(folder: &Path) -> Result<CertificateFiles, TlsError> {
     let file = |name: &str| {
         let path = folder.join(name);
-        std::fs::read(&path).map_err(|e| problem(&path, e.to_string()))
+        std::fs::read(&path).map_err(|e| error_at(&path, e.to_string()))
     };
-    Ok(Files {
+    Ok(CertificateFiles {
         certificate: file("tls.crt")?,
         key: file("tls.key")?,
     })
 }
 
-fn usable(folder: &Path, files: &Files) -> Result<Served, TlsError> {
-    let certificate = |e: String| problem(&folder.join("tls.crt"), e);
+fn load(folder: &Path, files: &CertificateFiles) -> Result<ServedCertificate, TlsError> {
+    let certificate = |e: String| error_at(&folder.join("tls.crt"), e);
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&files.certificate)
         .collect::<Result<_, _>>()
         .map_err(|e| certificate(e.to_string()))?;
@@ -199,7 +207,7 @@ fn usable(folder: &Path, files: &Files) -> Result<Served, TlsError> {
         .and_then(|first| look::of_der(first))
         .map_err(certificate)?;
     let private = PrivateKeyDer::from_pem_slice(&files.key)
-        .map_err(|e| problem(&folder.join("tls.key"), e.to_string()))?;
+        .map_err(|e| error_at(&folder.join("tls.key"), e.to_string()))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -208,7 +216,7 @@ fn usable(folder: &Path, files: &Files) -> Result<Served, TlsError> {
         .with_single_cert(chain, private)
         .map_err(|e| certificate(e.to_string()))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Served {
+    Ok(ServedCertificate {
         config: Arc::new(config),
         said,
     })
@@ -234,8 +242,8 @@ mod tests {
 
     fn serves(folder: &Path) -> Tls {
         let files = read(folder).unwrap();
-        Tls(Arc::new(Shared {
-            served: Mutex::new(usable(folder, &files).unwrap()),
+        Tls(Arc::new(TlsState {
+            served: Mutex::new(load(folder, &files).unwrap()),
             reloads: AtomicU64::new(0),
             failures: AtomicU64::new(0),
         }))
@@ -262,7 +270,7 @@ mod tests {
         for (certificate, key, until, reloads, failures) in rows {
             write(folder, certificate, key);
             for _ in 0..2 {
-                seen = tls.look(folder, seen, NOW);
+                seen = tls.reload(folder, seen, NOW);
             }
             assert_eq!(tls.served().said.until, NOW + until);
             assert_eq!(tls.0.reloads.load(Relaxed), reloads);
@@ -270,7 +278,7 @@ mod tests {
         }
         let expired = pair(NOW);
         write(folder, &expired.certificate, &expired.key);
-        seen = tls.look(folder, seen, NOW);
+        seen = tls.reload(folder, seen, NOW);
         assert_eq!(
             tls.served().said.until,
             NOW + 100,
@@ -278,7 +286,7 @@ mod tests {
         );
         std::fs::remove_file(folder.join("tls.key")).unwrap();
         for _ in 0..2 {
-            seen = tls.look(folder, seen, NOW);
+            seen = tls.reload(folder, seen, NOW);
         }
         assert!(seen.is_none());
         let text = tls.metrics();

@@ -1,6 +1,6 @@
-//! The digests that a sender states of what it uploads. SHA-256 is compared, in the
-//! fields of RFC 9530 (`Content-Digest`, `Repr-Digest`), of RFC 3230 (`Digest`) and of S3
-//! clients. A field that only states others is refused: nobody shall believe that it was
+//! The digests that a sender states of an upload. SHA-256 is compared: in the fields of RFC 9530
+//! (`Content-Digest`, `Repr-Digest`), of RFC 3230 (`Digest`) and of S3 clients. An upload that
+//! states only other digests is refused, so that its sender does not believe that they were
 //! compared.
 
 use base64::Engine as _;
@@ -18,9 +18,9 @@ const DICTIONARIES: [&str; 2] = ["content-digest", "repr-digest"];
 const INSTANCE: &str = "digest";
 /// Base64 of a SHA-256, as S3 clients state it.
 const AMZ: &str = "x-amz-checksum-sha256";
-/// The same in hex, or a word that says that it is not stated.
+/// Hex of a SHA-256, or a keyword of S3 clients.
 const AMZ_CONTENT: &str = "x-amz-content-sha256";
-/// Fields that state what is not computed here, wholly or by how they begin.
+/// Fields and prefixes of fields with digests that are not compared.
 const OTHERS: &[&str] = &[
     "content-md5",
     "oc-checksum",
@@ -31,24 +31,23 @@ const OTHERS: &[&str] = &[
     "x-ms-content-crc64",
 ];
 const OTHER_PREFIXES: &[&str] = &["x-amz-checksum-", "x-checksum-"];
-/// What only names the algorithm of a checksum.
+/// Fields that name only the algorithm of a checksum.
 const NO_DIGEST: &[&str] = &[
     "x-amz-checksum-algorithm",
     "x-amz-checksum-type",
     "x-amz-checksum-mode",
 ];
 
-const LENIENT: GeneralPurpose = GeneralPurpose::new(
+const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The SHA-256 that the sender states, if it does.
+/// The SHA-256 that the sender states, if any.
 ///
 /// # Errors
-/// 400 when a field is malformed, when two differ, or when only digests are stated that
-/// are not compared.
-pub fn stated(headers: &HeaderMap) -> Result<Option<Sha256Hex>, Problem> {
+/// 400 when a field is malformed, when two fields differ, or when only other digests are stated.
+pub fn stated_sha256(headers: &HeaderMap) -> Result<Option<Sha256Hex>, Problem> {
     let mut found = Vec::new();
     for field in DICTIONARIES {
         if let Some(text) = joined(headers, field)? {
@@ -84,7 +83,7 @@ pub fn stated(headers: &HeaderMap) -> Result<Option<Sha256Hex>, Problem> {
     Ok(first)
 }
 
-/// All lines of a field.
+/// All lines of a field, joined by commas.
 fn joined(headers: &HeaderMap, field: &'static str) -> Result<Option<String>, Problem> {
     let mut lines = Vec::new();
     for value in headers.get_all(field) {
@@ -109,7 +108,7 @@ fn uncompared(headers: &HeaderMap) -> Option<String> {
     names.find(|name| states_another(name)).map(str::to_owned)
 }
 
-/// A digest that is announced for behind the body, where it is not looked for.
+/// A digest field that is announced for the trailer, which is not read.
 fn in_trailer(headers: &HeaderMap) -> Option<String> {
     let lines = headers
         .get_all(TRAILER)
@@ -139,7 +138,7 @@ fn malformed(field: &str, what: &str) -> Problem {
 }
 
 fn decoded(field: &str, encoded: &str) -> Result<Sha256Hex, Problem> {
-    let bytes = LENIENT
+    let bytes = BASE64
         .decode(encoded.trim())
         .map_err(|_| malformed(field, "has a digest that is not base64"))?;
     let raw: [u8; 32] = bytes
@@ -162,8 +161,8 @@ fn instance(field: &str) -> Result<Option<Sha256Hex>, Problem> {
     Ok(found)
 }
 
-/// Hex, or that the signature does not cover the body; a body in signed chunks is not
-/// the bytes of the file.
+/// Reads `x-amz-content-sha256`: hex, or `UNSIGNED-PAYLOAD`. Bodies in signed chunks are refused,
+/// because they are not the plain bytes of the file.
 fn content_sha256(text: &str) -> Result<Option<Sha256Hex>, Problem> {
     if text == "UNSIGNED-PAYLOAD" {
         return Ok(None);
@@ -199,7 +198,7 @@ fn parse(name: &str, field: &str) -> Result<Option<Sha256Hex>, Problem> {
         }
         if key == "sha-256" {
             found = Some(decoded(name, encoded)?);
-        } else if LENIENT.decode(encoded).is_err() {
+        } else if BASE64.decode(encoded).is_err() {
             return Err(malformed("has a digest that is not base64"));
         }
     }
@@ -265,7 +264,7 @@ mod tests {
         for (name, value) in fields {
             headers.append(*name, value.parse().unwrap());
         }
-        stated(&headers).map_err(|p| {
+        stated_sha256(&headers).map_err(|p| {
             assert_eq!(p.status.as_u16(), 400);
             p.detail
         })

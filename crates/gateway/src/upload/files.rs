@@ -1,32 +1,31 @@
 //! `PUT` and `DELETE files/{path}`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, StatusCode};
-use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio_util::task::TaskTracker;
 
-use crate::cluster::requests::{self as request, sealed, submitted_by};
-use crate::identity::job_pods as job_token;
+use crate::cluster::requests::{self, is_submitter, round_sealed};
+use crate::identity::call::Call;
 use crate::identity::permission::UPLOAD;
-use crate::limits::admission::{self as gate, Gate};
-use crate::limits::body_reader::Reader;
-use crate::limits::buffers::Lease;
-use crate::limits::rate::Pace;
+use crate::jobs::access;
+use crate::limits::admission::{self, UploadAdmission};
+use crate::limits::body_reader::BodyReader;
+use crate::limits::buffers::BufferPool;
+use crate::limits::rate::MinimumRate;
 use crate::problem::Problem;
-use crate::state::{Call, Gateway};
-use crate::upload::headers::{Announced, announced};
-use crate::upload::intake::{Arrived, Place, Taking, receive};
-use crate::upload::parts::Cut;
-use crate::upload::receipts::{Claim, Open, settle, write_receipt};
+use crate::state::Gateway;
+use crate::upload::headers::UploadHeaders;
+use crate::upload::intake::{Destination, IntakeContext, ReceivedFile, receive};
+use crate::upload::parts::PartLayout;
+use crate::upload::receipts::{OpenRound, PathReservation, confirm_receipt, write_receipt};
 use trevor_api::{AirlockRequest, Direction, Phase};
-use trevor_core::declared::{self, Mismatch};
 use trevor_core::digest::{Crc32, Sha256Hex};
+use trevor_core::media_type;
 use trevor_core::policy::Rules;
 use trevor_core::receipt::{Content, Receipt};
 use trevor_core::sniff::{self, Sniffed};
@@ -48,7 +47,7 @@ struct Uploaded<'a> {
     warnings: Vec<String>,
 }
 
-/// Takes a file in.
+/// Receives a file, stores it, and writes its receipt.
 ///
 /// # Errors
 /// Those of docs/reference/wire-formats.md#problems.
@@ -59,76 +58,92 @@ pub async fn put(
     headers: &HeaderMap,
     body: &mut Body,
 ) -> Result<Response, Problem> {
-    let announced = announced(headers, body)?;
-    gateway.shares.has_place(&call.caller.user)?;
-    let request = admitted(&gateway, &call).await?;
-    check_declared(&request, &path, announced.length, announced.sha256.as_ref())?;
-    let open = Open::of(&gateway, &request).await?;
+    let stated = UploadHeaders::parse(headers, body)?;
+    gateway.memory.check_queue(&call.caller.user)?;
+    let request = uploadable_request(&gateway, &call).await?;
+    requests::check_declared(&request, &path, stated.length, stated.sha256.as_ref())?;
+    let open_round = OpenRound::load(&gateway, &request).await?;
     let rules = rules(&gateway, &request).await?;
-    gate::check(&path, announced.length, &rules)?;
-    open.entry.known().check(&path)?;
-    open.entry.known().check_versions(&path)?;
-    let least = announced.length.unwrap_or(0);
-    open.entry.known().check_room(&path, least, &rules)?;
-    if request::phase(&request) == Phase::Submitted && open.is_sealed(&gateway).await? {
-        return Err(sealed());
+    admission::check_name_and_size(&path, stated.length, &rules)?;
+    open_round.entry.receipts().check_name(&path)?;
+    open_round.entry.receipts().check_versions(&path)?;
+    let size = stated.length.unwrap_or(0);
+    open_round
+        .entry
+        .receipts()
+        .check_round_limits(&path, size, &rules)?;
+    if requests::phase(&request) == Phase::Submitted && open_round.is_sealed(&gateway).await? {
+        return Err(round_sealed());
     }
 
-    let upload = Upload {
+    let upload = UploadRequest {
         path: &path,
-        announced: &announced,
+        stated: &stated,
         rules: &rules,
     };
-    let arrived = take_in(&gateway, &call, &open, upload, body).await;
-    let arrived = arrived.inspect_err(|problem| {
-        if gate::is_refusal(problem) {
-            let (who, uid) = (&call.caller.user, &open.key.uid);
+    let received = receive_body(&gateway, &call, &open_round, upload, body).await;
+    let received = received.inspect_err(|problem| {
+        if problem.is_policy_refusal() {
+            let (who, uid) = (&call.caller.user, &open_round.key.uid);
             gateway
                 .ledger
                 .refused(who, &call.namespace, &call.name, uid, "upload");
         }
     })?;
-    if announced
+    if stated
         .sha256
         .as_ref()
-        .is_some_and(|s| *s != arrived.sha256)
+        .is_some_and(|s| *s != received.sha256)
     {
         return Err(Problem::unprocessable(
             "DigestMismatch",
             "what arrived does not have the SHA-256 that was stated; nothing was stored",
         ));
     }
-    check_declared(&request, &path, Some(arrived.size), Some(&arrived.sha256))?;
+    requests::check_declared(&request, &path, Some(received.size), Some(&received.sha256))?;
 
-    // From here on a client that goes away changes nothing.
+    // The rest is finished even if the client disconnects.
     let tasks = gateway.tasks.clone();
     let finish = async move {
-        let (call, request, open, rules) = match gateway.anew(&call).await? {
-            None => (call, request, open, rules),
+        let (call, request, open_round, rules) = match gateway.revalidate(&call).await? {
+            None => (call, request, open_round, rules),
             Some(call) => {
-                let request = admitted(&gateway, &call).await?;
-                request::same(&request, &open.key.uid)?;
-                check_declared(&request, &path, Some(arrived.size), Some(&arrived.sha256))?;
-                let open = Open::of(&gateway, &request).await?;
+                let request = uploadable_request(&gateway, &call).await?;
+                requests::ensure_same_uid(&request, &open_round.key.uid)?;
+                requests::check_declared(
+                    &request,
+                    &path,
+                    Some(received.size),
+                    Some(&received.sha256),
+                )?;
+                let open_round = OpenRound::load(&gateway, &request).await?;
                 let rules = self::rules(&gateway, &request).await?;
-                gate::check(&path, Some(arrived.size), &rules)?;
-                if let Some(breach) = rules.content_breach(&path, &arrived.sniffed) {
-                    return Err(gate::refused(breach));
+                admission::check_name_and_size(&path, Some(received.size), &rules)?;
+                if let Some(breach) = rules.content_breach(&path, &received.sniffed) {
+                    return Err(Problem::refused_by_policy(breach));
                 }
-                (call, request, open, rules)
+                (call, request, open_round, rules)
             }
         };
-        store(&gateway, &call, &open, (&request, &rules), path, arrived).await
+        store(
+            &gateway,
+            &call,
+            &open_round,
+            (&request, &rules),
+            path,
+            received,
+        )
+        .await
     };
     finish_detached(&tasks, finish).await
 }
 
-/// The request, if this caller may send it files now: the Job that collects for it, or
-/// its submitter.
-async fn admitted(gateway: &Gateway, call: &Call) -> Result<AirlockRequest, Problem> {
-    match job_token::collector(gateway, call).await? {
+/// The request, if the caller may upload files to it now: the Job that collects for it, or its
+/// submitter.
+async fn uploadable_request(gateway: &Gateway, call: &Call) -> Result<AirlockRequest, Problem> {
+    match access::collector(gateway, call).await? {
         Some(job) => {
-            job.takes_files(gateway).await?;
+            job.check_accepts_files(gateway).await?;
             Ok(job.request)
         }
         None => open_request(gateway, call, "upload").await,
@@ -139,20 +154,22 @@ async fn finish_detached(
     tasks: &TaskTracker,
     finish: impl Future<Output = Result<Response, Problem>> + Send + 'static,
 ) -> Result<Response, Problem> {
-    let ending = |_| Problem::unavailable("ShuttingDown", "the gateway is ending; try again", 5);
-    tasks.spawn(finish).await.map_err(ending)?
+    let finished = tasks.spawn(finish).await;
+    finished.map_err(|_| Problem::shutting_down())?
 }
 
-/// The request, if this caller may change its files now.
+/// The request, if the caller is its submitter and may change its files now.
 async fn open_request(
     gateway: &Gateway,
     call: &Call,
     action: &'static str,
 ) -> Result<AirlockRequest, Problem> {
     gateway.require(call, UPLOAD, action).await?;
-    let request = gateway.requests.find(&call.namespace, &call.name).await?;
-    let request = request.ok_or_else(request::unknown)?;
-    if !submitted_by(&request, &call.caller.user) {
+    let request = gateway
+        .requests
+        .get_existing(&call.namespace, &call.name)
+        .await?;
+    if !is_submitter(&request, &call.caller.user) {
         let uid = request.metadata.uid.as_deref().unwrap_or_default();
         return Err(gateway.refuse(
             call,
@@ -162,27 +179,10 @@ async fn open_request(
         ));
     }
     if request.spec.direction == Direction::Ingress {
-        request::open_for_uploads(&request)?;
+        requests::require_upload_round(&request)?;
     }
     let at = (call.namespace.as_str(), call.name.as_str());
-    gateway.requests.taken_up(at, request).await
-}
-
-pub(crate) fn check_declared(
-    request: &AirlockRequest,
-    path: &str,
-    size: Option<u64>,
-    sha256: Option<&Sha256Hex>,
-) -> Result<(), Problem> {
-    let files = request.spec.files.as_deref().unwrap_or_default();
-    declared::check(files, path, size, sha256.map(Sha256Hex::as_str)).map_err(|mismatch| {
-        let reason = match mismatch {
-            Mismatch::Undeclared => "Undeclared",
-            Mismatch::Size { .. } => "SizeMismatch",
-            Mismatch::Digest => "DigestMismatch",
-        };
-        Problem::unprocessable(reason, mismatch.to_string())
-    })
+    gateway.requests.wait_for_controller(at, request).await
 }
 
 /// The rules of the policy that applies now.
@@ -194,90 +194,94 @@ async fn rules(gateway: &Gateway, request: &AirlockRequest) -> Result<Rules, Pro
         .await
 }
 
-/// What is known of an upload before its bytes come.
-struct Upload<'a> {
+/// What is known of an upload before its body is read.
+struct UploadRequest<'a> {
     path: &'a str,
-    announced: &'a Announced,
+    stated: &'a UploadHeaders,
     rules: &'a Rules,
 }
 
-async fn take_in(
+async fn receive_body(
     gateway: &Gateway,
     call: &Call,
-    open: &Open,
-    Upload {
+    open_round: &OpenRound,
+    UploadRequest {
         path,
-        announced,
+        stated,
         rules,
-    }: Upload<'_>,
+    }: UploadRequest<'_>,
     body: &mut Body,
-) -> Result<Arrived, Problem> {
+) -> Result<ReceivedFile, Problem> {
     let _upload = gateway.metrics.upload();
-    let place = Place::new(gateway.zones.quarantine.bucket(), &open.key, &gateway.tasks);
-    let at = (call.namespace.as_str(), place.key.as_str());
-    let gate = Gate::open(&gateway.stored, at, (path, announced.length), rules).await?;
-    let cut = Cut::of(announced.length);
-    let share = gateway
-        .shares
-        .reserve(&call.caller.user, cut.buffer())
+    let destination = Destination::new(
+        gateway.zones.quarantine.bucket(),
+        &open_round.key,
+        &gateway.tasks,
+    );
+    let at = (call.namespace.as_str(), destination.key.as_str());
+    let admission = UploadAdmission::open(&gateway.quota, at, (path, stated.length), rules).await?;
+    let layout = PartLayout::for_length(stated.length);
+    let permit = gateway
+        .memory
+        .reserve(&call.caller.user, layout.buffer_size())
         .await?;
-    let lease = Lease::new(share, BUFFERS);
-    let reader = Reader::new(
+    let buffers = BufferPool::new(permit, BUFFERS);
+    let reader = BodyReader::new(
         body,
-        Pace::new(gateway.config.gateway.min_rate_kib_s),
-        gate::most(rules),
+        MinimumRate::new(gateway.config.gateway.min_rate_kib_s),
+        admission::max_file_bytes(rules),
         &gateway.metrics,
     );
-    let with = Taking {
-        lease: &lease,
+    let context = IntakeContext {
+        buffers: &buffers,
         reader,
-        gate,
-        stored: &gateway.stored,
+        admission,
+        quota: &gateway.quota,
     };
-    let arrived = receive(place, cut, with).await?;
-    match announced.length {
-        Some(length) if length != arrived.size => Err(Problem::bad_request(
-            "Truncated",
-            "the body broke off; nothing was stored",
-        )),
-        _ => Ok(arrived),
+    let received = receive(destination, layout, context).await?;
+    match stated.length {
+        Some(length) if length != received.size => Err(Problem::truncated()),
+        _ => Ok(received),
     }
 }
 
 async fn store(
     gateway: &Gateway,
     call: &Call,
-    open: &Open,
+    open_round: &OpenRound,
     (request, rules): (&AirlockRequest, &Rules),
     path: String,
-    arrived: Arrived,
+    received: ReceivedFile,
 ) -> Result<Response, Problem> {
     let content = Content {
         more: Default::default(),
-        key: arrived.key().to_owned(),
-        size: arrived.size,
-        sha256: arrived.sha256.clone(),
-        crc32: arrived.crc32,
-        media_type: media_type(&path).to_owned(),
-        sniffed: Some(arrived.sniffed.clone()),
-        remark: arrived.remark.clone(),
+        key: received.key().to_owned(),
+        size: received.size,
+        sha256: received.sha256.clone(),
+        crc32: received.crc32,
+        media_type: media_type::of(&path).to_owned(),
+        sniffed: Some(received.sniffed.clone()),
+        remark: received.remark.clone(),
     };
-    // Before the object is there: what has no place in the round leaves nothing.
-    let claim = Claim::new(open, &path, content.size, rules)?;
-    arrived.store().await?;
-    // Completing a large file may take the server minutes. What is refused here leaves an
-    // object that no receipt names: the controller's scan deletes it.
-    if let Some(call) = gateway.anew(call).await? {
-        request::same(&admitted(gateway, &call).await?, &open.key.uid)?;
+    // Before the object is stored, so that a refused file leaves nothing.
+    let reservation = PathReservation::new(open_round, &path, content.size, rules)?;
+    received.store().await?;
+    // Completing a large file may take the storage minutes. A refusal here leaves an object without
+    // a receipt, which the scan of the controller deletes.
+    if let Some(call) = gateway.revalidate(call).await? {
+        requests::ensure_same_uid(
+            &uploadable_request(gateway, &call).await?,
+            &open_round.key.uid,
+        )?;
     }
-    let receipt = receipt(call, open, path.clone(), Some(content));
-    let receipt = write_receipt(gateway, open, receipt).await?;
-    drop(claim);
-    settle(gateway, open, &receipt).await?;
+    let receipt = receipt(call, open_round, path.clone(), Some(content));
+    let receipt = write_receipt(gateway, open_round, receipt).await?;
+    drop(reservation);
+    confirm_receipt(gateway, open_round, &receipt).await?;
     let declared = request.spec.files.as_deref().unwrap_or_default();
-    let waits = request.spec.submission >= open.round && !declared.is_empty();
-    if waits && open.entry.known().covers(declared) {
-        gateway.hints.send(&call.namespace, &call.name);
+    let awaits_files = request.spec.submission >= open_round.round && !declared.is_empty();
+    if awaits_files && open_round.entry.receipts().has_all(declared) {
+        gateway.reconcile_hints.send(&call.namespace, &call.name);
     }
     let Some(content) = &receipt.content else {
         return Ok(StatusCode::CREATED.into_response());
@@ -299,64 +303,44 @@ async fn store(
     Ok((StatusCode::CREATED, axum::Json(uploaded)).into_response())
 }
 
-fn receipt(call: &Call, open: &Open, path: String, content: Option<Content>) -> Receipt {
+fn receipt(call: &Call, open_round: &OpenRound, path: String, content: Option<Content>) -> Receipt {
     Receipt {
         more: Default::default(),
         path,
         version: String::new(),
-        round: open.round,
+        round: open_round.round,
         by: call.caller.user.clone(),
         time: Timestamp::now(),
         content,
     }
 }
 
-/// Drops a file from the round.
+/// Removes a file from the round.
 ///
 /// # Errors
 /// Those of docs/reference/wire-formats.md#problems.
 pub async fn delete(gateway: Arc<Gateway>, call: Call, path: String) -> Result<Response, Problem> {
     let request = open_request(&gateway, &call, "remove").await?;
-    let round = request::open_for_uploads(&request)?;
-    let key = request::key(&request);
-    let open = Open {
-        entry: gateway.index.fresh(&key, round).await?,
+    let round = requests::require_upload_round(&request)?;
+    let key = requests::key(&request);
+    let open_round = OpenRound {
+        entry: gateway.receipts.fresh(&key, round).await?,
         key,
         round,
     };
-    if !open.entry.known().stands(&path) {
+    if !open_round.entry.receipts().has_current(&path) {
         return Err(Problem::not_found("there is no such file in this round"));
     }
-    if let Some(call) = gateway.anew(&call).await? {
+    if let Some(call) = gateway.revalidate(&call).await? {
         let request = open_request(&gateway, &call, "remove").await?;
-        request::same(&request, &open.key.uid)?;
+        requests::ensure_same_uid(&request, &open_round.key.uid)?;
     }
     let tasks = gateway.tasks.clone();
     let finish = async move {
-        let removal = receipt(&call, &open, path, None);
-        let removal = write_receipt(&gateway, &open, removal).await?;
-        settle(&gateway, &open, &removal).await?;
+        let removal = receipt(&call, &open_round, path, None);
+        let removal = write_receipt(&gateway, &open_round, removal).await?;
+        confirm_receipt(&gateway, &open_round, &removal).await?;
         Ok(StatusCode::NO_CONTENT.into_response())
     };
     finish_detached(&tasks, finish).await
-}
-
-/// The media type that a name suggests.
-fn media_type(path: &str) -> &'static str {
-    trevor_core::media_type::of(path)
-}
-
-/// Reads on for a while after an early answer, so that a client which sends all
-/// before it reads gets to see it.
-pub async fn drain(mut body: Body, most: u64) {
-    let read = async {
-        let mut left = most;
-        while let Some(Ok(frame)) = body.frame().await {
-            left = left.saturating_sub(frame.data_ref().map_or(0, |d| d.len() as u64));
-            if left == 0 {
-                return;
-            }
-        }
-    };
-    let _ = tokio::time::timeout(Duration::from_secs(10), read).await;
 }

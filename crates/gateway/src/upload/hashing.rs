@@ -1,5 +1,5 @@
-//! SHA-256 and CRC-32 of what streams by, and what is to be noticed in it, on a thread
-//! of their own, so that the next bytes are read and the last ones sent meanwhile.
+//! SHA-256, CRC-32 and the content scan of a stream. They run on a blocking thread, so that the
+//! next bytes are read and earlier ones are sent at the same time.
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -9,17 +9,17 @@ use crate::problem::Problem;
 use trevor_core::digest::{Crc32, Sha256Hex};
 use trevor_core::sniff::{Remark, Scan};
 
-/// Less than this is hashed at once: handing it over would cost more.
-const SMALL: usize = 64 * 1024;
+/// Less than this is hashed inline, because a thread switch would cost more.
+const INLINE_BYTES: usize = 64 * 1024;
 
 #[derive(Clone, Default)]
-struct All {
+struct Digests {
     sha256: Sha256,
     crc32: crc32fast::Hasher,
     scan: Scan,
 }
 
-impl All {
+impl Digests {
     fn update(&mut self, bytes: &[u8]) {
         self.sha256.update(bytes);
         self.crc32.update(bytes);
@@ -27,57 +27,55 @@ impl All {
     }
 }
 
-enum State {
-    Idle(Box<All>),
-    Busy(JoinHandle<Box<All>>),
+enum HasherState {
+    Idle(Box<Digests>),
+    Busy(JoinHandle<Box<Digests>>),
 }
 
 /// Hashes one stream.
-pub struct Hashing(State);
+pub struct StreamHasher(HasherState);
 
-impl Default for Hashing {
+impl Default for StreamHasher {
     fn default() -> Self {
-        Self(State::Idle(Box::default()))
+        Self(HasherState::Idle(Box::default()))
     }
 }
 
-impl Hashing {
-    /// Adds bytes, after waiting for those before to be done.
+impl StreamHasher {
+    /// Adds bytes, after the previous ones are hashed.
     ///
     /// # Errors
-    /// When the process is ending.
+    /// 503 when the process is shutting down.
     pub async fn update(&mut self, bytes: Bytes) -> Result<(), Problem> {
-        let mut all = self.take().await?;
-        self.0 = if bytes.len() < SMALL {
-            all.update(&bytes);
-            State::Idle(all)
+        let mut digests = self.wait().await?;
+        self.0 = if bytes.len() < INLINE_BYTES {
+            digests.update(&bytes);
+            HasherState::Idle(digests)
         } else {
-            State::Busy(tokio::task::spawn_blocking(move || {
-                all.update(&bytes);
+            HasherState::Busy(tokio::task::spawn_blocking(move || {
+                digests.update(&bytes);
                 drop(bytes);
-                all
+                digests
             }))
         };
         Ok(())
     }
 
-    /// The digests of everything, and what was noticed.
+    /// The digests of the stream, and the result of the scan.
     ///
     /// # Errors
-    /// When the process is ending.
+    /// 503 when the process is shutting down.
     pub async fn finish(mut self) -> Result<(Sha256Hex, Crc32, Option<Remark>), Problem> {
-        let all = self.take().await?;
-        let raw: [u8; 32] = all.sha256.finalize().into();
-        let crc32 = Crc32(all.crc32.finalize());
-        Ok((Sha256Hex::from_raw(&raw), crc32, all.scan.finish()))
+        let digests = self.wait().await?;
+        let raw: [u8; 32] = digests.sha256.finalize().into();
+        let crc32 = Crc32(digests.crc32.finalize());
+        Ok((Sha256Hex::from_raw(&raw), crc32, digests.scan.finish()))
     }
 
-    async fn take(&mut self) -> Result<Box<All>, Problem> {
-        match std::mem::replace(&mut self.0, State::Idle(Box::default())) {
-            State::Idle(all) => Ok(all),
-            State::Busy(task) => task.await.map_err(|_| {
-                Problem::unavailable("ShuttingDown", "the gateway is ending; try again", 5)
-            }),
+    async fn wait(&mut self) -> Result<Box<Digests>, Problem> {
+        match std::mem::replace(&mut self.0, HasherState::Idle(Box::default())) {
+            HasherState::Idle(digests) => Ok(digests),
+            HasherState::Busy(task) => task.await.map_err(|_| Problem::shutting_down()),
         }
     }
 }
@@ -89,7 +87,7 @@ mod tests {
     #[tokio::test]
     async fn the_digests_are_those_of_the_whole_stream_in_order() {
         let bytes: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_le_bytes).collect();
-        let mut hashing = Hashing::default();
+        let mut hashing = StreamHasher::default();
         for (at, chunk) in bytes.chunks(100_000).enumerate() {
             for piece in chunk.chunks(if at % 2 == 0 { 100_000 } else { 1000 }) {
                 hashing.update(Bytes::copy_from_slice(piece)).await.unwrap();
@@ -101,7 +99,7 @@ mod tests {
             hashing.finish().await.unwrap(),
             (Sha256Hex::of(&bytes), Crc32(crc.finalize()), None)
         );
-        let (empty, _, _) = Hashing::default().finish().await.unwrap();
+        let (empty, _, _) = StreamHasher::default().finish().await.unwrap();
         assert_eq!(empty, Sha256Hex::of(b""));
     }
 }

@@ -1,72 +1,67 @@
-//! From a body to quarantine: read, hashed and sent on at the same time, in
-//! buffers that the user's share allows, and stored only when it is what was
-//! announced.
+//! Receives the body of an upload into quarantine. It is read, hashed and sent to the storage at
+//! the same time, in buffers that the memory budget permits. It becomes an object only when the
+//! caller has checked it.
 
 use bytes::Bytes;
 use http::StatusCode;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::limits::admission::Gate;
-use crate::limits::body_reader::Reader;
-use crate::limits::buffers::{Lease, Leave};
-use crate::limits::quota::{Reservation, Stored};
+use crate::limits::admission::UploadAdmission;
+use crate::limits::body_reader::BodyReader;
+use crate::limits::buffers::{BufferPermit, BufferPool};
+use crate::limits::quota::{QuarantineQuota, QuotaReservation};
 use crate::problem::Problem;
-use crate::upload::hashing::Hashing;
-use crate::upload::multipart::{CONTENT_TYPE, Multipart};
-use crate::upload::parts::{Cut, MOST_PARTS};
+use crate::upload::hashing::StreamHasher;
+use crate::upload::multipart::{CONTENT_TYPE, MultipartUpload};
+use crate::upload::parts::{MAX_PARTS, PartLayout};
 use trevor_core::digest::{Crc32, Sha256Hex};
 use trevor_core::keys::RequestKey;
 use trevor_core::sniff::{HEAD, Remark, Sniffed};
 use trevor_store::{Bucket, Created};
 
-/// Where bytes go.
-#[derive(Clone)]
-pub struct Place {
-    /// The quarantine bucket.
-    pub bucket: Bucket,
-    /// A new random key in it.
+/// Where a file is stored.
+pub struct Destination {
+    bucket: Bucket,
+    /// A new random key in the bucket.
     pub key: String,
-    /// Keeps what must be finished after the call.
-    pub tasks: TaskTracker,
+    /// Tasks that outlive the call.
+    tasks: TaskTracker,
 }
 
-/// Bytes that arrived: hashed, and not stored yet as an object.
-pub struct Arrived {
-    /// How many.
+/// A file that was received and hashed, and is not an object yet.
+pub struct ReceivedFile {
     pub size: u64,
-    /// Their SHA-256.
     pub sha256: Sha256Hex,
-    /// Their CRC-32.
     pub crc32: Crc32,
-    /// What their first ones are.
+    /// The type by the first bytes.
     pub sniffed: Sniffed,
-    /// What was noticed behind them.
+    /// The result of the content scan.
     pub remark: Option<Remark>,
-    place: Place,
-    held: Held,
-    room: Option<Reservation>,
+    destination: Destination,
+    payload: Payload,
+    reservation: Option<QuotaReservation>,
 }
 
-enum Held {
+enum Payload {
     Whole(Bytes),
-    Parts(Box<Multipart>),
+    Parts(Box<MultipartUpload>),
 }
 
-/// A filled buffer and the leave to hold it; both go when the last reader is done.
-struct Filled {
+/// A filled buffer and its permit. Both are dropped with the last reference to the bytes.
+struct FilledBuffer {
     bytes: Vec<u8>,
-    _leave: Leave,
+    _permit: BufferPermit,
 }
 
-impl AsRef<[u8]> for Filled {
+impl AsRef<[u8]> for FilledBuffer {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl Place {
-    /// A new place among the files of a request.
+impl Destination {
+    /// A new object among the files of a request.
     #[must_use]
     pub fn new(bucket: &Bucket, request: &RequestKey, tasks: &TaskTracker) -> Self {
         let key = request.file(&Uuid::new_v4().to_string());
@@ -76,32 +71,43 @@ impl Place {
             tasks: tasks.clone(),
         }
     }
+
+    async fn start_multipart(&self) -> Result<MultipartUpload, Problem> {
+        MultipartUpload::start(&self.bucket, &self.key, &self.tasks).await
+    }
 }
 
-impl Arrived {
-    /// Key of the object.
+impl ReceivedFile {
+    /// The key of the object.
     #[must_use]
     pub fn key(&self) -> &str {
-        &self.place.key
+        &self.destination.key
     }
 
-    /// Makes it an object. What is dropped instead leaves nothing.
+    /// Stores the object. A file that is dropped instead leaves nothing.
     ///
     /// # Errors
-    /// As the server says.
+    /// 503 when the storage fails.
     pub async fn store(self) -> Result<(), Problem> {
-        let stored = match self.held {
-            Held::Parts(upload) => upload.complete(self.size).await,
-            Held::Whole(bytes) => match self
-                .place
+        let stored = match self.payload {
+            Payload::Parts(upload) => upload.complete(self.size).await,
+            Payload::Whole(bytes) => match self
+                .destination
                 .bucket
-                .create(&self.place.key, bytes, CONTENT_TYPE)
+                .create(&self.destination.key, bytes, CONTENT_TYPE)
                 .await?
             {
                 Created::New => Ok(()),
-                // The key is random: it is ours, from a try whose answer was lost.
+                // The key is random, so that this is our object, from an attempt whose response was
+                // lost.
                 Created::Exists
-                    if self.place.bucket.head(&self.place.key).await?.size == self.size =>
+                    if self
+                        .destination
+                        .bucket
+                        .head(&self.destination.key)
+                        .await?
+                        .size
+                        == self.size =>
                 {
                     Ok(())
                 }
@@ -113,113 +119,125 @@ impl Arrived {
             },
         };
         stored?;
-        if let Some(room) = self.room {
-            room.done();
+        if let Some(reservation) = self.reservation {
+            reservation.mark_stored();
         }
         Ok(())
     }
 }
 
-/// What an upload is taken in with.
-pub struct Taking<'a> {
-    /// Its buffers.
-    pub lease: &'a Lease,
-    /// Its body.
-    pub reader: Reader<'a>,
-    /// What the policy says to it.
-    pub gate: Gate<'a>,
-    /// What is stored beside it.
-    pub stored: &'a Stored,
+/// What an upload is received with.
+pub struct IntakeContext<'a> {
+    pub buffers: &'a BufferPool,
+    pub reader: BodyReader<'a>,
+    pub admission: UploadAdmission<'a>,
+    pub quota: &'a QuarantineQuota,
 }
 
-/// A body while it is taken in.
-struct Taken<'a> {
-    with: Taking<'a>,
-    hashing: Hashing,
+/// An upload while it is received.
+struct Intake<'a> {
+    context: IntakeContext<'a>,
+    hasher: StreamHasher,
     sniffed: Option<Sniffed>,
 }
 
-/// Takes a whole body in.
+/// Receives a whole body.
 ///
 /// # Errors
-/// When client or storage fail, or the gate stays shut; nothing is left then.
-pub async fn receive(place: Place, cut: Cut, with: Taking<'_>) -> Result<Arrived, Problem> {
-    let mut taken = Taken {
-        with,
-        hashing: Hashing::default(),
+/// When the client or the storage fails, or the policy does not admit the file. Nothing is stored
+/// then.
+pub async fn receive(
+    destination: Destination,
+    layout: PartLayout,
+    context: IntakeContext<'_>,
+) -> Result<ReceivedFile, Problem> {
+    let mut intake = Intake {
+        context,
+        hasher: StreamHasher::default(),
         sniffed: None,
     };
-    let held = match cut {
-        Cut::Whole { .. } => Held::Whole(taken.buffer(cut.part()).await?),
-        Cut::Buffered { .. } | Cut::Unknown => buffered(&place, cut, &mut taken).await?,
-        Cut::Streamed { part, length } => streamed(&place, (part, length), &mut taken).await?,
+    let payload = match layout {
+        PartLayout::Whole { .. } => Payload::Whole(intake.read_buffer(layout.part_size()).await?),
+        PartLayout::Buffered { .. } | PartLayout::Unknown => {
+            receive_buffered(&destination, layout, &mut intake).await?
+        }
+        PartLayout::Streamed { part, length } => {
+            receive_streamed(&destination, (part, length), &mut intake).await?
+        }
     };
-    let size = taken.with.reader.received();
-    let sniffed = match taken.sniffed {
+    let size = intake.context.reader.received();
+    let sniffed = match intake.sniffed {
         Some(sniffed) => sniffed,
-        None => taken.with.gate.look(&[])?,
+        None => intake.context.admission.check_content(&[])?,
     };
-    let (sha256, crc32, remark) = taken.hashing.finish().await?;
-    Ok(Arrived {
+    let (sha256, crc32, remark) = intake.hasher.finish().await?;
+    Ok(ReceivedFile {
         size,
         sha256,
         crc32,
         sniffed,
         remark,
-        place,
-        held,
-        room: taken.with.gate.into_room(),
+        destination,
+        payload,
+        reservation: intake.context.admission.into_reservation(),
     })
 }
 
-impl Taken<'_> {
-    /// The next buffer, full unless the body ended; empty when it had ended before.
-    /// The first bytes of all pass the gate as soon as they are there.
-    async fn buffer(&mut self, size: u64) -> Result<Bytes, Problem> {
+impl Intake<'_> {
+    /// The next buffer. It is full unless the body ends, and empty after the end. The content check
+    /// is made as soon as the first bytes are read.
+    async fn read_buffer(&mut self, size: u64) -> Result<Bytes, Problem> {
         let size = usize::try_from(size).unwrap_or(usize::MAX);
-        let leave = self.with.lease.buffer().await;
+        let permit = self.context.buffers.acquire().await;
         let mut bytes = Vec::with_capacity(size);
         if self.sniffed.is_none() {
-            self.with.reader.fill(&mut bytes, size.min(HEAD)).await?;
-            self.sniffed = Some(self.with.gate.look(&bytes)?);
+            self.context.reader.fill(&mut bytes, size.min(HEAD)).await?;
+            self.sniffed = Some(self.context.admission.check_content(&bytes)?);
         }
-        self.with.reader.fill(&mut bytes, size).await?;
-        let received = self.with.reader.received();
-        self.with.gate.take(received, self.with.stored).await?;
-        let bytes = Bytes::from_owner(Filled {
+        self.context.reader.fill(&mut bytes, size).await?;
+        let received = self.context.reader.received();
+        self.context
+            .admission
+            .reserve_received(received, self.context.quota)
+            .await?;
+        let bytes = Bytes::from_owner(FilledBuffer {
             bytes,
-            _leave: leave,
+            _permit: permit,
         });
-        self.hashing.update(bytes.clone()).await?;
+        self.hasher.update(bytes.clone()).await?;
         Ok(bytes)
     }
 
     fn ended(&self) -> bool {
-        self.with.reader.ended()
+        self.context.reader.ended()
     }
 }
 
-async fn buffered(place: &Place, cut: Cut, taken: &mut Taken<'_>) -> Result<Held, Problem> {
-    let first = taken.buffer(cut.part()).await?;
-    if taken.ended() {
-        return Ok(Held::Whole(first));
+async fn receive_buffered(
+    destination: &Destination,
+    layout: PartLayout,
+    intake: &mut Intake<'_>,
+) -> Result<Payload, Problem> {
+    let first = intake.read_buffer(layout.part_size()).await?;
+    if intake.ended() {
+        return Ok(Payload::Whole(first));
     }
-    let mut upload = Multipart::start(&place.bucket, &place.key, &place.tasks).await?;
+    let mut upload = destination.start_multipart().await?;
     upload.send(first)?;
-    for _ in 1..MOST_PARTS {
-        let next = taken.buffer(cut.part()).await?;
+    for _ in 1..MAX_PARTS {
+        let next = intake.read_buffer(layout.part_size()).await?;
         if !next.is_empty() {
             upload.send(next)?;
         }
-        if taken.ended() {
-            upload.settle().await?;
-            return Ok(Held::Parts(Box::new(upload)));
+        if intake.ended() {
+            upload.wait_for_parts().await?;
+            return Ok(Payload::Parts(Box::new(upload)));
         }
     }
-    // Exactly full, or too long to be taken without its length.
-    if taken.buffer(1).await?.is_empty() {
-        upload.settle().await?;
-        return Ok(Held::Parts(Box::new(upload)));
+    // The file fills all parts exactly, or is too long for an unknown length.
+    if intake.read_buffer(1).await?.is_empty() {
+        upload.wait_for_parts().await?;
+        return Ok(Payload::Parts(Box::new(upload)));
     }
     Err(Problem::new(
         StatusCode::LENGTH_REQUIRED,
@@ -228,37 +246,33 @@ async fn buffered(place: &Place, cut: Cut, taken: &mut Taken<'_>) -> Result<Held
     ))
 }
 
-async fn streamed(
-    place: &Place,
+async fn receive_streamed(
+    destination: &Destination,
     (part, length): (u64, u64),
-    taken: &mut Taken<'_>,
-) -> Result<Held, Problem> {
-    let mut upload = Multipart::start(&place.bucket, &place.key, &place.tasks).await?;
-    let size = Cut::Streamed { part, length }.buffer();
+    intake: &mut Intake<'_>,
+) -> Result<Payload, Problem> {
+    let mut upload = destination.start_multipart().await?;
+    let size = PartLayout::Streamed { part, length }.buffer_size();
     let mut left = length;
     while left > 0 {
-        let this = part.min(left);
-        let feed = upload.stream(this);
-        let mut missing = this;
+        let length = part.min(left);
+        let chunks = upload.stream(length);
+        let mut missing = length;
         while missing > 0 {
-            let bytes = taken.buffer(size.min(missing)).await?;
+            let bytes = intake.read_buffer(size.min(missing)).await?;
             missing = missing.saturating_sub(bytes.len() as u64);
             if bytes.is_empty() {
-                return Err(broken_off());
+                return Err(Problem::truncated());
             }
-            if feed.send(bytes).await.is_err() {
-                // The part ended early: storage says why.
-                upload.settle().await?;
-                return Err(broken_off());
+            if chunks.send(bytes).await.is_err() {
+                // The part failed. The storage says why.
+                upload.wait_for_parts().await?;
+                return Err(Problem::truncated());
             }
         }
-        drop(feed);
-        upload.settle().await?;
-        left -= this;
+        drop(chunks);
+        upload.wait_for_parts().await?;
+        left -= length;
     }
-    Ok(Held::Parts(Box::new(upload)))
-}
-
-fn broken_off() -> Problem {
-    Problem::bad_request("Truncated", "the body broke off; nothing was stored")
+    Ok(Payload::Parts(Box::new(upload)))
 }

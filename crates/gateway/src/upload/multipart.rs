@@ -1,5 +1,5 @@
-//! One multipart upload that leaves nothing behind: whatever ends it early, a
-//! client that goes away included, aborts it.
+//! A multipart upload that is aborted if it is dropped before it is complete, also when the client
+//! disconnects.
 
 use aws_sdk_s3::types::CompletedPart;
 use bytes::Bytes;
@@ -12,13 +12,13 @@ use tracing::warn;
 use crate::problem::Problem;
 use trevor_store::{Bucket, PartBytes, StorageError};
 
-/// Chunks between the reader and a part that streams through.
-const CHUNKS: usize = 1;
-/// What is stored says nothing of its type.
+/// Chunks that are queued between the reader and a streamed part.
+const CHANNEL_CAPACITY: usize = 1;
+/// The type of all stored objects. Media types of files are in their receipts.
 pub const CONTENT_TYPE: &str = "application/octet-stream";
 
-/// An upload that is under way.
-pub struct Multipart {
+/// A multipart upload in progress.
+pub struct MultipartUpload {
     bucket: Bucket,
     key: String,
     id: String,
@@ -26,15 +26,15 @@ pub struct Multipart {
     sending: JoinSet<Result<CompletedPart, StorageError>>,
     sent: Vec<CompletedPart>,
     next: i32,
-    open: bool,
+    incomplete: bool,
 }
 
-impl Multipart {
-    /// Starts one. The start itself is not interrupted by a client that goes
-    /// away, else its id would be lost.
+impl MultipartUpload {
+    /// Starts an upload. It runs as a task of its own, because the id of the upload would be lost
+    /// if the call were cancelled by a client that disconnects.
     ///
     /// # Errors
-    /// As the server says.
+    /// 503 when the storage does not answer.
     pub async fn start(bucket: &Bucket, key: &str, tasks: &TaskTracker) -> Result<Self, Problem> {
         let (bucket, key, tracker) = (bucket.clone(), key.to_owned(), tasks.clone());
         let started = tasks.spawn(async move {
@@ -47,16 +47,16 @@ impl Multipart {
                 sending: JoinSet::new(),
                 sent: Vec::new(),
                 next: 1,
-                open: true,
+                incomplete: true,
             })
         });
-        Ok(started.await.map_err(|_| ending())??)
+        Ok(started.await.map_err(|_| Problem::shutting_down())??)
     }
 
-    /// Sends the next part, while earlier ones may still be on their way.
+    /// Starts to send the next part, without waiting for earlier ones.
     ///
     /// # Errors
-    /// When an earlier part failed.
+    /// 503 when an earlier part failed.
     pub fn send(&mut self, bytes: Bytes) -> Result<(), Problem> {
         self.collect_done()?;
         let number = self.number();
@@ -69,10 +69,10 @@ impl Multipart {
         Ok(())
     }
 
-    /// Starts a part that streams through: `length` bytes are to be fed.
+    /// Starts a streamed part. The caller must send `length` bytes to the channel.
     pub fn stream(&mut self, length: u64) -> mpsc::Sender<Bytes> {
         let number = self.number();
-        let (feed, chunks) = mpsc::channel(CHUNKS);
+        let (feed, chunks) = mpsc::channel(CHANNEL_CAPACITY);
         let (bucket, key, id) = (self.bucket.clone(), self.key.clone(), self.id.clone());
         self.sending
             .spawn(async move { bucket.stream_part(&key, &id, number, length, chunks).await });
@@ -87,28 +87,28 @@ impl Multipart {
 
     fn collect_done(&mut self) -> Result<(), Problem> {
         while let Some(done) = self.sending.try_join_next() {
-            self.sent.push(done.map_err(|_| ending())??);
+            self.sent.push(done.map_err(|_| Problem::shutting_down())??);
         }
         Ok(())
     }
 
-    /// Waits for all parts that are on their way.
+    /// Waits for all parts that are being sent.
     ///
     /// # Errors
-    /// As the server says.
-    pub async fn settle(&mut self) -> Result<(), Problem> {
+    /// 503 when one of them failed.
+    pub async fn wait_for_parts(&mut self) -> Result<(), Problem> {
         while let Some(done) = self.sending.join_next().await {
-            self.sent.push(done.map_err(|_| ending())??);
+            self.sent.push(done.map_err(|_| Problem::shutting_down())??);
         }
         Ok(())
     }
 
-    /// Completes it; the stored object must have `size` bytes.
+    /// Completes the upload, and checks that the object has `size` bytes.
     ///
     /// # Errors
-    /// As the server says.
+    /// 503 when a part or the completion failed, or when the size differs.
     pub async fn complete(mut self, size: u64) -> Result<(), Problem> {
-        self.settle().await?;
+        self.wait_for_parts().await?;
         let mut parts = std::mem::take(&mut self.sent);
         parts.sort_by_key(|part| part.part_number);
         let stored = match self
@@ -117,10 +117,10 @@ impl Multipart {
             .await
         {
             Ok(stored) => stored,
-            // The answer may be lost, and the object there.
+            // The upload may be complete although the response was lost.
             Err(error) => self.bucket.head(&self.key).await.map_err(|_| error)?,
         };
-        self.open = false;
+        self.incomplete = false;
         if stored.size == size {
             return Ok(());
         }
@@ -138,16 +138,16 @@ impl Multipart {
     }
 }
 
-impl Drop for Multipart {
+impl Drop for MultipartUpload {
     fn drop(&mut self) {
-        if !self.open {
+        if !self.incomplete {
             return;
         }
         let (bucket, key, id) = (self.bucket.clone(), self.key.clone(), self.id.clone());
         let mut sending = std::mem::take(&mut self.sending);
         self.tasks.spawn(async move {
             sending.shutdown().await;
-            // A part that was on its way may arrive after the first abort.
+            // A part that was being sent may arrive after the first abort.
             for pause in [0, 2] {
                 tokio::time::sleep(Duration::from_secs(pause)).await;
                 if let Err(error) = bucket.abort_upload(&key, &id).await {
@@ -156,8 +156,4 @@ impl Drop for Multipart {
             }
         });
     }
-}
-
-fn ending() -> Problem {
-    Problem::unavailable("ShuttingDown", "the gateway is ending; try again", 5)
 }

@@ -1,79 +1,70 @@
-//! How an upload is cut into parts of S3: at most 10,000, whatever its length,
-//! within buffers that stay small.
+//! The parts of a multipart upload: at most 10,000 for any length, with small buffers.
 
 const MIB: u64 = 1 << 20;
-/// Parts of a multipart upload.
-pub const MOST_PARTS: u64 = 10_000;
-/// What fits one part is stored by one PUT.
-pub const SMALL_PART: u64 = 8 * MIB;
-/// The largest part that is buffered; larger ones stream through.
-pub const BUFFERED_PART: u64 = 16 * MIB;
-/// Buffers of a part that streams through.
-const STREAMED_BUFFER: u64 = 4 * MIB;
+/// Parts that S3 allows in a multipart upload.
+pub const MAX_PARTS: u64 = 10_000;
+/// The smallest part. A file that is not larger is stored by one PUT.
+pub const MIN_PART: u64 = 8 * MIB;
+/// The largest part that is buffered. Larger parts are streamed.
+pub const MAX_BUFFERED_PART: u64 = 16 * MIB;
+/// The size of the buffers of a streamed part.
+const STREAM_BUFFER: u64 = 4 * MIB;
 
-/// The cut.
+/// How an upload is divided into parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
+pub enum PartLayout {
     /// One PUT.
-    Whole {
-        /// Bytes.
-        length: u64,
-    },
-    /// Parts of a known number; each is held in memory until it is stored.
-    Buffered {
-        /// Bytes of each part but the last.
-        part: u64,
-    },
-    /// Parts too large for memory; each streams through small buffers.
+    Whole { length: u64 },
+    /// Parts of this size, each held in memory until it is stored.
+    Buffered { part: u64 },
+    /// Parts of this size, each streamed through small buffers.
     Streamed {
-        /// Bytes of each part but the last.
         part: u64,
-        /// Bytes of all.
+        /// The length of the file.
         length: u64,
     },
-    /// Parts of an unknown number: at most 78 GiB, beyond which the length must
-    /// be stated.
+    /// The length is unknown. At most 78 GiB fit; a longer file needs a stated length.
     Unknown,
 }
 
-impl Cut {
-    /// For a body of `length` bytes, if that is known.
+impl PartLayout {
+    /// The layout for a body of `length` bytes, or of unknown length.
     #[must_use]
-    pub fn of(length: Option<u64>) -> Self {
+    pub fn for_length(length: Option<u64>) -> Self {
         let Some(length) = length else {
             return Self::Unknown;
         };
-        if length <= SMALL_PART {
+        if length <= MIN_PART {
             return Self::Whole { length };
         }
-        let part = length.div_ceil(MOST_PARTS).div_ceil(MIB) * MIB;
-        if part <= BUFFERED_PART {
+        let part = length.div_ceil(MAX_PARTS).div_ceil(MIB) * MIB;
+        if part <= MAX_BUFFERED_PART {
             Self::Buffered {
-                part: part.max(SMALL_PART),
+                part: part.max(MIN_PART),
             }
         } else {
             Self::Streamed { part, length }
         }
     }
 
-    /// Bytes of a buffer, the largest that the upload ever fills.
+    /// The size of the largest buffer that the upload fills.
     #[must_use]
-    pub fn buffer(self) -> u64 {
+    pub fn buffer_size(self) -> u64 {
         match self {
             Self::Whole { length } => length,
             Self::Buffered { part } => part,
-            Self::Streamed { .. } => STREAMED_BUFFER,
-            Self::Unknown => SMALL_PART,
+            Self::Streamed { .. } => STREAM_BUFFER,
+            Self::Unknown => MIN_PART,
         }
     }
 
-    /// Bytes of a part that is not the last.
+    /// The size of each part but the last.
     #[must_use]
-    pub fn part(self) -> u64 {
+    pub fn part_size(self) -> u64 {
         match self {
             Self::Whole { length } => length,
             Self::Buffered { part } | Self::Streamed { part, .. } => part,
-            Self::Unknown => SMALL_PART,
+            Self::Unknown => MIN_PART,
         }
     }
 }
@@ -87,7 +78,7 @@ mod tests {
     #[test]
     fn any_length_up_to_5_tib_fits_10_000_parts() {
         for length in [
-            SMALL_PART + 1,
+            MIN_PART + 1,
             100 * MIB,
             80_000 * MIB,
             80_000 * MIB + 1,
@@ -96,18 +87,27 @@ mod tests {
             TIB,
             5 * TIB,
         ] {
-            let cut = Cut::of(Some(length));
-            let parts = length.div_ceil(cut.part());
+            let layout = PartLayout::for_length(Some(length));
+            let parts = length.div_ceil(layout.part_size());
             assert!(
-                (1..=MOST_PARTS).contains(&parts),
+                (1..=MAX_PARTS).contains(&parts),
                 "{length}: {parts} parts of {}",
-                cut.part()
+                layout.part_size()
             );
-            assert!(cut.part() >= 5 * MIB && cut.part() <= 5 << 30);
-            assert!(cut.buffer() <= BUFFERED_PART);
+            assert!(layout.part_size() >= 5 * MIB && layout.part_size() <= 5 << 30);
+            assert!(layout.buffer_size() <= MAX_BUFFERED_PART);
         }
-        assert_eq!(Cut::of(Some(0)), Cut::Whole { length: 0 });
-        assert_eq!(Cut::of(Some(SMALL_PART)), Cut::Whole { length: SMALL_PART });
-        assert!(matches!(Cut::of(Some(5 * TIB)), Cut::Streamed { .. }));
+        assert_eq!(
+            PartLayout::for_length(Some(0)),
+            PartLayout::Whole { length: 0 }
+        );
+        assert_eq!(
+            PartLayout::for_length(Some(MIN_PART)),
+            PartLayout::Whole { length: MIN_PART }
+        );
+        assert!(matches!(
+            PartLayout::for_length(Some(5 * TIB)),
+            PartLayout::Streamed { .. }
+        ));
     }
 }

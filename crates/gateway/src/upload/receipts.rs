@@ -1,6 +1,6 @@
-//! Upload against freeze (docs/design.md#an-upload-against-the-freeze): the receipt is written,
-//! then the seal is read. Where the round was sealed meanwhile, the freeze says whether the
-//! receipt came in time. No clock is involved.
+//! Writes receipts, and confirms that they count (docs/design.md#an-upload-against-the-freeze). The
+//! receipt is written first, and the seal is read after it. If the round was sealed meanwhile, the
+//! frozen round says whether the receipt was in time. No clock is involved.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use std::time::Duration;
 use http::StatusCode;
 use tracing::{error, warn};
 
-use crate::cluster::requests::{key, open_for_uploads, sealed};
+use crate::cluster::requests::{key, require_upload_round, round_sealed};
 use crate::problem::Problem;
 use crate::records::frozen_rounds::FrozenRound;
-use crate::records::receipt_cache::Entry;
+use crate::records::receipt_cache::CachedRequest;
 use crate::state::Gateway;
 use trevor_api::AirlockRequest;
 use trevor_core::keys::RequestKey;
@@ -20,37 +20,34 @@ use trevor_core::policy::Rules;
 use trevor_core::receipt::Receipt;
 use trevor_store::commit::{Committed, commit};
 
-/// Tries for a version that no other upload of the path took.
-const TRIES: usize = 20;
-/// Pauses until the freeze is there; 10 s in all.
+/// Attempts to write a receipt under a version that no other upload of the path has.
+const MAX_ATTEMPTS: usize = 20;
+/// Pauses between reads of the frozen round; 10 s in total.
 const PAUSES_MS: [u64; 10] = [50, 100, 200, 400, 800, 1200, 1500, 1750, 2000, 2000];
 
-/// A request's open round, and what is known of it.
-pub struct Open {
-    /// How the buckets know the request.
+/// The open round of a request, with its receipts.
+pub struct OpenRound {
     pub key: RequestKey,
-    /// The round.
     pub round: i64,
-    /// Its receipts.
-    pub entry: Arc<Entry>,
+    pub entry: Arc<CachedRequest>,
 }
 
-impl Open {
-    /// Of a request that takes uploads.
+impl OpenRound {
+    /// Loads the open round of a request.
     ///
     /// # Errors
-    /// 409 when it takes none.
-    pub async fn of(gateway: &Gateway, request: &AirlockRequest) -> Result<Self, Problem> {
-        let round = open_for_uploads(request)?;
+    /// 409 when the request accepts no uploads, 503 when the storage does not answer.
+    pub async fn load(gateway: &Gateway, request: &AirlockRequest) -> Result<Self, Problem> {
+        let round = require_upload_round(request)?;
         let key = key(request);
-        let entry = gateway.index.entry(&key, round).await?;
+        let entry = gateway.receipts.entry(&key, round).await?;
         Ok(Self { key, round, entry })
     }
 
     /// Whether the round is sealed.
     ///
     /// # Errors
-    /// As the server says.
+    /// 503 when the storage does not answer.
     pub async fn is_sealed(&self, gateway: &Gateway) -> Result<bool, Problem> {
         Ok(gateway
             .zones
@@ -61,39 +58,44 @@ impl Open {
     }
 }
 
-/// Keeps the spelling and the room of an upload until its receipt is written.
-pub struct Claim<'a> {
-    entry: &'a Entry,
+/// Reserves the path and size of an upload in the round until its receipt is written.
+pub struct PathReservation<'a> {
+    entry: &'a CachedRequest,
     path: &'a str,
     size: u64,
 }
 
-impl<'a> Claim<'a> {
-    /// Of a path that is about to be stored.
+impl<'a> PathReservation<'a> {
+    /// Checks and reserves.
     ///
     /// # Errors
-    /// 409 when the name clashes, 422 when the round has no room for it.
-    pub fn new(open: &'a Open, path: &'a str, size: u64, rules: &Rules) -> Result<Self, Problem> {
+    /// 409 when the name conflicts with another, 422 when the round would exceed a limit.
+    pub fn new(
+        open: &'a OpenRound,
+        path: &'a str,
+        size: u64,
+        rules: &Rules,
+    ) -> Result<Self, Problem> {
         let entry = open.entry.as_ref();
-        entry.known().claim(path, size, rules)?;
+        entry.receipts().reserve(path, size, rules)?;
         Ok(Self { entry, path, size })
     }
 }
 
-impl Drop for Claim<'_> {
+impl Drop for PathReservation<'_> {
     fn drop(&mut self) {
-        self.entry.known().unclaim(self.path, self.size);
+        self.entry.receipts().release(self.path, self.size);
     }
 }
 
-/// Writes a receipt under the next version that is free, and returns it. For an
-/// upload the caller holds its [`Claim`].
+/// Writes a receipt under the next free version, and returns it. For an upload the caller holds a
+/// [`PathReservation`].
 ///
 /// # Errors
-/// 409 when another spelling came first, 503 as the server says.
+/// 409 when a conflicting name was uploaded first, 503 when the receipt cannot be written.
 pub async fn write_receipt(
     gateway: &Gateway,
-    open: &Open,
+    open: &OpenRound,
     mut receipt: Receipt,
 ) -> Result<Receipt, Problem> {
     let path = receipt.path.clone();
@@ -101,7 +103,7 @@ pub async fn write_receipt(
     if let Some(content) = &receipt.content
         && !content.key.starts_with(&open.key.files())
     {
-        // No caller can bring this about: a receipt names a file of its own request.
+        // An internal error: a receipt must name a file of its own request.
         error!(
             key = content.key,
             uid = open.key.uid,
@@ -113,18 +115,19 @@ pub async fn write_receipt(
             "the file is not stored among those of the request; nothing was recorded",
         ));
     }
-    for _ in 0..TRIES {
-        receipt.version = open.entry.known().next_version(&open.key, &path);
+    for _ in 0..MAX_ATTEMPTS {
+        receipt.version = open.entry.receipts().next_version(&open.key, &path);
         let at = open.key.receipt(&path, &receipt.version);
         match commit(bucket, &at, &receipt).await {
             Ok(Committed::Ours(ours)) => {
-                open.entry.known().add(&at, ours.clone());
+                open.entry.receipts().add(&at, ours.clone());
                 return Ok(ours);
             }
             Ok(Committed::Theirs(_)) => {
-                gateway.index.refresh_path(&open.entry, &path).await?;
+                gateway.receipts.refresh_path(&open.entry, &path).await?;
                 if receipt.content.is_some() {
-                    other_spelling(open, &path)?;
+                    // The reservation has the same spelling, and does not conflict.
+                    open.entry.receipts().check_name(&path)?;
                 }
             }
             Err(error) if error.is_transient() => {
@@ -141,25 +144,25 @@ pub async fn write_receipt(
     ))
 }
 
-fn other_spelling(open: &Open, path: &str) -> Result<(), Problem> {
-    // Our own claim is of our own spelling, so it does not stand in the way.
-    open.entry.known().check(path)
-}
-
-/// Whether the receipt counts in its round.
+/// Confirms that a receipt counts in its round.
 ///
 /// # Errors
-/// 409 when the round was sealed before it, 503 when nobody can tell yet.
-pub async fn settle(gateway: &Gateway, open: &Open, receipt: &Receipt) -> Result<(), Problem> {
+/// 409 when the round was sealed before, 503 when the round is being frozen and the result is not
+/// known yet.
+pub async fn confirm_receipt(
+    gateway: &Gateway,
+    open: &OpenRound,
+    receipt: &Receipt,
+) -> Result<(), Problem> {
     if !open.is_sealed(gateway).await? {
         return Ok(());
     }
     for pause in PAUSES_MS {
-        if let Some(frozen) = gateway.freezes.get(&open.key, open.round).await? {
+        if let Some(frozen) = gateway.frozen_rounds.get(&open.key, open.round).await? {
             return if counts(&frozen, receipt) {
                 Ok(())
             } else {
-                Err(sealed())
+                Err(round_sealed())
             };
         }
         tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -171,8 +174,8 @@ pub async fn settle(gateway: &Gateway, open: &Open, receipt: &Receipt) -> Result
     ))
 }
 
-/// An upload counts when the freeze has just that version; a removal when the
-/// freeze has no earlier one.
+/// Whether the frozen round took a receipt into account. For an upload it lists exactly this
+/// version, for a removal no earlier version.
 fn counts(frozen: &FrozenRound, receipt: &Receipt) -> bool {
     let folded = names::folded(&receipt.path);
     match frozen.version_of(|path| names::folded(path) == folded) {
