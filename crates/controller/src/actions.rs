@@ -156,12 +156,12 @@ fn look_again(ctx: &Context, target: &Target<'_>) {
     let wakes = target
         .request
         .map(|request| ObjectRef::<AirlockRequest>::new(request).within(&target.key.namespace));
-    let (wake, strays) = (ctx.wake.clone(), Arc::clone(&ctx.strays));
+    let (queue, strays) = (ctx.queue.clone(), Arc::clone(&ctx.strays));
     ctx.in_background(&format!("action-{}", target.key.uid), async move {
         tokio::time::sleep(AGAIN).await;
         match wakes {
             // The receiver is gone when the process stops.
-            Some(request) => drop(wake.send(request)),
+            Some(request) => queue.add(request),
             None => strays.notify_one(),
         }
     });

@@ -75,7 +75,7 @@ async fn requests(ctx: &Context) -> Result<(), EffectError> {
         let bucket = ctx.zones.records.bucket();
         if !bucket.page(&ledger, &after, 1).await?.is_empty() && ctx.set_behind(&key.uid, true) {
             // The receiver is gone when the process stops.
-            drop(ctx.wake.send(ObjectRef::from_obj(request.as_ref())));
+            ctx.queue.add(ObjectRef::from_obj(request.as_ref()));
         }
     }
     Ok(())

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use kube::Client;
 use kube::runtime::events::Recorder;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::Store;
 use lru::LruCache;
-use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
+use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio::task::JoinHandle;
 
 use super::certificate::Certificates;
@@ -21,6 +21,7 @@ use super::effects::release::Task;
 use super::error::EffectError;
 use super::jobs::template::Template;
 use super::past::Past;
+use super::queue::Queue;
 use super::retries::Retries;
 use super::throughput::Throughput;
 use crate::rules::Verifier;
@@ -68,8 +69,8 @@ pub struct Context {
     pub leadership: Leadership,
     /// Events.
     pub recorder: Recorder,
-    /// Asks for another look at a request.
-    pub wake: mpsc::UnboundedSender<ObjectRef<AirlockRequest>>,
+    /// Asks for a reconcile of a request.
+    pub queue: Queue,
     /// What is to be told.
     pub outbox: Arc<Outbox>,
     /// An action has no request, or a release was revoked: look at ReleaseRecords.

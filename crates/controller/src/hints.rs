@@ -168,14 +168,14 @@ impl Hints {
             paces.wait(key, Instant::now())
         };
         let Some(wait) = wait else { return };
-        let wake = self.ctx.wake.clone();
+        let queue = self.ctx.queue.clone();
         if wait.is_zero() {
-            drop(wake.send(target));
+            queue.add(target);
             return;
         }
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
-            drop(wake.send(target));
+            queue.add(target);
         });
     }
 

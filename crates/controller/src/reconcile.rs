@@ -13,29 +13,23 @@ use tracing::Instrument as _;
 
 use super::actions::Target;
 use super::context::Context;
-use super::current::{self, ForRenewal};
-use super::effects::idle::{self, Patience};
 use super::effects::record::{Crossed, record_name};
 use super::effects::renew::{self, Renewed};
-use super::effects::{
-    close, confirm, deliver, establish, freeze, gather, outbox, release, review, revoke, url_ending,
-};
+use super::effects::{establish, outbox, revoke};
 use super::error::EffectError;
 use super::kept::{self, Kept};
-use super::retries::{Broke, Thing, tried};
-use super::{actions, catch_up, evidence, jobs, ledger, reviews, status};
+use super::retries::Thing;
+use super::steps::advance;
+use super::{actions, evidence, ledger, reviews, status};
 use crate::spans;
-use trevor_api::condition::{self, reason};
+use trevor_api::condition;
 use trevor_api::{ActionKind, AirlockAction, AirlockRequest, Direction, FINALIZER, Phase};
 use trevor_core::action::ActionFact;
-use trevor_core::commit::{
-    ClosedAs, Recall, Refusal, Revoked, RevokedThrough, Seal, SealedBecause,
-};
+use trevor_core::commit::{Recall, Refusal, Revoked, RevokedThrough, Seal};
 use trevor_core::edits::Edits;
 use trevor_core::epoch::LONGEST_LOOK;
-use trevor_core::format;
 use trevor_core::keys::RequestKey;
-use trevor_core::phase::{self, Ended, Facts, Next, Round, Wish};
+use trevor_core::phase::{self, Facts, Round, Wish};
 use trevor_core::policy::{self, Applied, PolicyProblem};
 use trevor_core::quorum::{Judgement, ReviewFact};
 use trevor_store::audit;
@@ -172,7 +166,7 @@ impl Drop for InHand<'_> {
     fn drop(&mut self) {
         if self.ctx.echoes.end(&self.uid) {
             // The receiver is gone when the process stops.
-            drop(self.ctx.wake.send(self.target.clone()));
+            self.ctx.queue.add(self.target.clone());
         }
     }
 }
@@ -339,7 +333,7 @@ async fn take_up(
 }
 
 /// What actions on it are about.
-fn target<'a>(subject: &'a Subject, facts: &Facts, record: &'a str) -> Target<'a> {
+pub fn target<'a>(subject: &'a Subject, facts: &Facts, record: &'a str) -> Target<'a> {
     let (phase, round) = phase::standing(facts, subject.wish());
     let spec = &subject.request.spec;
     Target {
@@ -355,7 +349,7 @@ fn target<'a>(subject: &'a Subject, facts: &Facts, record: &'a str) -> Target<'a
 }
 
 /// What takes the release back, if something does.
-async fn revocation(
+pub async fn revocation(
     ctx: &Context,
     subject: &Subject,
     facts: &Facts,
@@ -398,376 +392,6 @@ fn withdrawal(request: &AirlockRequest) -> Revoked {
     let by = spec.created_by.as_ref().or(spec.submitter.as_ref());
     let by = by.map_or("", String::as_str);
     revoke::asked(by, RevokedThrough::Withdrawal, None)
-}
-
-/// Takes one step after another until something has to be waited for.
-async fn advance(
-    ctx: &Context,
-    subject: &mut Subject,
-    facts: &mut Facts,
-    events: &mut BTreeMap<String, trevor_core::event::Event>,
-) -> Result<Rest, Broke> {
-    let uid = subject.key.uid.clone();
-    if facts.owner.is_none() && subject.deleting() {
-        // No byte was ever taken: there is nothing to close.
-        return Ok(Rest {
-            closed: true,
-            ..Rest::default()
-        });
-    }
-    if let Some(stalled) = tried(
-        ctx,
-        &uid,
-        "establish::ensure",
-        establish::ensure(ctx, subject, facts),
-    )
-    .await?
-    {
-        // What else is missing comes by a watch; a place among the open ones does not.
-        let waits = stalled.0 == reason::TOO_MANY_OPEN_REQUESTS;
-        return Ok(Rest {
-            stalled: Some(stalled),
-            after: waits.then(|| ctx.patience(&subject.key.uid)),
-            ..Rest::default()
-        });
-    }
-    loop {
-        ctx.claim()?;
-        events.extend(ledger::events(&subject.key, facts));
-        let next = phase::next(facts, subject.wish());
-        let later = facts.later().map(|l| (reason::LATER_FORMAT, l.to_string()));
-        if later.is_some() && !format::goes_on(&next, subject.wish().stop) {
-            return Ok(Rest {
-                stalled: later,
-                ..Rest::default()
-            });
-        }
-        tried(
-            ctx,
-            &uid,
-            "ledger::record_first",
-            record_first(ctx, subject, facts, &next, events),
-        )
-        .await?;
-        match next {
-            Next::Rest => match tried(
-                ctx,
-                &uid,
-                "idle::patience",
-                idle::patience(ctx, subject, facts, events),
-            )
-            .await?
-            {
-                Patience::Over => subject.idle = true,
-                Patience::Waits(after) => {
-                    return Ok(Rest {
-                        after,
-                        ..Rest::default()
-                    });
-                }
-            },
-            Next::Gather { round } => {
-                if let Some(rest) = tried(
-                    ctx,
-                    &uid,
-                    "gather::gather",
-                    gather::gather(ctx, subject, facts, round),
-                )
-                .await?
-                {
-                    return Ok(rest);
-                }
-            }
-            Next::Seal { round, ended } => {
-                let because = match (ended, &subject.recall) {
-                    (Ended::Recalled, Some(recall)) => SealedBecause::Recalled(recall.clone()),
-                    _ if subject.idle => SealedBecause::Idle,
-                    _ => SealedBecause::Withdrawn,
-                };
-                tried(
-                    ctx,
-                    &uid,
-                    "gather::seal",
-                    gather::seal(ctx, subject, facts, round, because),
-                )
-                .await?;
-            }
-            Next::Freeze { round, refuse } => {
-                tried(
-                    ctx,
-                    &uid,
-                    "freeze::freeze",
-                    freeze::freeze(ctx, subject, facts, round, refuse),
-                )
-                .await?;
-            }
-            Next::Recall { round } => {
-                tried(
-                    ctx,
-                    &uid,
-                    "review::recall",
-                    review::recall(ctx, subject, facts, round),
-                )
-                .await?
-            }
-            Next::Withdraw { round } => {
-                tried(
-                    ctx,
-                    &uid,
-                    "review::withdraw",
-                    review::withdraw(ctx, subject, facts, round),
-                )
-                .await?
-            }
-            Next::Review { round } => {
-                if let Some(rest) = tried(
-                    ctx,
-                    &uid,
-                    "review::review",
-                    review::review(ctx, subject, facts, round),
-                )
-                .await?
-                {
-                    return Ok(rest);
-                }
-            }
-            Next::Release { round } => {
-                if let Some(rest) = tried(
-                    ctx,
-                    &uid,
-                    "release::release",
-                    release::release(ctx, subject, facts, round),
-                )
-                .await?
-                {
-                    if phase::standing(facts, subject.wish()).0 != Phase::Failed || subject.idle {
-                        return Ok(rest);
-                    }
-                    match tried(
-                        ctx,
-                        &uid,
-                        "idle::patience",
-                        idle::patience(ctx, subject, facts, events),
-                    )
-                    .await?
-                    {
-                        Patience::Over => subject.idle = true,
-                        Patience::Waits(after) => {
-                            let after = rest.after.into_iter().chain(after).min();
-                            return Ok(Rest { after, ..rest });
-                        }
-                    }
-                }
-            }
-            Next::Deliver { .. } => {
-                tried(
-                    ctx,
-                    &uid,
-                    "release::retire",
-                    release::retire(ctx, subject, facts),
-                )
-                .await?;
-                if later.is_none() {
-                    tried(
-                        ctx,
-                        &uid,
-                        "deliver::deliver",
-                        deliver::deliver(ctx, subject, facts),
-                    )
-                    .await?;
-                }
-                tried(
-                    ctx,
-                    &uid,
-                    "confirm::retire",
-                    confirm::retire(ctx, subject, facts),
-                )
-                .await?;
-                tried(ctx, &uid, "jobs::retire", jobs::retire(ctx, subject, facts)).await?;
-                if facts.closed.is_some() {
-                    let crossed = Crossed::of(subject);
-                    tried(
-                        ctx,
-                        &uid,
-                        "catch_up::record",
-                        catch_up::record(ctx, &crossed, facts),
-                    )
-                    .await?;
-                }
-                if facts.revoked.is_none() {
-                    tried(
-                        ctx,
-                        &uid,
-                        "close::close",
-                        close::close(ctx, subject, facts, ClosedAs::Released),
-                    )
-                    .await?;
-                    if later.is_none() {
-                        tried(ctx, &uid, "renew::renew", renew_all(ctx, subject, facts)).await?;
-                    }
-                }
-                events.extend(ledger::of_urls(ctx, &subject.key, None).await?);
-                if facts.revoked.is_some() || subject.revocation.is_some() {
-                    continue;
-                }
-                tried(
-                    ctx,
-                    &uid,
-                    "reviews::settle",
-                    reviews::settle(ctx, subject, facts),
-                )
-                .await?;
-                let url_warning = tried(
-                    ctx,
-                    &uid,
-                    "url_ending::warn",
-                    url_ending::warn(ctx, subject, facts),
-                )
-                .await?;
-                return Ok(Rest {
-                    closed: true,
-                    url_warning,
-                    stalled: later,
-                    ..Rest::default()
-                });
-            }
-            Next::Revoke { .. } => {
-                let crossed = Crossed::of(subject);
-                tried(
-                    ctx,
-                    &uid,
-                    "catch_up::record",
-                    catch_up::record(ctx, &crossed, facts),
-                )
-                .await?;
-                tried(
-                    ctx,
-                    &uid,
-                    "revoke::revoke",
-                    revoke::revoke(ctx, subject, facts),
-                )
-                .await?;
-                let revoked = facts.revoked.clone();
-                events.extend(ledger::of_urls(ctx, &subject.key, revoked.as_ref()).await?);
-                tried(ctx, &uid, "jobs::retire", jobs::retire(ctx, subject, facts)).await?;
-                tried(
-                    ctx,
-                    &uid,
-                    "close::close",
-                    close::close(ctx, subject, facts, ClosedAs::Released),
-                )
-                .await?;
-                tried(
-                    ctx,
-                    &uid,
-                    "reviews::settle",
-                    reviews::settle(ctx, subject, facts),
-                )
-                .await?;
-                return Ok(Rest {
-                    closed: true,
-                    ..Rest::default()
-                });
-            }
-            Next::Close { closed_as, .. } => {
-                tried(
-                    ctx,
-                    &uid,
-                    "release::retire",
-                    release::retire(ctx, subject, facts),
-                )
-                .await?;
-                tried(
-                    ctx,
-                    &uid,
-                    "confirm::retire",
-                    confirm::retire(ctx, subject, facts),
-                )
-                .await?;
-                tried(ctx, &uid, "jobs::retire", jobs::retire(ctx, subject, facts)).await?;
-                tried(
-                    ctx,
-                    &uid,
-                    "close::close",
-                    close::close(ctx, subject, facts, closed_as),
-                )
-                .await?;
-                tried(
-                    ctx,
-                    &uid,
-                    "reviews::settle",
-                    reviews::settle(ctx, subject, facts),
-                )
-                .await?;
-                return Ok(Rest {
-                    closed: true,
-                    ..Rest::default()
-                });
-            }
-        }
-    }
-}
-
-/// What is committed is in the ledger before the next step hides it: a round's end before
-/// another round is opened, since later looks see the last round alone, and a release before
-/// its record and its link are made. Where the ledger has it, this costs no write.
-async fn record_first(
-    ctx: &Context,
-    subject: &Subject,
-    facts: &Facts,
-    next: &Next,
-    events: &BTreeMap<String, trevor_core::event::Event>,
-) -> Result<(), EffectError> {
-    let opens = matches!(next, Next::Gather { .. } | Next::Seal { .. }) && facts.last.is_some();
-    let delivers = matches!(next, Next::Deliver { .. }) && facts.closed.is_none();
-    if !opens && !delivers {
-        return Ok(());
-    }
-    let head = ledger::append(ctx, &subject.key, facts, events.clone()).await?;
-    if opens {
-        let told = outbox::told(&subject.key, facts, events, true);
-        outbox::fill(ctx, subject, facts, told, head.as_ref()).await?;
-    }
-    Ok(())
-}
-
-async fn renew_all(
-    ctx: &Context,
-    subject: &mut Subject,
-    facts: &mut Facts,
-) -> Result<(), EffectError> {
-    let crossed = Crossed::of(subject);
-    for fact in std::mem::take(&mut subject.renewals) {
-        let read = current::for_renewal(ctx, subject, &crossed.record).await?;
-        if is_taken_back(ctx, subject, facts, &read).await? {
-            break;
-        }
-        let renewed = renew::renew(ctx, &crossed, &subject.name, facts, (&fact, read)).await?;
-        subject.renewed.insert(fact.uid, renewed);
-        if facts.revoked.is_some() {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// Whether something that was accepted before a renewal takes the release back.
-async fn is_taken_back(
-    ctx: &Context,
-    subject: &mut Subject,
-    facts: &Facts,
-    read: &ForRenewal,
-) -> Result<bool, EffectError> {
-    if let Some(live) = &read.request {
-        subject.request = live.clone();
-    }
-    let revokes = read.actions.iter().cloned();
-    let revokes = revokes.filter(|action| action.spec.action == ActionKind::Revoke);
-    let record = record_name(&subject.name, &subject.key.uid);
-    let target = target(subject, facts, &record);
-    let taken = actions::judge_all(ctx, &target, revokes.collect()).await?;
-    subject.revocation = revocation(ctx, subject, facts, &taken, read.reviews.clone()).await?;
-    Ok(subject.revocation.is_some())
 }
 
 /// Writes what is to be shown, and says when to look again.

@@ -191,7 +191,7 @@ impl Shows<'_> {
 
     fn wake(&self, request: &AirlockRequest) {
         // The receiver is gone when the process stops.
-        drop(self.0.wake.send(ObjectRef::from_obj(request)));
+        self.0.queue.add(ObjectRef::from_obj(request));
     }
 
     /// Who is to be told of it is stored before it is shown.

@@ -36,7 +36,7 @@ pub async fn set_files_aside(
     let (tell, told) = oneshot::channel();
     let name = facts.owner.as_ref().map_or("", |owner| owner.name.as_str());
     let target = ObjectRef::<AirlockRequest>::new(name).within(&key.namespace);
-    let (wake, strays) = (ctx.wake.clone(), std::sync::Arc::clone(&ctx.strays));
+    let (queue, strays) = (ctx.queue.clone(), std::sync::Arc::clone(&ctx.strays));
     let (quarantine, at) = (ctx.zones.quarantine.clone(), key.clone());
     ctx.in_background(&format!("aside-{}", key.uid), async move {
         let files = &frozen.manifest.files;
@@ -47,7 +47,7 @@ pub async fn set_files_aside(
                 tracing::warn!(uid = at.uid, %error, "the files of a revoked release were not moved; it is tried again");
                 return;
             }
-            drop(wake.send(target));
+            queue.add(target);
             strays.notify_one();
         }
     });

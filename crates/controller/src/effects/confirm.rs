@@ -225,13 +225,13 @@ pub async fn confirm(
         round,
         by: subject.request.spec.submitter.clone().unwrap_or_default(),
     };
-    let wake = ctx.wake.clone();
+    let queue = ctx.queue.clone();
     let target = ObjectRef::<AirlockRequest>::new(&subject.name).within(&subject.key.namespace);
     ctx.confirmations
         .start(&subject.key, round, bytes, async move {
             let result = job.run(arrived).await;
             // The receiver is gone when the process stops: the next one starts anew.
-            drop(wake.send(target));
+            queue.add(target);
             result
         });
     Ok(Confirmed::Busy)

@@ -61,7 +61,7 @@ pub async fn look_back(
     }
     let target = ObjectRef::<AirlockRequest>::new(&subject.name).within(&subject.key.namespace);
     let (bucket, key, frozen) = (records.clone(), subject.key.clone(), frozen.clone());
-    let (past, wake) = (Arc::clone(&ctx.past), ctx.wake.clone());
+    let (past, queue) = (Arc::clone(&ctx.past), ctx.queue.clone());
     let retries = Arc::clone(&ctx.retries);
     ctx.in_background(&subject.key.uid, async move {
         let done = async {
@@ -77,7 +77,7 @@ pub async fn look_back(
                 tokio::time::sleep(pause).await;
             }
         }
-        drop(wake.send(target));
+        queue.add(target);
     });
     Ok(false)
 }

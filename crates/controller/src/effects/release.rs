@@ -471,7 +471,7 @@ pub async fn run_task(
     work: BoxFuture<'static, Finished>,
     doing: &str,
 ) -> Rest {
-    let wake = ctx.wake.clone();
+    let queue = ctx.queue.clone();
     let target = ObjectRef::<AirlockRequest>::new(&subject.name).within(&subject.key.namespace);
     let ended = Arc::clone(&progress);
     let (throughput, began) = (Arc::clone(&ctx.throughput), Instant::now());
@@ -483,7 +483,7 @@ pub async fn run_task(
         // A look that comes at once must not take the task for one that runs.
         if !ended.ends() {
             // The receiver is gone when the process stops: the next one starts anew.
-            drop(wake.send(target));
+            queue.add(target);
         }
         result
     });

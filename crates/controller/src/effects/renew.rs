@@ -202,8 +202,8 @@ async fn moved(
         to: to.clone(),
         retries: std::sync::Arc::clone(&ctx.retries),
     };
-    let (wake, strays, verified) = (
-        ctx.wake.clone(),
+    let (queue, strays, verified) = (
+        ctx.queue.clone(),
         std::sync::Arc::clone(&ctx.strays),
         std::sync::Arc::clone(&ctx.verified),
     );
@@ -216,7 +216,7 @@ async fn moved(
                 .insert(to);
         }
         // Whoever asked looks again: the request, or its record where that is gone.
-        drop(wake.send(target));
+        queue.add(target);
         strays.notify_one();
     });
     Ok(Err(Renewed::UnderWay))

@@ -29,7 +29,7 @@ use trevor_core::texts::harmless_line;
 use trevor_core::volume::{Errand, JobIntent, JobMade};
 use trevor_store::commit::{commit, read};
 
-pub use watch::{wake, wake_by_packaging};
+pub use watch::{watch, watch_packaging};
 
 /// Characters of what the API server says.
 const SHOWN: usize = 600;

@@ -1,4 +1,4 @@
-//! What happens to our Jobs wakes their requests. Nothing of them is kept: a look
+//! A change of a Job of ours queues its request. Nothing of Jobs is cached: a reconcile
 //! reads its Job afresh, by the uid that was stored.
 
 use futures::StreamExt as _;
@@ -7,27 +7,27 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
-use tokio::sync::broadcast;
 
 use super::spec::{LABEL, REQUEST};
 use super::template::REQUEST_NAMESPACE;
+use crate::queue::Queue;
 use trevor_api::AirlockRequest;
 
 type Target = ObjectRef<AirlockRequest>;
 
-/// Wakes requests by Jobs of their projects, for as long as the process lives.
-pub async fn wake(client: Client, seen: broadcast::Sender<Target>) {
-    follow(Api::all(client), seen, target).await;
+/// Queues requests when Jobs of their projects change, for as long as the process lives.
+pub async fn watch(client: Client, queue: Queue) {
+    follow(Api::all(client), queue, target).await;
 }
 
-/// Wakes requests by the Jobs that package for them in the operator's namespace.
-pub async fn wake_by_packaging(client: Client, namespace: String, seen: broadcast::Sender<Target>) {
-    follow(Api::namespaced(client, &namespace), seen, packaged).await;
+/// Queues requests when the Jobs change that package for them in the operator's namespace.
+pub async fn watch_packaging(client: Client, namespace: String, queue: Queue) {
+    follow(Api::namespaced(client, &namespace), queue, packaged).await;
 }
 
 async fn follow(
     jobs: Api<PartialObjectMeta<Job>>,
-    seen: broadcast::Sender<Target>,
+    queue: Queue,
     target: fn(&PartialObjectMeta<Job>) -> Option<Target>,
 ) {
     // Their metadata alone: our label is anybody's to set, on Jobs of any size.
@@ -39,7 +39,7 @@ async fn follow(
             if let Ok(job) = job
                 && let Some(target) = target(&job)
             {
-                drop(seen.send(target));
+                queue.add(target);
             }
             std::future::ready(())
         })
