@@ -2,6 +2,7 @@
 //! processes. `tests/run.sh test` runs them; each is named by the promise that
 //! it keeps.
 
+#![allow(clippy::too_many_lines, reason = "a story is told in one piece")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 #[allow(

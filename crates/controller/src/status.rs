@@ -440,10 +440,6 @@ impl Told {
                 (trouble.reason, trouble.message.clone(), true);
             return;
         }
-        let failure = facts
-            .and_then(|f| f.last.as_ref())
-            .and_then(|l| l.failure.as_ref());
-        let refusal = facts.and_then(refusal_of);
         let volume = facts.and_then(in_volume);
         let inwards = subject.request.spec.direction == Direction::Ingress;
         let (word, message) = match self.phase {
@@ -453,73 +449,13 @@ impl Told {
                 (reason::COLLECTING, rest.collecting.clone().unwrap_or_default())
             }
             Phase::Submitted => (reason::WAITING_FOR_FILES, waiting_for(inwards, rest.missing.as_deref())),
-            Phase::InReview => {
-                let votes = status.approvals.as_ref().map_or_else(String::new, |a| a.summary.clone());
-                let digest = status.manifest.as_ref().map_or("", |m| m.digest.as_str());
-                let mut message = format!("{votes} approvals; checkers create an AirlockReview that names manifestDigest {digest}");
-                if let Some(warned) = warned(status) {
-                    message = format!("{message}; {warned}");
-                }
-                let waits = rest.waits.clone();
-                let (word, said) = waits.unwrap_or((reason::IN_REVIEW, message.clone()));
-                self.waiting = Some((word, said.clone()));
-                // The checkers have done their part; only an administrator can go on.
-                let enough = status.approvals.as_ref().is_some_and(|a| a.counted >= a.required);
-                if word == reason::PUBLISHER_MISSING && enough {
-                    (self.reason, self.message, self.stalled) = (word, said, true);
-                    return;
-                }
-                (reason::IN_REVIEW, message)
-            }
-            Phase::ChangesRequested => match refusal {
-                Some(refusal) if refusal.reason == reason::RECALLED => {
-                    (reason::RECALLED, refusal.message.clone())
-                }
-                Some(refusal) => {
-                    self.stalled = true;
-                    let word = match refusal.reason.as_str() {
-                        reason::UPLOAD_EXPIRED => reason::UPLOAD_EXPIRED,
-                        reason::COLLECTION_FAILED => reason::COLLECTION_FAILED,
-                        _ => reason::SUBMISSION_REFUSED,
-                    };
-                    (word, refusal.message.clone())
-                }
-                None => {
-                    let next = status.round.unwrap_or(0) + 1;
-                    let decided = facts.and_then(|f| f.last.as_ref()).and_then(|l| l.decision.as_ref());
-                    if decided.is_some_and(|d| d.recalled.is_some()) {
-                        let message = format!("its submitter took the round back; change what is to be changed, then set spec.submission to {next}");
-                        (self.reason, self.message) = (reason::RECALLED, message);
-                        return;
-                    }
-                    (reason::CHANGES_REQUESTED, format!("read the reviews, change what they ask for, then set spec.submission to {next}"))
-                }
-            },
+            Phase::InReview => self.in_review(rest, status),
+            Phase::ChangesRequested => self.changes_requested(facts, status),
             Phase::Approved | Phase::Releasing => {
                 self.busy = true;
                 (reason::RELEASING, rest.releasing.clone().unwrap_or_else(|| "the release is under way".to_owned()))
             }
-            Phase::Failed => {
-                self.stalled = true;
-                let next = status.round.unwrap_or(0) + 1;
-                let (word, what) = failure.map_or(("", ""), |f| (f.reason.as_str(), f.message.as_str()));
-                let word = match word {
-                    reason::FILE_MISSING => reason::FILE_MISSING,
-                    reason::PACKAGE_IMPOSSIBLE => reason::PACKAGE_IMPOSSIBLE,
-                    reason::DELIVERY_FAILED => reason::DELIVERY_FAILED,
-                    reason::STORAGE_NOT_ENCRYPTED => reason::STORAGE_NOT_ENCRYPTED,
-                    reason::TOO_MANY_ATTEMPTS => reason::TOO_MANY_ATTEMPTS,
-                    reason::NOT_APPROVED => reason::NOT_APPROVED,
-                    _ => reason::INTEGRITY_MISMATCH,
-                };
-                let way = match word {
-                    reason::DELIVERY_FAILED => "mend that, and another attempt follows by itself; or",
-                    reason::STORAGE_NOT_ENCRYPTED => "a cluster admin looks who replaced it; upload the file again and",
-                    reason::TOO_MANY_ATTEMPTS | reason::NOT_APPROVED => "a cluster admin looks at the controller's log for what broke them off;",
-                    _ => "upload the file again and",
-                };
-                (word, format!("{what}; {way} set spec.submission to {next}, or withdraw"))
-            }
+            Phase::Failed => self.failed(facts, status),
             Phase::Released if volume.is_some() => (reason::RELEASED, format!("the files are in {}", volume.unwrap_or_default())),
             Phase::Released if inwards => (reason::RELEASED, "GET release of the gateway signs a URL to each file".to_owned()),
             Phase::Released => (reason::RELEASED, "the URL is in the Secret status.release.secretName, and by GET release of the gateway".to_owned()),
@@ -529,6 +465,100 @@ impl Told {
             Phase::Revoked => (reason::REVOKED, revoked(facts)),
         };
         (self.reason, self.message) = (word, message);
+    }
+
+    fn in_review(&mut self, rest: &Rest, status: &AirlockRequestStatus) -> (&'static str, String) {
+        let votes = status
+            .approvals
+            .as_ref()
+            .map_or_else(String::new, |a| a.summary.clone());
+        let digest = status.manifest.as_ref().map_or("", |m| m.digest.as_str());
+        let mut message = format!(
+            "{votes} approvals; checkers create an AirlockReview that names manifestDigest {digest}"
+        );
+        if let Some(warned) = warned(status) {
+            message = format!("{message}; {warned}");
+        }
+        let waits = rest.waits.clone();
+        let (word, said) = waits.unwrap_or((reason::IN_REVIEW, message.clone()));
+        self.waiting = Some((word, said.clone()));
+        // The checkers have done their part; only an administrator can go on.
+        let enough = status
+            .approvals
+            .as_ref()
+            .is_some_and(|a| a.counted >= a.required);
+        if word == reason::PUBLISHER_MISSING && enough {
+            self.stalled = true;
+            return (word, said);
+        }
+        (reason::IN_REVIEW, message)
+    }
+
+    fn changes_requested(
+        &mut self,
+        facts: Option<&Facts>,
+        status: &AirlockRequestStatus,
+    ) -> (&'static str, String) {
+        if let Some(refusal) = facts.and_then(refusal_of) {
+            let word = match refusal.reason.as_str() {
+                reason::RECALLED => reason::RECALLED,
+                reason::UPLOAD_EXPIRED => reason::UPLOAD_EXPIRED,
+                reason::COLLECTION_FAILED => reason::COLLECTION_FAILED,
+                _ => reason::SUBMISSION_REFUSED,
+            };
+            self.stalled = word != reason::RECALLED;
+            return (word, refusal.message.clone());
+        }
+        let next = status.round.unwrap_or(0) + 1;
+        let decided = facts
+            .and_then(|f| f.last.as_ref())
+            .and_then(|l| l.decision.as_ref());
+        if decided.is_some_and(|d| d.recalled.is_some()) {
+            let message = format!(
+                "its submitter took the round back; change what is to be changed, then set spec.submission to {next}"
+            );
+            return (reason::RECALLED, message);
+        }
+        let message = format!(
+            "read the reviews, change what they ask for, then set spec.submission to {next}"
+        );
+        (reason::CHANGES_REQUESTED, message)
+    }
+
+    fn failed(
+        &mut self,
+        facts: Option<&Facts>,
+        status: &AirlockRequestStatus,
+    ) -> (&'static str, String) {
+        self.stalled = true;
+        let next = status.round.unwrap_or(0) + 1;
+        let failure = facts
+            .and_then(|f| f.last.as_ref())
+            .and_then(|l| l.failure.as_ref());
+        let (word, what) = failure.map_or(("", ""), |f| (f.reason.as_str(), f.message.as_str()));
+        let word = match word {
+            reason::FILE_MISSING => reason::FILE_MISSING,
+            reason::PACKAGE_IMPOSSIBLE => reason::PACKAGE_IMPOSSIBLE,
+            reason::DELIVERY_FAILED => reason::DELIVERY_FAILED,
+            reason::STORAGE_NOT_ENCRYPTED => reason::STORAGE_NOT_ENCRYPTED,
+            reason::TOO_MANY_ATTEMPTS => reason::TOO_MANY_ATTEMPTS,
+            reason::NOT_APPROVED => reason::NOT_APPROVED,
+            _ => reason::INTEGRITY_MISMATCH,
+        };
+        let way = match word {
+            reason::DELIVERY_FAILED => "mend that, and another attempt follows by itself; or",
+            reason::STORAGE_NOT_ENCRYPTED => {
+                "a cluster admin looks who replaced it; upload the file again and"
+            }
+            reason::TOO_MANY_ATTEMPTS | reason::NOT_APPROVED => {
+                "a cluster admin looks at the controller's log for what broke them off;"
+            }
+            _ => "upload the file again and",
+        };
+        (
+            word,
+            format!("{what}; {way} set spec.submission to {next}, or withdraw"),
+        )
     }
 
     fn conditions(

@@ -26,6 +26,8 @@
 //! mismatch no last part exists. Memory is bounded by [`Budget`]; whoever drops
 //! the future or the receiver of the parts ends it.
 
+#![cfg_attr(test, allow(clippy::too_many_lines, reason = "tables"))]
+
 mod assemble;
 mod frame;
 mod inputs;

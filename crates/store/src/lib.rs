@@ -6,6 +6,8 @@
 //! ([`commit`]): all that compete for one step compete for one key, the first
 //! wins, and a loser reads and adopts it (docs/design.md#what-commits).
 
+#![cfg_attr(test, allow(clippy::too_many_lines, reason = "tables"))]
+
 pub mod audit;
 mod bucket;
 mod checksum;
