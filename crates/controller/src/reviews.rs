@@ -94,7 +94,10 @@ pub async fn show(
             (Some(decided), _) if decided.iter().any(|d| d.uid == review.uid) => decisive(review),
             (_, Some((judgement, question))) => match judgement.not_counted.get(&review.uid) {
                 Some(why) => not_counted(why.reason(), &why.message(question, review)),
-                None if decided.is_none() => counted(),
+                None if decided.is_none() => {
+                    write_before_decision(ctx, &subject.key.namespace, review).await?;
+                    continue;
+                }
                 None => not_counted(ROUND_DECIDED.0, ROUND_DECIDED.1),
             },
             (_, None) => not_counted(NOTHING_TO_REVIEW.0, NOTHING_TO_REVIEW.1),
@@ -103,6 +106,23 @@ pub async fn show(
         write(ctx, &subject.key.namespace, named, status).await?;
     }
     Ok(())
+}
+
+/// Shows that a review counts in a round that is not decided, unless a later look found that
+/// it came too late: a process that lost its lease meanwhile may still be about to write.
+async fn write_before_decision(
+    ctx: &Context,
+    namespace: &str,
+    review: &ReviewFact,
+) -> Result<(), EffectError> {
+    let named = (review.name.as_str(), review.uid.as_str());
+    let final_reasons = [ROUND_DECIDED.0, REQUEST_CLOSED.0];
+    let is_final = |now: &AirlockReviewStatus| {
+        now.reason
+            .as_deref()
+            .is_some_and(|reason| final_reasons.contains(&reason))
+    };
+    word::write_unless::<AirlockReview>(ctx, namespace, named, &counted(), is_final).await
 }
 
 /// Whether the watch tells that its author has a word already.

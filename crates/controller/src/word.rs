@@ -73,6 +73,24 @@ where
         + std::fmt::Debug
         + DeserializeOwned,
 {
+    write_unless::<K>(ctx, namespace, (name, uid), status, |_| false).await
+}
+
+/// The same, unless what it says now is to stay.
+pub async fn write_unless<K>(
+    ctx: &Context,
+    namespace: &str,
+    (name, uid): (&str, &str),
+    status: &AirlockReviewStatus,
+    stays: impl Fn(&AirlockReviewStatus) -> bool,
+) -> Result<(), EffectError>
+where
+    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+        + Word
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned,
+{
     let api: Api<K> = Api::namespaced(ctx.client.clone(), namespace);
     let Some(live) = api.get_opt(name).await? else {
         return Ok(());
@@ -83,7 +101,7 @@ where
     // What became of a review in its own round stays, whatever is under review now.
     let of_earlier_round =
         now.state.is_some() && status.reason.as_deref() == Some(NotCounted::OtherDigest.reason());
-    if same || of_earlier_round || live.meta().uid.as_deref() != Some(uid) {
+    if same || of_earlier_round || stays(&now) || live.meta().uid.as_deref() != Some(uid) {
         return Ok(());
     }
     let status = AirlockReviewStatus {

@@ -7,12 +7,13 @@
 //! without one lies under the request's prefix, which retention deletes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
+use tokio::sync::OwnedMutexGuard;
 use tokio::task::JoinHandle;
 
 use super::super::context::Context;
@@ -48,7 +49,13 @@ type Outcome = Result<Vec<String>, EffectError>;
 
 /// Confirmations under way, by uid.
 #[derive(Default)]
-pub struct Confirmations(Mutex<HashMap<String, Task>>);
+pub struct Confirmations {
+    tasks: Mutex<HashMap<String, Task>>,
+    /// By namespace: held from the look for room to the start of the task.
+    admissions: Mutex<HashMap<String, Arc<Admission>>>,
+}
+
+type Admission = tokio::sync::Mutex<()>;
 
 struct Task {
     round: i64,
@@ -60,7 +67,21 @@ struct Task {
 
 impl Confirmations {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Task>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until no other request of the namespace is between its look for room and the
+    /// start of its task. Two that look at the same time would each find room that only
+    /// one of them has.
+    async fn admission(&self, namespace: &str) -> OwnedMutexGuard<()> {
+        let admission = {
+            let mut admissions = self
+                .admissions
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(admissions.entry(namespace.to_owned()).or_default())
+        };
+        admission.lock_owned().await
     }
 
     /// Ends them all: this process leads no more.
@@ -211,6 +232,8 @@ pub async fn confirm(
         return Ok(Confirmed::Missing(missing));
     }
     let bytes = arrived.iter().map(|a| ingress::size(&a.file)).sum();
+    // Dropped at the end of this function: once the task is started, others count its bytes.
+    let _admission = ctx.confirmations.admission(&subject.key.namespace).await;
     match room::look(ctx, subject, bytes).await? {
         Room::Enough => {}
         Room::Later => return Ok(Confirmed::Queued),
