@@ -14,15 +14,14 @@ use trevor_api::{AirlockPolicy, AirlockRequest};
 use trevor_config::Config;
 use trevor_controller::rules::shipped::{Id, Rules};
 use trevor_controller::rules::{live, probe};
-use trevor_core::commit::{Owner, Ticket};
-use trevor_core::keys::{RequestKey, TICKETS};
+use trevor_core::commit::Owner;
+use trevor_core::keys::{RequestKey, tickets};
 use trevor_core::retention::named;
 use trevor_lifecycle::orphans::{self, Orphans};
 use trevor_lifecycle::taken::is_taken;
 use trevor_notify::Channels;
 use trevor_store::audit::SigningKey;
 use trevor_store::audit::key::VARIABLE;
-use trevor_store::commit::read;
 use trevor_store::preflight::{self, Row, State};
 use trevor_store::{self as storage, Release, StorageError, Zones};
 
@@ -125,7 +124,7 @@ async fn orphans(client: &Client, zones: &Zones) -> Vec<Row> {
         let all = all.map_err(|e| e.to_string())?.items;
         let uids: HashSet<String> = all.into_iter().filter_map(|r| r.metadata.uid).collect();
         let has = |key: &RequestKey, _: Option<&Owner>| uids.contains(&key.uid);
-        let found = orphans::scan(zones.records.bucket(), &cluster, None, has).await;
+        let found = orphans::scan(&zones.records, &cluster, None, has).await;
         found.map_err(|e| e.to_string())
     });
     let looked = looked.await;
@@ -204,22 +203,23 @@ async fn due_elsewhere(
     zones: &Zones,
     own: &str,
 ) -> Result<BTreeMap<String, (u64, bool)>, StorageError> {
-    let (work, records) = (zones.quarantine.bucket(), zones.records.bucket());
+    let (work, records) = (zones.quarantine.work(), &zones.records);
     let now = Timestamp::now();
     let mut found: BTreeMap<String, (u64, bool)> = BTreeMap::new();
-    for listed in work.page(TICKETS, "", 1000).await? {
-        let named = listed.key.strip_prefix(TICKETS).and_then(named);
+    let (page, _) = work.page(&tickets(), "", 1000).await?;
+    for at in page {
+        let named = at.strip_prefix(&*tickets()).and_then(named);
         if named.is_none_or(|named| now.duration_since(named.due) <= LIVING) {
             continue;
         }
-        let Some(ticket) = read::<Ticket>(work, &listed.key).await.unwrap_or_default() else {
+        let Some(ticket) = work.get(&at).await.unwrap_or_default() else {
             continue;
         };
         let key = RequestKey {
             namespace: ticket.namespace,
             uid: ticket.uid,
         };
-        let owner = read::<Owner>(records, &key.owner()).await;
+        let owner = records.get(&key.owner()).await;
         let Some(owner) = owner.unwrap_or_default().filter(|o| o.cluster != own) else {
             continue;
         };
@@ -238,14 +238,14 @@ async fn due_elsewhere(
 async fn deletions(zones: &Zones) -> Row {
     let row = |state, detail: String| Row::new("deletions", "quarantine", state, detail);
     let now = Timestamp::now();
-    let work = zones.quarantine.bucket();
-    let page = match work.page(TICKETS, "", 1000).await {
-        Ok(page) => page,
+    let work = zones.quarantine.work();
+    let page = match work.page(&tickets(), "", 1000).await {
+        Ok((page, _)) => page,
         Err(error) => return row(State::Warning, format!("unknown: {error}")),
     };
     // They sort by due time; one that is late by an hour is overdue.
-    let late = page.iter().filter(|listed| {
-        let named = listed.key.strip_prefix(TICKETS).and_then(named);
+    let late = page.iter().filter(|at| {
+        let named = at.strip_prefix(&*tickets()).and_then(named);
         named.is_some_and(|named| now.duration_since(named.due) > SignedDuration::from_hours(1))
     });
     match late.count() {

@@ -43,7 +43,7 @@ pub async fn list(args: &OrphansArgs) -> Result<(), Box<dyn std::error::Error>> 
     let has_resource = |key: &RequestKey, owner: Option<&Owner>| {
         there.contains(&key.uid) || owner.is_some_and(|owner| owner.created >= asked)
     };
-    let found = scan(zones.records.bucket(), &cluster, None, has_resource).await?;
+    let found = scan(&zones.records, &cluster, None, has_resource).await?;
     for key in &found.named {
         println!("{}/{}", key.namespace, key.uid);
     }

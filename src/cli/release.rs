@@ -11,7 +11,6 @@ use trevor_core::commit::{Revoked, RevokedThrough};
 use trevor_core::keys::RequestKey;
 use trevor_core::ledger;
 use trevor_store::audit::Chain;
-use trevor_store::commit::commit;
 use trevor_store::observe;
 use trevor_store::{Release, Zones, revocation, set_aside};
 
@@ -83,7 +82,7 @@ pub async fn release(args: &ReleaseArgs) -> Result<(), Box<dyn std::error::Error
     let config = Config::load(&args.config)?;
     let zones = Zones::connect(&config.storage).await;
     let release = Release::connect(&config.storage).await;
-    let (key, records) = (&args.request, zones.records.bucket());
+    let (key, records) = (&args.request, &zones.records);
     let named = || (key.namespace.clone(), key.uid.clone());
     let mut facts = observe::facts(records, key).await?;
     if facts.owner.is_none() {
@@ -100,7 +99,7 @@ pub async fn release(args: &ReleaseArgs) -> Result<(), Box<dyn std::error::Error
         reason: args.reason.clone(),
         time: condition::second(Timestamp::now()),
     };
-    let revoked = commit(records, &key.revoked(), &asked).await?.into_inner();
+    let revoked = records.create(&key.revoked(), &asked).await?.into_inner();
     if let Some(frozen) = facts.within_reach(Timestamp::now()) {
         let quarantine = zones.quarantine.bucket();
         set_aside::set_aside(quarantine, key, &frozen.manifest.files).await?;

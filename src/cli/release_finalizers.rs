@@ -74,7 +74,7 @@ async fn announce_if_possible(config: &Path) -> Result<(), Box<dyn std::error::E
     let config = Config::load(config)?;
     let announced = async {
         let zones = Zones::connect(&config.storage).await;
-        let_go::announce(zones.quarantine.bucket(), Timestamp::now()).await
+        let_go::announce(zones.quarantine.work(), Timestamp::now()).await
     };
     tokio::time::timeout(PATIENCE, announced).await??;
     Ok(())
@@ -92,10 +92,10 @@ async fn let_all_go(
     let (mut done, mut failed) = (0, 0);
     // A controller that still runs sets no finalizer while this stands: also on what is
     // listed without one.
-    let_go::announce(zones.quarantine.bucket(), Timestamp::now()).await?;
+    let_go::announce(zones.quarantine.work(), Timestamp::now()).await?;
     while let Some(page) = listed.try_next().await? {
         for few in page.chunks(FEW) {
-            let_go::announce(zones.quarantine.bucket(), Timestamp::now()).await?;
+            let_go::announce(zones.quarantine.work(), Timestamp::now()).await?;
             for found in few {
                 match let_go::let_go(client, zones, release, config, found, now).await {
                     Ok(true) => done += 1,
@@ -109,7 +109,7 @@ async fn let_all_go(
             }
         }
     }
-    let_go::announce(zones.quarantine.bucket(), Timestamp::now()).await?;
+    let_go::announce(zones.quarantine.work(), Timestamp::now()).await?;
     println!(
         "{done} requests were let go; what they left is deleted on time once trevor runs again; without it, by trevor retention adopt and trevor retention sweep"
     );

@@ -14,14 +14,12 @@ use trevor_api::{AirlockRequest, condition};
 use trevor_config::Config;
 use trevor_core::commit::Owner;
 use trevor_core::keys::RequestKey;
-use trevor_core::retention::plain;
-use trevor_core::retention::{Deletion, HoldState, What};
+use trevor_core::retention::{Deletion, HoldState, TakenOver, What, plain};
 use trevor_lifecycle::adopt::{Adopted, adopt};
 use trevor_lifecycle::holds::{self, Asked};
 use trevor_lifecycle::orphans::all_of;
-use trevor_lifecycle::taken::{self, TakenOver};
+use trevor_lifecycle::taken;
 use trevor_lifecycle::{Numbers, Silent, Sweep, Sweeper};
-use trevor_store::commit::read;
 use trevor_store::{Release, Zones};
 
 /// Holds, adopts and deletes.
@@ -185,7 +183,7 @@ async fn hold(args: &HoldArgs, state: HoldState) -> Result<(), Box<dyn std::erro
     let config = Config::load(&args.of.config.config)?;
     let zones = Zones::connect(&config.storage).await;
     let key = &args.of.request;
-    let owner: Option<Owner> = read(zones.records.bucket(), &key.owner()).await?;
+    let owner = zones.records.get(&key.owner()).await?;
     owner.ok_or_else(|| CliError::unknown(key))?;
     let asked = Asked {
         state,
@@ -219,7 +217,7 @@ async fn take_in(args: &AdoptArgs) -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::load(&args.of.config.config)?;
     let key = &args.of.request;
     let zones = Zones::connect(&config.storage).await;
-    let owner: Option<Owner> = read(zones.records.bucket(), &key.owner()).await?;
+    let owner = zones.records.get(&key.owner()).await?;
     let owner = owner.ok_or_else(|| CliError::unknown(key))?;
     if !args.cluster_gone && is_there(key, &owner).await? {
         return Err(CliError::StillThere(key.namespace.clone(), key.uid.clone()).into());
@@ -254,7 +252,7 @@ async fn take_over(args: &TakeOverArgs) -> Result<(), Box<dyn std::error::Error>
     if to == *gone {
         return Err(CliError::OwnCluster(to).into());
     }
-    let records = zones.records.bucket();
+    let records = &zones.records;
     let now = Timestamp::now();
     let taken = TakenOver {
         cluster: gone.clone(),
@@ -298,7 +296,7 @@ async fn deletions(
 ) -> Result<Vec<Deletion>, trevor_store::StorageError> {
     let mut found = Vec::new();
     for what in What::ALL {
-        found.extend(read(zones.records.bucket(), &key.deletion(what.word())).await?);
+        found.extend(zones.records.get(&key.deletion(what.word())).await?);
     }
     Ok(found)
 }
@@ -307,7 +305,7 @@ async fn status(args: &Named) -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::load(&args.config.config)?;
     let zones = Zones::connect(&config.storage).await;
     let key = &args.request;
-    let records = zones.records.bucket();
+    let records = &zones.records;
     let facts = trevor_store::observe::facts(records, key).await?;
     let owner = facts.owner.as_ref().ok_or_else(|| CliError::unknown(key))?;
     println!(
@@ -324,7 +322,7 @@ async fn status(args: &Named) -> Result<(), Box<dyn std::error::Error>> {
             }
         }
     }
-    match holds::standing(zones.quarantine.bucket(), key).await? {
+    match holds::standing(zones.quarantine.work(), key).await? {
         Some(hold) => println!(
             "hold      {:?} by {} at {}: {}",
             hold.state,

@@ -18,7 +18,7 @@ use trevor_core::canonical;
 use trevor_core::digest::Sha256Hex;
 use trevor_core::event::Entry;
 use trevor_core::event::Event;
-use trevor_store::Bucket;
+use trevor_store::Records;
 use trevor_store::audit::checkpoint::{Mark, covering, note_key};
 use trevor_store::audit::statement::PREDICATE;
 use trevor_store::audit::verify::{Finding, Question, Source, verify};
@@ -173,12 +173,12 @@ async fn a_release_is_in_a_signed_checkpoint_and_verifies_from_bucket_and_folder
     }
 
     let config = Config::load(&env.folder().join("controller.yaml")).unwrap();
-    let bucket = Bucket::new(inside.client.clone(), &config.storage.quarantine);
+    let records = Records::new(inside.client.clone(), &config.storage.quarantine);
     let (prefix, since) = (chain(&request), Timestamp::UNIX_EPOCH);
     let entries = i64::try_from(inside.keys(&prefix).await.len()).unwrap();
-    let signed = covering(&bucket, &prefix, entries, since).await.unwrap();
+    let signed = covering(&records, &prefix, entries, since).await.unwrap();
     assert_eq!(signed.map(|signed| signed.note).as_ref(), Some(&note));
-    let none = covering(&bucket, &prefix, entries + 1, since)
+    let none = covering(&records, &prefix, entries + 1, since)
         .await
         .unwrap();
     assert_eq!(none, None);

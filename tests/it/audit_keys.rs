@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use trevor_config::Config;
 use trevor_core::event::Event;
-use trevor_store::Bucket;
+use trevor_store::Records;
 use trevor_store::audit::verify::{Finding, Kind, Question, Source, Summary, verify};
 use trevor_store::audit::{Chain, Heads, Keeper, Kept, PublicKey, SigningKey};
 
@@ -14,7 +14,7 @@ use crate::harness::{Env, unique};
 
 /// A bucket of its own, with a chain that grows.
 struct Ledger {
-    bucket: Bucket,
+    records: Records,
     chain: Chain,
     events: usize,
 }
@@ -29,7 +29,7 @@ impl Ledger {
         let mut config = config.storage.quarantine;
         config.bucket = name;
         Self {
-            bucket: Bucket::new(inside.client.clone(), &config),
+            records: Records::new(inside.client.clone(), &config),
             chain: Chain::new("audit/gateway/g-1/".to_owned()),
             events: 0,
         }
@@ -48,16 +48,12 @@ impl Ledger {
             detail: serde_json::Map::new(),
             time: Timestamp::now(),
         };
-        self.chain.append(&self.bucket, vec![event]).await.unwrap();
+        self.chain.append(&self.records, vec![event]).await.unwrap();
     }
 
     /// A controller that starts with this key.
     fn keeper(&self, key: &Arc<SigningKey>) -> Keeper {
-        Keeper::new(
-            self.bucket.clone(),
-            Arc::clone(key),
-            Arc::new(Heads::kept()),
-        )
+        Keeper::new(&self.records, Arc::clone(key), Arc::new(Heads::kept()))
     }
 
     /// Grows, and is signed.
@@ -82,7 +78,7 @@ impl Ledger {
             quarantine: None,
             release: None,
         };
-        let (source, mut found) = (Source::Bucket(self.bucket.clone()), Vec::new());
+        let (source, mut found) = (Source::from(&self.records), Vec::new());
         let summary = verify(&source, &question, &mut |f| found.push(f), &mut |_| ()).await;
         (found, summary.unwrap())
     }

@@ -259,13 +259,13 @@ async fn a_job_without_an_approval_writes_nothing() {
     ];
     for (what, attempt, decision, seal, word) in rows {
         for (at, fact) in [
-            (key.attempt(1, 1), attempt),
-            (key.decision(1), decision),
-            (key.seal(1), seal),
+            (&*key.attempt(1, 1), attempt),
+            (&key.decision(1), decision),
+            (&key.seal(1), seal),
         ] {
             match fact {
-                Value::Null => inside.delete(&at).await,
-                fact => inside.put(&at, fact.to_string().as_bytes()).await,
+                Value::Null => inside.delete(at).await,
+                fact => inside.put(at, fact.to_string().as_bytes()).await,
             }
         }
         let ended = packs_by_hand(&scene, &request).await;

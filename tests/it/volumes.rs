@@ -411,7 +411,7 @@ async fn only_pods_that_run_what_the_job_says_are_known_to_the_gateway() {
     assert_eq!(known.pod, pod.name_any());
 
     let pods = format!("{}collect-1.pods/", key.jobs());
-    assert_eq!(store.keys(&pods).await, [at(&pod)]);
+    assert_eq!(store.keys(&pods).await, [at(&pod).as_str()]);
     scene.alice.withdraws(&request).await;
     request.reaches(Phase::Withdrawn).await;
 }

@@ -29,7 +29,6 @@ use trevor_core::commit::{Recall, Revoked, RevokedThrough};
 use trevor_core::keys::RequestKey;
 use trevor_core::phase::{Facts, Round};
 use trevor_core::retention::{self, Deletion, HeldAfter};
-use trevor_store::commit::{commit, read};
 use trevor_store::observe;
 
 /// An action whose epoch could not be told is looked at again after this long.
@@ -70,10 +69,10 @@ pub async fn judge_all(
 ) -> Result<Vec<ActionFact>, EffectError> {
     let mut taken = Vec::new();
     let mut fresh = Vec::new();
-    let records = ctx.zones.records.bucket();
+    let records = &ctx.zones.records;
     for action in actions {
         let key = target.key.action(&action.uid().unwrap_or_default());
-        match read::<ActionFact>(records, &key).await? {
+        match records.get(&key).await? {
             Some(known) => taken.push(known),
             None => fresh.push(action),
         }
@@ -122,7 +121,7 @@ pub async fn judge_all(
             time,
             unconfirmed: verdict.is_ok() && !in_epoch,
         };
-        taken.push(commit(records, &key, &fact).await?.into_inner());
+        taken.push(records.create(&key, &fact).await?.into_inner());
     }
     Ok(taken)
 }
@@ -347,7 +346,7 @@ async fn recalled(
     // The next round may have come before its author could be told.
     let earlier = match &facts.last {
         Some(last) if last.round > fact.round => {
-            Some(observe::round(ctx.zones.records.bucket(), key, fact.round).await?)
+            Some(observe::round(&ctx.zones.records, key, fact.round).await?)
         }
         _ => None,
     };

@@ -24,8 +24,7 @@ use trevor_api::{ReleasePhase, ReleaseRecord, ReleaseRecordSpec, condition};
 use trevor_cluster::pages;
 use trevor_core::keys::RequestKey;
 use trevor_core::phase::Facts;
-use trevor_core::retention::Deletion;
-use trevor_store::commit::read;
+use trevor_store::audit::goes_on;
 use trevor_store::observe;
 use trevor_store::{revocation, urls};
 
@@ -71,9 +70,8 @@ async fn requests(ctx: &Context) -> Result<(), EffectError> {
             uid: request.uid().unwrap_or_default(),
         };
         let shown = status.audit.as_ref().map_or(0, |head| head.sequence);
-        let (ledger, after) = (key.ledger(), key.ledger_entry(shown));
-        let bucket = ctx.zones.records.bucket();
-        if !bucket.page(&ledger, &after, 1).await?.is_empty() && ctx.set_behind(&key.uid, true) {
+        let behind = goes_on(&ctx.zones.records, &key.ledger(), shown).await?;
+        if behind && ctx.set_behind(&key.uid, true) {
             // The receiver is gone when the process stops.
             ctx.queue.add(ObjectRef::from_obj(request.as_ref()));
         }
@@ -102,7 +100,7 @@ async fn records(ctx: &Context) -> Result<(), EffectError> {
                 going: found.metadata.deletion_timestamp.is_some(),
             };
             if ended(ctx, &crossed.key, &found.spec).await? {
-                let facts = observe::facts(ctx.zones.records.bucket(), &crossed.key).await?;
+                let facts = observe::facts(&ctx.zones.records, &crossed.key).await?;
                 record(ctx, &crossed, &facts).await?;
             }
         }
@@ -115,9 +113,9 @@ async fn ended(
     key: &RequestKey,
     spec: &ReleaseRecordSpec,
 ) -> Result<bool, EffectError> {
-    let bucket = ctx.zones.records.bucket();
-    Ok(bucket.exists(&key.revoked()).await?
-        || bucket
+    let records = &ctx.zones.records;
+    Ok(records.exists(&key.revoked()).await?
+        || records
             .exists(&key.deletion(record::kept_in(spec.r#type).word()))
             .await?)
 }
@@ -126,8 +124,8 @@ async fn ended(
 /// of the URL in force and without those of URLs that are gone. Does nothing where it
 /// does so already.
 pub async fn record(ctx: &Context, crossed: &Crossed, facts: &Facts) -> Result<(), EffectError> {
-    let bucket = ctx.zones.records.bucket();
-    let Some(spec) = read::<ReleaseRecordSpec>(bucket, &crossed.key.record()).await? else {
+    let records = &ctx.zones.records;
+    let Some(spec) = records.get(&crossed.key.record()).await? else {
         return Ok(());
     };
     let api: Api<ReleaseRecord> = Api::namespaced(ctx.client.clone(), &crossed.key.namespace);
@@ -150,14 +148,14 @@ pub async fn record(ctx: &Context, crossed: &Crossed, facts: &Facts) -> Result<(
         return Ok(());
     }
     let receipt = crossed.key.deletion(record::kept_in(spec.r#type).word());
-    if let Some(receipt) = read::<Deletion>(bucket, &receipt).await? {
+    if let Some(receipt) = records.get(&receipt).await? {
         if status.phase != Some(ReleasePhase::Deleted) {
             secrets_go(ctx, crossed, None).await?;
             record::show_deleted(ctx, crossed, Time(receipt.finished)).await?;
         }
         return Ok(());
     }
-    let url = urls::issues(ctx.zones.quarantine.bucket(), &crossed.key).await?;
+    let url = urls::issues(ctx.zones.quarantine.work(), &crossed.key).await?;
     let url = url.into_iter().next_back();
     let shown = status.url.as_ref().map(|url| url.issue);
     let ready = status

@@ -89,8 +89,8 @@ pub async fn serve(ctx: Arc<Context>, namespace: String) {
         return std::future::pending().await;
     };
     let every = every(&ctx.config);
-    let bucket = ctx.zones.records.bucket().clone();
-    let mut keeper = Keeper::new(bucket, Arc::clone(signing), Arc::clone(&ctx.heads));
+    let (records, heads) = (&ctx.zones.records, Arc::clone(&ctx.heads));
+    let mut keeper = Keeper::new(records, Arc::clone(signing), heads);
     let mut shown = None;
     loop {
         let pause = match keeper.keep().await {

@@ -122,8 +122,8 @@ async fn views(
         })
         .collect();
     let mut found = BTreeMap::new();
-    for listed in ctx.zones.records.bucket().list(&prefix).await? {
-        if let Some((reader, file)) = listed.key[prefix.len()..].split_once('/')
+    for listed in ctx.zones.records.list(&prefix).await? {
+        if let Some((reader, file)) = listed[prefix.len()..].split_once('/')
             && wanted.contains(file)
         {
             *found.entry(reader.to_owned()).or_insert(0) += 1;

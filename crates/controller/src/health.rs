@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use trevor_store::proof::reach;
 use trevor_store::{Release, Zones};
 
 const EVERY: Duration = Duration::from_secs(10);
@@ -41,8 +40,8 @@ pub async fn watch(health: Arc<Health>, zones: Zones, release: Release) {
         let now = Timestamp::now();
         let asked = tokio::time::timeout(PATIENCE, async {
             tokio::try_join!(
-                reach(zones.quarantine.bucket()),
-                reach(zones.records.bucket()),
+                zones.quarantine.work().reach(),
+                zones.records.reach(),
                 release.reach()
             )
         });

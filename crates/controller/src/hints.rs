@@ -19,11 +19,10 @@ use super::ages;
 use super::context::Context;
 use super::health::Health;
 use trevor_api::AirlockRequest;
-use trevor_core::hint::{Hint, HintKey};
+use trevor_core::hint::Hint;
 use trevor_core::keys::hint_key;
 use trevor_net::cache::Cache;
 use trevor_store::audit::PublicKey;
-use trevor_store::commit::read;
 
 /// The longest hint.
 const MOST: usize = 4096;
@@ -188,8 +187,8 @@ impl Hints {
                 if !self.may_look_up() {
                     return None;
                 }
-                let bucket = self.ctx.zones.quarantine.bucket();
-                let fact: HintKey = read(bucket, &hint_key(gateway)).await.ok()??;
+                let work = self.ctx.zones.quarantine.work();
+                let fact = work.get(&hint_key(gateway)).await.ok()??;
                 self.keys
                     .put(gateway.to_owned(), fact.key.clone(), KEY_BELIEVED);
                 fact.key

@@ -19,11 +19,9 @@ use super::error::EffectError;
 use super::removal;
 use trevor_api::{AirlockRequest, Direction, ReleaseRecord};
 use trevor_cluster::pages;
-use trevor_core::commit::Closed;
 use trevor_core::keys::RequestKey;
 use trevor_core::policy;
 use trevor_core::retention::{What, is_history};
-use trevor_store::commit::read;
 
 /// Looks now and then. It never ends.
 pub async fn serve(ctx: Arc<Context>) {
@@ -122,8 +120,8 @@ async fn is_over(
     key: &RequestKey,
     kept: SignedDuration,
 ) -> Result<bool, EffectError> {
-    let records = ctx.zones.records.bucket();
-    let closed: Option<Closed> = read(records, &key.closed()).await?;
+    let records = &ctx.zones.records;
+    let closed = records.get(&key.closed()).await?;
     let Some(closed) = closed.filter(|closed| is_history(closed, kept, Timestamp::now())) else {
         return Ok(false);
     };

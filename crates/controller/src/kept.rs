@@ -19,7 +19,6 @@ use trevor_core::retention::{Deletion, Hold, HoldState, What};
 use trevor_lifecycle::Trouble;
 use trevor_lifecycle::holds::{self, Asked};
 use trevor_store::StorageError;
-use trevor_store::commit::read;
 use trevor_store::observe;
 
 /// What is stored of it.
@@ -46,7 +45,7 @@ pub async fn look(ctx: &Context, key: &RequestKey, facts: &Facts) -> Result<Kept
     if facts.owner.is_none() {
         return Ok(Kept::default());
     }
-    let hold = match holds::standing(ctx.zones.quarantine.bucket(), key).await {
+    let hold = match holds::standing(ctx.zones.quarantine.work(), key).await {
         Ok(hold) => hold,
         // The sweeper takes it for a hold, and so it is shown.
         Err(StorageError::Corrupt { problem, .. }) => Some(Hold {
@@ -63,7 +62,7 @@ pub async fn look(ctx: &Context, key: &RequestKey, facts: &Facts) -> Result<Kept
     let deleted = match &facts.closed {
         Some(_) => {
             let at = key.deletion(What::Quarantine.word());
-            read(ctx.zones.records.bucket(), &at).await?
+            ctx.zones.records.get(&at).await?
         }
         None => None,
     };
@@ -97,7 +96,7 @@ pub async fn carry_out(
             time: fact.time,
             unconfirmed: fact.unconfirmed,
         };
-        let hold = holds::say(ctx.zones.quarantine.bucket(), key, &asked).await?;
+        let hold = holds::say(ctx.zones.quarantine.work(), key, &asked).await?;
         let event = holds::event(key, &hold);
         events.insert(event.id.clone(), event);
         record::show_held(ctx, crossed, &hold).await?;
@@ -134,7 +133,7 @@ pub async fn take_up_holds(
         return Ok(());
     }
     ctx.claim()?;
-    let facts = observe::facts(ctx.zones.records.bucket(), key).await?;
+    let facts = observe::facts(&ctx.zones.records, key).await?;
     let (phase, round) = phase::standing(&facts, NOTHING_ASKED);
     let target = Target {
         key,
@@ -156,7 +155,7 @@ pub async fn deletions(ctx: &Context, key: &RequestKey) -> Result<Vec<Deletion>,
     let mut found = Vec::new();
     for what in What::ALL {
         let at = key.deletion(what.word());
-        found.extend(read(ctx.zones.records.bucket(), &at).await?);
+        found.extend(ctx.zones.records.get(&at).await?);
     }
     Ok(found)
 }

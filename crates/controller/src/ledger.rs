@@ -12,7 +12,6 @@ pub use trevor_core::ledger::{
 };
 use trevor_core::phase::Facts;
 use trevor_store::audit::Head;
-use trevor_store::commit::read;
 use trevor_store::{StorageError, urls};
 
 use super::context::Context;
@@ -23,13 +22,13 @@ pub async fn of_urls(
     key: &RequestKey,
     revoked: Option<&Revoked>,
 ) -> Result<BTreeMap<String, Event>, StorageError> {
-    let issues = urls::issues(ctx.zones.quarantine.bucket(), key).await?;
+    let issues = urls::issues(ctx.zones.quarantine.work(), key).await?;
     let made: Vec<UrlDeleted> = issues.iter().map(|issue| issue.receipt()).collect();
     let mut deleted = Vec::new();
     if revoked.is_some() {
-        let records = ctx.zones.records.bucket();
-        for listed in records.list(&key.urls_deleted()).await? {
-            deleted.extend(read::<UrlDeleted>(records, &listed.key).await?);
+        let records = &ctx.zones.records;
+        for at in records.list(&key.urls_deleted()).await? {
+            deleted.extend(records.get(&at).await?);
         }
     }
     let now = Timestamp::now();
@@ -46,7 +45,7 @@ pub async fn append(
     if facts.owner.is_none() {
         return Ok(None);
     }
-    let records = ctx.zones.records.bucket();
+    let records = &ctx.zones.records;
     let head = ctx.chain(key).append(records, in_order(events)).await?;
     Ok(Some(head))
 }

@@ -17,12 +17,11 @@ use super::context::Context;
 use super::error::EffectError;
 use trevor_core::digest::Sha256Hex;
 use trevor_core::event::Event;
-use trevor_core::keys::{HINT_KEYS, RequestKey};
+use trevor_core::keys::{self, RequestKey};
 use trevor_core::leftovers::{is_candidate, is_left, unnamed};
 use trevor_core::receipt::Receipt;
 use trevor_core::retention::HoldState;
 use trevor_lifecycle::holds;
-use trevor_store::commit::read;
 
 /// Between two requests that are looked at.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -36,7 +35,7 @@ pub async fn collect(ctx: &Arc<Context>) {
     let age = ctx.config.controller.retention.leftovers_seconds;
     let age = SignedDuration::from_secs(i64::try_from(age).unwrap_or(i64::MAX));
     let done = async {
-        let now = ctx.zones.quarantine.bucket().server_time().await?;
+        let now = ctx.zones.quarantine.work().clock().time().await?;
         let uploads = uploads(ctx, now, age).await?;
         let files = files(ctx, now, age).await?;
         hint_keys(ctx, now).await?;
@@ -53,21 +52,21 @@ pub async fn collect(ctx: &Arc<Context>) {
 
 /// Aborts open uploads that got no part for so long; gives how many.
 async fn uploads(ctx: &Context, now: Timestamp, age: SignedDuration) -> Result<usize, EffectError> {
-    let work = ctx.zones.quarantine.bucket();
+    let files = ctx.zones.quarantine.bucket();
     let mut ended = 0;
-    for open in work.uploads_since("requests/").await? {
+    for open in files.uploads_since("requests/").await? {
         let Some(key) = RequestKey::of_file(&open.key) else {
             continue;
         };
         // What began just now needs no look at its parts.
         if !is_left(open.began, now, age)
-            || !is_left(work.last_part(&open).await?, now, age)
+            || !is_left(files.last_part(&open).await?, now, age)
             || !is_free(ctx, &key).await?
         {
             continue;
         }
         record(ctx, &key, &open.key, Some(&open.upload), now).await?;
-        work.abort_upload(&open.key, &open.upload).await?;
+        files.abort_upload(&open.key, &open.upload).await?;
         ended += 1;
     }
     Ok(ended)
@@ -75,7 +74,7 @@ async fn uploads(ctx: &Context, now: Timestamp, age: SignedDuration) -> Result<u
 
 /// Deletes files of requests that no receipt names after so long; gives how many.
 async fn files(ctx: &Context, now: Timestamp, age: SignedDuration) -> Result<usize, EffectError> {
-    let work = ctx.zones.quarantine.bucket();
+    let quarantine = &ctx.zones.quarantine;
     let mut deleted = 0;
     for request in ctx.requests.state() {
         let meta = &request.metadata;
@@ -85,13 +84,13 @@ async fn files(ctx: &Context, now: Timestamp, age: SignedDuration) -> Result<usi
         };
         tokio::time::sleep(PAUSE).await;
         let mut old = Vec::new();
-        work.visit_times(&key.files(), |at, stored| {
+        let each = |at: &str, stored: Option<i64>| {
             let stored = stored.and_then(|s| Timestamp::from_second(s).ok());
             if stored.is_some_and(|stored| is_candidate(stored, now, age)) {
                 old.push(at.to_owned());
             }
-        })
-        .await?;
+        };
+        quarantine.bucket().visit_times(&key.files(), each).await?;
         if old.is_empty() {
             continue;
         }
@@ -100,7 +99,7 @@ async fn files(ctx: &Context, now: Timestamp, age: SignedDuration) -> Result<usi
                 break;
             }
             record(ctx, &key, &at, None, now).await?;
-            work.purge(&at).await?;
+            quarantine.purge_file(&at).await?;
             deleted += 1;
         }
     }
@@ -110,11 +109,11 @@ async fn files(ctx: &Context, now: Timestamp, age: SignedDuration) -> Result<usi
 /// Every receipt of a request; an error where one cannot be read, so that nothing goes
 /// which it may name.
 async fn receipts(ctx: &Context, key: &RequestKey) -> Result<Vec<Receipt>, EffectError> {
-    let records = ctx.zones.records.bucket();
+    let records = &ctx.zones.records;
     let listed = records.list(&key.receipts()).await?;
     let reads = listed
         .into_iter()
-        .map(|listed| async move { read::<Receipt>(records, &listed.key).await });
+        .map(|at| async move { records.get(&at).await });
     let found: Vec<Option<Receipt>> = stream::iter(reads)
         .buffer_unordered(READERS)
         .try_collect()
@@ -129,7 +128,7 @@ async fn is_free(ctx: &Context, key: &RequestKey) -> Result<bool, EffectError> {
     if ctx.confirmations.is_busy(&key.uid) {
         return Ok(false);
     }
-    let hold = holds::standing(ctx.zones.quarantine.bucket(), key).await?;
+    let hold = holds::standing(ctx.zones.quarantine.work(), key).await?;
     Ok(hold.is_none_or(|hold| hold.state != HoldState::Held))
 }
 
@@ -154,7 +153,7 @@ async fn record(
         detail: detail.as_object().cloned().unwrap_or_else(Map::new),
         time: now,
     };
-    let records = ctx.zones.records.bucket();
+    let records = &ctx.zones.records;
     ctx.chain(key).append(records, vec![event]).await?;
     ctx.forget(&key.uid);
     Ok(())
@@ -162,12 +161,12 @@ async fn record(
 
 /// Public keys of gateways that are gone.
 async fn hint_keys(ctx: &Context, now: Timestamp) -> Result<(), EffectError> {
-    let work = ctx.zones.quarantine.bucket();
+    let work = ctx.zones.quarantine.work();
     let mut old = Vec::new();
-    work.visit_times(HINT_KEYS, |at, stored| {
+    work.visit(&keys::hint_keys(), |at, stored| {
         let stored = stored.and_then(|s| Timestamp::from_second(s).ok());
         if is_left(stored, now, HINT_KEY_LIFE) {
-            old.push(at.to_owned());
+            old.push(at);
         }
     })
     .await?;

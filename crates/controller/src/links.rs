@@ -87,15 +87,15 @@ async fn look(ctx: &Context, record: &ReleaseRecord, secret: &str) -> Result<(),
     if !url::is_missing(ctx, &crossed, secret).await? {
         return Ok(());
     }
-    let bucket = ctx.zones.quarantine.bucket();
-    let last = urls::issues(bucket, &crossed.key).await?.pop();
+    let work = ctx.zones.quarantine.work();
+    let last = urls::issues(work, &crossed.key).await?.pop();
     let Some(link) = last.filter(|link| link.secret_name == secret) else {
         return Ok(());
     };
     url::make_secret(ctx, &crossed, &link).await?;
     // It may have been renewed, revoked or deleted meanwhile, when there was no Secret.
-    let last = urls::issues(bucket, &crossed.key).await?.pop();
-    let records = ctx.zones.records.bucket();
+    let last = urls::issues(work, &crossed.key).await?.pop();
+    let records = &ctx.zones.records;
     if last.is_none_or(|last| last.issue != link.issue)
         || records.exists(&crossed.key.revoked()).await?
     {

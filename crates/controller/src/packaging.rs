@@ -18,8 +18,7 @@ use crate::shutdown;
 use trevor_config::Config;
 use trevor_core::keys::RequestKey;
 use trevor_core::packaging::{Asked, Over, Refused, Sent, Stored, derive};
-use trevor_store::commit::read_known;
-use trevor_store::{Bucket, Release, StorageError, Zones};
+use trevor_store::{Records, Release, StorageError, Zones};
 
 /// How often it looks whether it is to go on.
 const EVERY: Duration = Duration::from_secs(20);
@@ -76,7 +75,7 @@ async fn run(
     errand: Errand,
     told: CancellationToken,
 ) -> Result<Sent, PackagingError> {
-    let records = zones.records.bucket();
+    let records = &zones.records;
     let stored = observe(records, &errand).await?;
     let asked = Asked {
         namespace: &errand.key.namespace,
@@ -106,15 +105,15 @@ async fn run(
     make(making).await
 }
 
-async fn observe(records: &Bucket, errand: &Errand) -> Result<Stored, StorageError> {
+async fn observe(records: &Records, errand: &Errand) -> Result<Stored, StorageError> {
     let (key, round) = (&errand.key, errand.round);
     let (seal, manifest, decision) = (key.seal(round), key.manifest(round), key.decision(round));
     let attempt = key.attempt(round, errand.attempt);
     let (seal, freeze, decision, attempt, over) = tokio::try_join!(
-        read_known(records, &seal),
-        read_known(records, &manifest),
-        read_known(records, &decision),
-        read_known(records, &attempt),
+        records.get_known(&seal),
+        records.get_known(&manifest),
+        records.get_known(&decision),
+        records.get_known(&attempt),
         over(records, errand),
     )?;
     Ok(Stored {
@@ -127,23 +126,24 @@ async fn observe(records: &Bucket, errand: &Errand) -> Result<Stored, StorageErr
 }
 
 /// What ended the attempt meanwhile. The order is that of their weight.
-async fn over(records: &Bucket, errand: &Errand) -> Result<Option<Over>, StorageError> {
+async fn over(records: &Records, errand: &Errand) -> Result<Option<Over>, StorageError> {
     let (key, round) = (&errand.key, errand.round);
-    for (at, over) in [
-        (key.revoked(), Over::Revoked),
-        (key.outcome(round), Over::Decided),
-        (key.closed(), Over::Closed),
-        (key.attempt(round, errand.attempt + 1), Over::Superseded),
-    ] {
-        if records.exists(&at).await? {
-            return Ok(Some(over));
-        }
-    }
-    Ok(None)
+    let next = key.attempt(round, errand.attempt + 1);
+    Ok(if records.exists(&key.revoked()).await? {
+        Some(Over::Revoked)
+    } else if records.exists(&key.outcome(round)).await? {
+        Some(Over::Decided)
+    } else if records.exists(&key.closed()).await? {
+        Some(Over::Closed)
+    } else if records.exists(&next).await? {
+        Some(Over::Superseded)
+    } else {
+        None
+    })
 }
 
 struct Watch {
-    records: Bucket,
+    records: Records,
     errand: Errand,
     /// The process is told to stop.
     told: CancellationToken,

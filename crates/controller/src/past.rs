@@ -10,11 +10,10 @@ use lru::LruCache;
 
 use super::context::held;
 use trevor_api::{AirlockRequest, Phase, PriorDecision};
-use trevor_core::commit::{Owner, Revoked};
 use trevor_core::keys::RequestKey;
+use trevor_core::object_key::FactKey;
 use trevor_core::seen::{Sighting, became};
-use trevor_store::commit::read;
-use trevor_store::{Bucket, StorageError};
+use trevor_store::{Records, StorageError};
 
 /// Sightings and fates that are remembered; about 500 bytes each.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
@@ -63,22 +62,22 @@ impl Past {
     /// An entry of the index, if it is there.
     pub async fn sighting(
         &self,
-        records: &Bucket,
-        key: &str,
+        records: &Records,
+        key: &FactKey<Sighting>,
     ) -> Result<Option<Arc<Sighting>>, StorageError> {
-        if let Some(known) = held(&self.sightings).get(key) {
+        if let Some(known) = held(&self.sightings).get(key.as_str()) {
             return Ok(Some(Arc::clone(known)));
         }
-        let Some(found) = read::<Sighting>(records, key).await? else {
+        let Some(found) = records.get(key).await? else {
             return Ok(None);
         };
         let found = Arc::new(found);
-        held(&self.sightings).put(key.to_owned(), Arc::clone(&found));
+        held(&self.sightings).put(key.to_string(), Arc::clone(&found));
         Ok(Some(found))
     }
 
     /// What became of an earlier round.
-    pub async fn fate(&self, records: &Bucket, round: &Sighted) -> Result<Fate, StorageError> {
+    pub async fn fate(&self, records: &Records, round: &Sighted) -> Result<Fate, StorageError> {
         let known = held(&self.fates).get(round).cloned();
         if let Some(known) = known.filter(|(decision, _)| self.stands(*decision, round)) {
             return Ok(known);
@@ -90,10 +89,10 @@ impl Past {
         let (owner, revoked) = (key.owner(), key.revoked());
         let (decision, outcome) = (key.decision(round.round), key.outcome(round.round));
         let (decision, outcome, owner, revoked) = tokio::try_join!(
-            read(records, &decision),
-            read(records, &outcome),
-            read::<Owner>(records, &owner),
-            read::<Revoked>(records, &revoked)
+            records.get(&decision),
+            records.get(&outcome),
+            records.get(&owner),
+            records.get(&revoked)
         )?;
         let submitter = owner.map(|o| o.submitter).unwrap_or_default();
         let by = revoked.as_ref().map(|r| r.by.as_str());

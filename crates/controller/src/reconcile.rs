@@ -242,7 +242,7 @@ async fn look(cached: &AirlockRequest, ctx: &Context) -> Result<Action, EffectEr
         request,
     };
 
-    let mut facts = match observe::facts(ctx.zones.records.bucket(), &subject.key).await {
+    let mut facts = match observe::facts(&ctx.zones.records, &subject.key).await {
         Ok(facts) => facts,
         Err(error) => {
             return report(ctx, &subject, None, Err(error.into()), None, Thing::Look).await;

@@ -17,11 +17,10 @@ use trevor_api::condition::reason;
 use trevor_api::{AirlockRequest, AirlockReview, AirlockReviewStatus, Phase, ReviewDecision};
 use trevor_cluster::pages;
 use trevor_core::action::TO_CONFIRM;
-use trevor_core::commit::{Decision, Outcome, Revoked, RevokedThrough};
+use trevor_core::commit::{Revoked, RevokedThrough};
 use trevor_core::keys::RequestKey;
 use trevor_core::phase::{Facts, Round};
 use trevor_core::quorum::{Judgement, NotCounted, Question, ReviewFact, judge};
-use trevor_store::commit::read;
 
 /// A review that came after the request closed.
 pub const REQUEST_CLOSED: (&str, &str) =
@@ -141,13 +140,13 @@ async fn in_its_round(
     subject: &Subject,
     review: &ReviewFact,
 ) -> Result<Option<AirlockReviewStatus>, EffectError> {
-    let records = ctx.zones.records.bucket();
+    let records = &ctx.zones.records;
     let rounds = records.folders(&subject.key.rounds()).await?;
     let mut rounds: Vec<i64> = rounds.iter().filter_map(|n| n.parse().ok()).collect();
     rounds.sort_unstable();
     for number in rounds.into_iter().rev() {
         let at = subject.key.decision(number);
-        let Some(decision) = read::<Decision>(records, &at).await? else {
+        let Some(decision) = records.get(&at).await? else {
             continue;
         };
         let of_it = decision.manifest_digest.as_ref();
@@ -155,7 +154,7 @@ async fn in_its_round(
             continue;
         }
         let at = subject.key.outcome(number);
-        let outcome: Option<Outcome> = read(records, &at).await?;
+        let outcome = records.get(&at).await?;
         let outcome = outcome.iter().flat_map(|outcome| &outcome.reviews);
         let mut made_it = decision.reviews.iter().chain(outcome);
         return Ok(made_it.find(|known| known.uid == review.uid).map(decisive));
@@ -321,7 +320,7 @@ pub async fn tell_closed(ctx: &Context, request: &AirlockRequest) -> Result<(), 
     };
     // The ledger has a review before its author is told.
     let events = ledger::in_order(ledger::of_reviews(&key, &late));
-    let records = ctx.zones.records.bucket();
+    let records = &ctx.zones.records;
     ctx.chain(&key).append(records, events).await?;
     ctx.forget(&key.uid);
     for review in &late {

@@ -213,7 +213,7 @@ fn context(
     let rules = Verifier::new(
         client.clone(),
         (&parts.cluster, &options.namespace),
-        parts.zones.records.bucket().clone(),
+        parts.zones.records.clone(),
         config.identity.rules.clone(),
     );
     let reporter = Reporter {

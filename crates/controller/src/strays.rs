@@ -23,13 +23,11 @@ use super::find::find;
 use super::retries::Thing;
 use super::{current, kept, ledger};
 use trevor_api::{
-    ActionKind, AirlockAction, AirlockRequest, Direction, ReleaseRecord, ReleaseRecordSpec,
-    TargetKind, condition,
+    ActionKind, AirlockAction, AirlockRequest, Direction, ReleaseRecord, TargetKind, condition,
 };
 use trevor_core::commit::Revoked;
 use trevor_core::keys::RequestKey;
 use trevor_core::phase::{self, NOTHING_ASKED};
-use trevor_store::commit::read;
 use trevor_store::observe;
 
 /// Looks again this long after files were seen to be on their way.
@@ -131,9 +129,9 @@ async fn act_alone(
         namespace: namespace.to_owned(),
         uid: record.spec.request_ref.uid.clone(),
     };
-    let bucket = ctx.zones.records.bucket();
-    let kept: Option<ReleaseRecordSpec> = read(bucket, &key.record()).await?;
-    let mut facts = observe::facts(bucket, &key).await?;
+    let records = &ctx.zones.records;
+    let kept = records.get(&key.record()).await?;
+    let mut facts = observe::facts(records, &key).await?;
     let Some(owner) = facts.owner.clone() else {
         return Ok(false);
     };
@@ -254,7 +252,7 @@ async fn sweep(ctx: &Context, record: &ReleaseRecord) -> Result<Option<Duration>
         record: record.name_any(),
         going: false,
     };
-    let facts = observe::facts(ctx.zones.records.bucket(), &crossed.key).await?;
+    let facts = observe::facts(&ctx.zones.records, &crossed.key).await?;
     let Some(revoked) = facts.revoked.clone() else {
         return Ok(None);
     };

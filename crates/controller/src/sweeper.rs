@@ -21,7 +21,7 @@ use super::error::EffectError;
 use super::find::find;
 use super::retries::Thing;
 use super::{kept, leftovers};
-use trevor_api::{AirlockRequest, ReleaseRecord, ReleaseRecordSpec};
+use trevor_api::{AirlockRequest, ReleaseRecord};
 use trevor_core::commit::Owner;
 use trevor_core::keys::RequestKey;
 use trevor_core::retention::{Named, What};
@@ -31,7 +31,6 @@ use trevor_lifecycle::{
     Done, RetentionError, Sweeper, Trouble, Whose, Witness, holds, let_go, orphans,
 };
 use trevor_store::audit::Heads;
-use trevor_store::commit::read;
 use trevor_store::observe;
 
 /// A sweep as a whole; each ticket has a memory of its own.
@@ -88,9 +87,9 @@ pub async fn look_for_orphans(ctx: Arc<Context>) {
             }
             None => false,
         };
-        let records = ctx.zones.records.bucket();
+        let records = &ctx.zones.records;
         let mend = Mend {
-            work: ctx.zones.quarantine.bucket(),
+            work: ctx.zones.quarantine.work(),
             now: Timestamp::now(),
         };
         match orphans::scan(records, &ctx.cluster, Some(mend), has_resource).await {
@@ -182,7 +181,7 @@ impl Shows<'_> {
 
     async fn show_held(&self, key: &RequestKey, owner: &Owner) -> Result<(), EffectError> {
         let ctx = self.0;
-        let hold = holds::standing(ctx.zones.quarantine.bucket(), key).await?;
+        let hold = holds::standing(ctx.zones.quarantine.work(), key).await?;
         match hold {
             Some(hold) => record::show_held(ctx, &crossed(key, owner), &hold).await,
             None => Ok(()),
@@ -196,7 +195,7 @@ impl Shows<'_> {
 
     /// Who is to be told of it is stored before it is shown.
     async fn tell(&self, done: &Done) -> Result<(), EffectError> {
-        let facts = observe::facts(self.0.zones.records.bucket(), &done.key).await?;
+        let facts = observe::facts(&self.0.zones.records, &done.key).await?;
         let events = BTreeMap::from([(done.event.id.clone(), done.event.clone())]);
         let told = outbox::told(&done.key, &facts, &events, true);
         Ok(outbox::fill_alone(self.0, &done.key, &facts, told, Some(&done.head)).await?)
@@ -232,7 +231,7 @@ async fn ends_the_release(
     key: &RequestKey,
     what: What,
 ) -> Result<bool, EffectError> {
-    let record: Option<ReleaseRecordSpec> = read(ctx.zones.records.bucket(), &key.record()).await?;
+    let record = ctx.zones.records.get(&key.record()).await?;
     Ok(record.is_some_and(|record| record::kept_in(record.r#type) == what))
 }
 
@@ -353,7 +352,7 @@ async fn close_what_went(
     key: &RequestKey,
     owner: &Owner,
 ) -> Result<bool, EffectError> {
-    let records = ctx.zones.records.bucket();
+    let records = &ctx.zones.records;
     let Some(promise) = let_go::promised(records, key).await? else {
         return Ok(false);
     };

@@ -176,6 +176,29 @@ impl Notice {
     }
 }
 
+/// `work/outbox/<due>/<uid>.<what>.json`: something to be told. No URL is in it; the
+/// one in force is read when it is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutboxEntry {
+    /// What.
+    pub notice: Notice,
+    /// By which channels.
+    pub channels: Vec<String>,
+    /// Whom the request names, as far as the policy lets mail go there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<String>,
+    /// Name of the request; for Events and status, never for a message.
+    pub request: String,
+    /// Name of its ReleaseRecord.
+    pub record: String,
+    /// The ledger had it at this sequence.
+    #[serde(default)]
+    pub sequence: i64,
+}
+
+crate::stored_fact!(OutboxEntry);
+
 /// A release, as far as notices of its end need it.
 #[derive(Clone, Debug)]
 pub struct Lifetime {

@@ -59,6 +59,16 @@ pub enum Over {
     Superseded,
 }
 
+/// `work/jobs/<uid>/….over.json`: an attempt ended without a package. Create-only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AttemptOver {
+    /// Why.
+    pub message: String,
+}
+
+crate::stored_fact!(AttemptOver);
+
 /// Why a Job makes no package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {

@@ -82,6 +82,35 @@ pub fn named(below: &str) -> Option<Named> {
     })
 }
 
+/// `let-go/<time>.json`: when the finalizer went, and when the files go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LetGo {
+    /// When.
+    pub time: Timestamp,
+    /// When the quarantined files are due, if the request is gone then.
+    pub quarantine_due: Timestamp,
+}
+
+crate::stored_fact!(LetGo);
+
+/// `index/clusters/<uid>/taken-over/<uid>.json`: who takes over whose requests. Both are named by the uid of their namespace
+/// `kube-system`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TakenOver {
+    /// The cluster that is gone.
+    pub cluster: String,
+    /// The one that deletes from now on.
+    pub to: String,
+    /// Who says so.
+    pub by: String,
+    /// When.
+    pub time: Timestamp,
+}
+
+crate::stored_fact!(TakenOver);
+
 /// Whether a name is one of namespaces and uids, so that a prefix made of it is
 /// nobody else's.
 #[must_use]

@@ -29,7 +29,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 pub use identity::token;
-pub use read::views::ViewFact;
 pub use serve::server::GatewayError;
 
 use serve::{server, signing, tls};

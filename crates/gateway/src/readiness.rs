@@ -8,7 +8,6 @@ use kube::Client;
 use tracing::warn;
 
 use trevor_store::Zones;
-use trevor_store::proof::reach;
 
 const INTERVAL: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(4);
@@ -44,8 +43,8 @@ pub async fn watch(readiness: &Readiness, client: &Client, zones: &Zones) {
         let now = Timestamp::now().as_second();
         let kubernetes = tokio::time::timeout(TIMEOUT, client.apiserver_version());
         let storage = tokio::time::timeout(TIMEOUT, async {
-            reach(zones.quarantine.bucket()).await?;
-            reach(zones.records.bucket()).await
+            zones.quarantine.work().reach().await?;
+            zones.records.reach().await
         });
         let (kubernetes, storage) = tokio::join!(kubernetes, storage);
         match kubernetes {

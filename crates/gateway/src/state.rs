@@ -66,22 +66,22 @@ impl Gateway {
     #[must_use]
     pub fn new(config: Config, client: Client, zones: Zones) -> Arc<Self> {
         let metrics = Arc::<Metrics>::default();
-        let records = zones.records.bucket().clone();
-        let quarantine = zones.quarantine.bucket().clone();
+        let records = zones.records.clone();
+        let work = zones.quarantine.work().clone();
         let frozen_rounds = Arc::new(FrozenRounds::new(records.clone()));
         Arc::new(Self {
             auth: Authenticator::new(client.clone(), config.gateway.audience.clone()),
             permissions: Permissions::new(client.clone()),
             requests: Requests::new(client.clone()),
             policies: Policies::new(client.clone(), config.configured_policy.clone()),
-            quota: QuarantineQuota::new(quarantine.clone()),
+            quota: QuarantineQuota::new(zones.quarantine.bucket().clone()),
             memory: MemoryBudget::new(config.gateway.memory_budget_mib << 20),
             receipts: ReceiptCache::new(records.clone(), Arc::clone(&frozen_rounds)),
-            job_pods: JobPods::new(quarantine.clone()),
+            job_pods: JobPods::new(work.clone()),
             job_list_permits: Semaphore::new(MAX_JOB_LISTS),
             frozen_rounds,
             ledger: Ledger::start(records, Arc::clone(&metrics)),
-            reconcile_hints: ReconcileHints::new(&config.controller.url, quarantine),
+            reconcile_hints: ReconcileHints::new(&config.controller.url, work),
             connections: ConnectionLimiter::new(CONNECTION_LIMITS),
             metrics,
             readiness: Readiness::default(),

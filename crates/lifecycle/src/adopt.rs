@@ -27,9 +27,8 @@ use trevor_core::policy::Rules;
 use trevor_core::quorum::Quorum;
 use trevor_core::retention::What;
 use trevor_store::audit::Chain;
-use trevor_store::commit::commit;
 use trevor_store::observe;
-use trevor_store::{Bucket, Release, StorageError, Zones};
+use trevor_store::{Records, Release, StorageError, Zones};
 
 /// What became of it.
 #[derive(Debug)]
@@ -57,8 +56,8 @@ pub async fn adopt(
     by: &str,
     (now, as_of): (Timestamp, Timestamp),
 ) -> Result<Option<Adopted>, RetentionError> {
-    clock::agree(&zones.quarantine.bucket().emptying(), now).await?;
-    let records = zones.records.bucket();
+    clock::agree(zones.quarantine.work().clock(), now).await?;
+    let records = &zones.records;
     let mut facts = observe::facts(records, key).await?;
     let Some(owner) = facts.owner.clone() else {
         return Ok(None);
@@ -89,9 +88,9 @@ pub async fn adopt(
         events.extend(ledger::events(key, &facts));
     };
     let closed = closing(&facts, closed_as, time);
-    let work = zones.quarantine.bucket();
+    let work = zones.quarantine.work();
     if let Some(due) = closed.release_due {
-        clock::agree(&release.emptying(), now).await?;
+        clock::agree(release.clock(), now).await?;
         tickets::write(work, key, What::Release, due).await?;
     }
     tickets::write(work, key, What::Quarantine, closed.quarantine_due).await?;
@@ -99,7 +98,7 @@ pub async fn adopt(
         let life = config.storage.plan_ttl_seconds() + super::SLACK_SECONDS;
         tickets::write(work, key, What::Staging, after(closed.time, life)).await?;
     }
-    let closed = commit(records, &key.closed(), &closed).await?.into_inner();
+    let closed = records.create(&key.closed(), &closed).await?.into_inner();
     facts.closed = Some(closed.clone());
     events.extend(ledger::events(key, &facts));
     let mut events = ledger::in_order(events);
@@ -114,7 +113,7 @@ pub async fn adopt(
 /// When the last upload came, or the last round was sealed: whoever let a request go
 /// before that did not know of it.
 async fn last_touched(
-    records: &Bucket,
+    records: &Records,
     key: &RequestKey,
     facts: &Facts,
 ) -> Result<Option<Timestamp>, StorageError> {
@@ -125,7 +124,7 @@ async fn last_touched(
 
 /// The next step on the way to a withdrawn request.
 async fn step(
-    records: &Bucket,
+    records: &Records,
     config: &Config,
     facts: &mut Facts,
     (key, direction): (&RequestKey, trevor_api::Direction),
@@ -146,7 +145,7 @@ async fn step(
             because: SealedBecause::Withdrawn,
             time: now,
         };
-        commit(records, &key.seal(round), &seal).await?;
+        records.create(&key.seal(round), &seal).await?;
         if let Some(frozen) = before.as_ref().and_then(Round::frozen) {
             facts.previous = Some(frozen);
         }
@@ -172,10 +171,10 @@ async fn step(
         let at = key.manifest(round);
         let refusal = FrozenRound::of(refusal).map_err(|e| StorageError::Corrupt {
             bucket: records.name().to_owned(),
-            key: at.clone(),
+            key: at.to_string(),
             problem: format!("cannot be written: {e}"),
         })?;
-        last.freeze = Some(commit(records, &at, &refusal).await?.into_inner());
+        last.freeze = Some(records.create(&at, &refusal).await?.into_inner());
     } else if last.decision.is_none() {
         let decision = Decision {
             round,
@@ -194,7 +193,8 @@ async fn step(
             time: now,
         };
         last.decision = Some(
-            commit(records, &key.decision(round), &decision)
+            records
+                .create(&key.decision(round), &decision)
                 .await?
                 .into_inner(),
         );
@@ -208,7 +208,8 @@ async fn step(
             time: now,
         };
         last.outcome = Some(
-            commit(records, &key.outcome(round), &outcome)
+            records
+                .create(&key.outcome(round), &outcome)
                 .await?
                 .into_inner(),
         );

@@ -7,17 +7,18 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::empty::{Emptied, Gate, Place, empty, plan};
+use super::empty::{Emptied, Gate, empty, plan};
 use super::error::RetentionError;
 use super::sweep::Sweeper;
 use super::witness::{Done, Whose, Witness};
 use super::{holds, tickets};
-use trevor_core::commit::{Closed, Owner, Revoked, Ticket};
+use trevor_core::commit::{Closed, Revoked, Ticket};
 use trevor_core::event::Event;
 use trevor_core::keys::RequestKey;
+use trevor_core::object_key::WorkKey;
 use trevor_core::retention::{Deletion, Named, Standing, Verdict, What, belongs, judge, stops};
 use trevor_store::audit::Chain;
-use trevor_store::commit::{commit, read};
+use trevor_store::purge::Emptying;
 use trevor_store::{StorageError, revocation};
 
 /// What became of one ticket.
@@ -62,7 +63,7 @@ impl Sweeper {
     /// Acts on a ticket; whoever is told of failures is told here.
     pub(super) async fn process(
         &self,
-        at: &str,
+        at: &WorkKey<Ticket>,
         named: &Named,
         now: Timestamp,
         witness: &impl Witness,
@@ -83,8 +84,8 @@ impl Sweeper {
         done
     }
 
-    async fn find(&self, at: &str, named: &Named) -> Result<Found, RetentionError> {
-        let Some(body) = self.zones.quarantine.bucket().get(at).await? else {
+    async fn find(&self, at: &WorkKey<Ticket>, named: &Named) -> Result<Found, RetentionError> {
+        let Some(body) = self.zones.quarantine.work().get_bytes(at).await? else {
             return Ok(Found::Not(Outcome::Gone));
         };
         let refused = |why: &str| Ok(Found::Not(Outcome::Refused(why.to_owned())));
@@ -97,8 +98,7 @@ impl Sweeper {
             namespace: ticket.namespace,
             uid: named.uid.clone(),
         };
-        let owner: Option<Owner> = read(self.zones.records.bucket(), &key.owner()).await?;
-        match owner {
+        match self.zones.records.get(&key.owner()).await? {
             Some(owner) if owner.namespace == key.namespace && owner.uid == key.uid => {
                 Ok(Found::Of(Whose { key, owner }))
             }
@@ -108,17 +108,17 @@ impl Sweeper {
 
     async fn act(
         &self,
-        at: &str,
+        at: &WorkKey<Ticket>,
         named: &Named,
         whose: &Whose,
         now: Timestamp,
         witness: &impl Witness,
         left: &mut u64,
     ) -> Result<Outcome, RetentionError> {
-        let (work, records) = (self.zones.quarantine.bucket(), self.zones.records.bucket());
+        let (work, records) = (self.zones.quarantine.work(), &self.zones.records);
         let (closed_at, revoked_at) = (whose.key.closed(), whose.key.revoked());
         let (closed, revoked) =
-            tokio::try_join!(read(records, &closed_at), read(records, &revoked_at))?;
+            tokio::try_join!(records.get(&closed_at), records.get(&revoked_at))?;
         let mut case = Case {
             whose: whose.clone(),
             closed,
@@ -137,7 +137,7 @@ impl Sweeper {
                 Verdict::Open
                     if case.closed.is_none() && witness.open(&whose.key, &whose.owner).await =>
                 {
-                    case.closed = read(records, &closed_at).await?;
+                    case.closed = records.get(&closed_at).await?;
                     if case.closed.is_some() {
                         continue;
                     }
@@ -145,7 +145,7 @@ impl Sweeper {
                 }
                 Verdict::Open => Ok(Outcome::Open),
                 Verdict::Early(due) => {
-                    tracing::warn!(ticket = at, %due, "a ticket is earlier than the closing facts; it is put right, and nothing is deleted");
+                    tracing::warn!(ticket = %at, %due, "a ticket is earlier than the closing facts; it is put right, and nothing is deleted");
                     tickets::write(work, &whose.key, case.what, due).await?;
                     tickets::remove(work, at).await?;
                     Ok(Outcome::Early(due))
@@ -182,7 +182,7 @@ impl Sweeper {
             return Ok(Outcome::Held);
         }
         let place = self.place(key, what)?;
-        let records = self.zones.records.bucket();
+        let records = &self.zones.records;
         let plan = plan(records, key, &place, (what, due, now)).await?;
         match empty(&place, &gate, &self.pace, left).await? {
             Emptied::All => {}
@@ -195,7 +195,8 @@ impl Sweeper {
         let secrets = self.leftovers(key, what).await?;
         let totals = plan.totals;
         let receipt = plan.done(trevor_api::condition::second(now.max(Timestamp::now())));
-        let receipt: Deletion = commit(records, &key.deletion(what.word()), &receipt)
+        let receipt = records
+            .create(&key.deletion(what.word()), &receipt)
             .await?
             .into_inner();
         let event = event(key, &receipt);
@@ -228,22 +229,20 @@ impl Sweeper {
         Ok(Outcome::Deleted)
     }
 
-    fn place(&self, key: &RequestKey, what: What) -> Result<Place, RetentionError> {
-        let (bucket, prefix) = match what {
-            What::Quarantine => (self.zones.quarantine.bucket().emptying(), key.files()),
-            What::Release => (self.release.emptying(), key.releases()),
+    fn place(&self, key: &RequestKey, what: What) -> Result<Emptying, RetentionError> {
+        Ok(match what {
+            What::Quarantine => self.zones.quarantine.emptying(key),
+            What::Release => self.release.emptying(key),
             What::Staging => {
                 let staging = self.zones.staging.as_ref();
-                let staging = staging.ok_or(RetentionError::NoStaging)?;
-                (staging.emptying(), key.staged())
+                staging.ok_or(RetentionError::NoStaging)?.emptying(key)
             }
-        };
-        Ok(Place { bucket, prefix })
+        })
     }
 
     /// What else goes with it; gives the Secrets that hold URLs to what is gone.
     async fn leftovers(&self, key: &RequestKey, what: What) -> Result<Vec<String>, StorageError> {
-        let work = self.zones.quarantine.bucket();
+        let work = self.zones.quarantine.work();
         match what {
             What::Release => {
                 let secrets = revocation::receipts(&self.zones, key).await?;
@@ -251,12 +250,12 @@ impl Sweeper {
                 Ok(secrets)
             }
             What::Quarantine => {
-                work.delete_versions(&key.jobs()).await?;
-                work.delete_versions(&key.plans()).await?;
+                work.delete_all_versions(&key.jobs()).await?;
+                work.delete_all_versions(&key.plans()).await?;
                 Ok(Vec::new())
             }
             What::Staging => {
-                work.delete_versions(&key.plans()).await?;
+                work.delete_all_versions(&key.plans()).await?;
                 Ok(Vec::new())
             }
         }
@@ -296,7 +295,7 @@ impl<W: Witness> Gate for NotHeld<'_, W> {
             return Err(RetentionError::NotLeading);
         }
         self.ask().await?;
-        let work = self.sweeper.zones.quarantine.bucket();
+        let work = self.sweeper.zones.quarantine.work();
         let hold = holds::standing(work, &self.case.whose.key).await?;
         Ok(!stops(
             hold.as_ref(),

@@ -10,21 +10,12 @@ use super::error::RetentionError;
 use super::pace::Pace;
 use trevor_core::keys::RequestKey;
 use trevor_core::retention::{DeletionPlan, Totals, What};
-use trevor_store::commit::{commit, read};
 use trevor_store::purge::Emptying;
 use trevor_store::versions::Marker;
-use trevor_store::{Bucket, StorageError};
+use trevor_store::{Records, StorageError};
 
 /// Times that a prefix is gone through, where something appears meanwhile.
 const PASSES: usize = 3;
-
-/// What is to be emptied.
-pub struct Place {
-    /// The bucket.
-    pub bucket: Emptying,
-    /// All under it.
-    pub prefix: String,
-}
 
 /// Asked before each batch.
 pub trait Gate: Sync {
@@ -44,12 +35,12 @@ pub enum Emptied {
 }
 
 /// Counts what lies under a prefix.
-pub async fn count(place: &Place) -> Result<Totals, StorageError> {
+pub async fn count(place: &Emptying) -> Result<Totals, StorageError> {
     let mut totals = Totals::default();
     let mut from = Some(Marker::default());
     let mut last = None;
     while let Some(marker) = from {
-        let page = place.bucket.versions(&place.prefix, marker).await?;
+        let page = place.versions(marker).await?;
         for version in page.found {
             totals.versions += 1;
             totals.bytes += version.size.unwrap_or(0);
@@ -62,36 +53,36 @@ pub async fn count(place: &Place) -> Result<Totals, StorageError> {
         from = page.next;
     }
     // A page of uploads has no way on but by aborting: the count is of the first.
-    let (uploads, _) = place.bucket.uploads(&place.prefix).await?;
+    let (uploads, _) = place.uploads().await?;
     totals.uploads = uploads.len() as u64;
     Ok(totals)
 }
 
 /// The plan that stands; made and stored, unless an earlier sweep did.
 pub async fn plan(
-    records: &Bucket,
+    records: &Records,
     key: &RequestKey,
-    place: &Place,
+    place: &Emptying,
     (what, due, now): (What, Timestamp, Timestamp),
 ) -> Result<DeletionPlan, StorageError> {
     let at = key.deletion_plan(what.word());
-    if let Some(standing) = read(records, &at).await? {
+    if let Some(standing) = records.get(&at).await? {
         return Ok(standing);
     }
     let plan = DeletionPlan {
         what,
         due,
         started: trevor_api::condition::second(now),
-        prefix: place.prefix.clone(),
-        bucket: place.bucket.name().to_owned(),
+        prefix: place.prefix().to_owned(),
+        bucket: place.name().to_owned(),
         totals: count(place).await?,
     };
-    Ok(commit(records, &at, &plan).await?.into_inner())
+    Ok(records.create(&at, &plan).await?.into_inner())
 }
 
 /// Deletes what lies under a prefix, at most `left` of it, and lists afterwards.
 pub async fn empty(
-    place: &Place,
+    place: &Emptying,
     gate: &impl Gate,
     pace: &Pace,
     left: &mut u64,
@@ -109,26 +100,26 @@ pub async fn empty(
     }
     let totals = count(place).await?;
     Err(RetentionError::StillThere {
-        bucket: place.bucket.name().to_owned(),
-        prefix: place.prefix.clone(),
+        bucket: place.name().to_owned(),
+        prefix: place.prefix().to_owned(),
         left: totals.versions + totals.uploads,
     })
 }
 
 async fn uploads(
-    place: &Place,
+    place: &Emptying,
     gate: &impl Gate,
     pace: &Pace,
     left: &mut u64,
 ) -> Result<Option<Emptied>, RetentionError> {
     loop {
-        let (open, more) = place.bucket.uploads(&place.prefix).await?;
+        let (open, more) = place.uploads().await?;
         for upload in &open {
             if let Some(stopped) = stopped(gate, *left).await? {
                 return Ok(Some(stopped));
             }
             pace.take(1).await;
-            place.bucket.abort(upload).await?;
+            place.abort(upload).await?;
             *left = left.saturating_sub(1);
         }
         if open.is_empty() || !more {
@@ -138,7 +129,7 @@ async fn uploads(
 }
 
 async fn versions(
-    place: &Place,
+    place: &Emptying,
     gate: &impl Gate,
     pace: &Pace,
     left: &mut u64,
@@ -146,13 +137,13 @@ async fn versions(
     let mut kept: Option<(String, String, u64)> = None;
     let mut from = Some(Marker::default());
     while let Some(marker) = from {
-        let page = place.bucket.versions(&place.prefix, marker).await?;
+        let page = place.versions(marker).await?;
         if !page.found.is_empty() {
             if let Some(stopped) = stopped(gate, *left).await? {
                 return Ok(Some(stopped));
             }
             pace.take(page.found.len()).await;
-            for refused in place.bucket.delete(&page.found).await? {
+            for refused in place.delete(&page.found).await? {
                 let first = kept.get_or_insert((refused.key, refused.words, 0));
                 first.2 += 1;
             }
@@ -163,8 +154,8 @@ async fn versions(
     match kept {
         None => Ok(None),
         Some((key, why, count)) => Err(RetentionError::Kept {
-            bucket: place.bucket.name().to_owned(),
-            prefix: place.prefix.clone(),
+            bucket: place.name().to_owned(),
+            prefix: place.prefix().to_owned(),
             key,
             code: why,
             count,

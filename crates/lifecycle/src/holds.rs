@@ -10,8 +10,7 @@ use trevor_core::event::Event;
 use trevor_core::keys::RequestKey;
 use trevor_core::retention::{Hold, HoldState};
 use trevor_store::audit::Chain;
-use trevor_store::commit::{commit, read};
-use trevor_store::{Bucket, StorageError, Zones};
+use trevor_store::{StorageError, Work, Zones};
 
 /// Who asks for a hold, or for its end.
 #[derive(Clone, Debug)]
@@ -30,18 +29,18 @@ pub struct Asked {
     pub unconfirmed: bool,
 }
 
-/// The word that stands; none: nobody ever said one. `work` is the quarantine bucket.
+/// The word that stands; none: nobody ever said one.
 ///
 /// # Errors
 /// As the server says, or when the highest cannot be read: whoever deletes must take
 /// that for a hold.
-pub async fn standing(work: &Bucket, key: &RequestKey) -> Result<Option<Hold>, StorageError> {
+pub async fn standing(work: &Work, key: &RequestKey) -> Result<Option<Hold>, StorageError> {
     loop {
         let Some(highest) = sequences(work, key).await?.pop() else {
             return Ok(None);
         };
         // One that went since the listing is not the word any more: look again.
-        if let Some(hold) = read(work, &key.hold(highest)).await? {
+        if let Some(hold) = work.get(&key.hold(highest)).await? {
             return Ok(Some(hold));
         }
     }
@@ -51,7 +50,7 @@ pub async fn standing(work: &Bucket, key: &RequestKey) -> Result<Option<Hold>, S
 ///
 /// # Errors
 /// As the server says.
-pub async fn say(work: &Bucket, key: &RequestKey, asked: &Asked) -> Result<Hold, StorageError> {
+pub async fn say(work: &Work, key: &RequestKey, asked: &Asked) -> Result<Hold, StorageError> {
     // One listing for both: what another leader says of this action meanwhile takes the
     // next number of it, and is found there.
     let taken = sequences(work, key).await?;
@@ -71,7 +70,7 @@ pub async fn say(work: &Bucket, key: &RequestKey, asked: &Asked) -> Result<Hold,
             time: asked.time,
             unconfirmed: asked.unconfirmed,
         };
-        let standing = commit(work, &key.hold(sequence), &hold).await?.into_inner();
+        let standing = work.create(&key.hold(sequence), &hold).await?.into_inner();
         let same = standing == hold || (hold.action.is_some() && standing.action == hold.action);
         if same {
             return Ok(standing);
@@ -85,7 +84,7 @@ pub async fn say(work: &Bucket, key: &RequestKey, asked: &Asked) -> Result<Hold,
 /// # Errors
 /// As the server says.
 pub async fn said(
-    work: &Bucket,
+    work: &Work,
     key: &RequestKey,
     action: &str,
 ) -> Result<Option<Hold>, StorageError> {
@@ -93,13 +92,13 @@ pub async fn said(
 }
 
 async fn said_among(
-    work: &Bucket,
+    work: &Work,
     key: &RequestKey,
     taken: &[i64],
     action: &str,
 ) -> Result<Option<Hold>, StorageError> {
     for &sequence in taken.iter().rev() {
-        let hold: Option<Hold> = read(work, &key.hold(sequence)).await?;
+        let hold = work.get(&key.hold(sequence)).await?;
         if let Some(hold) = hold.filter(|hold| hold.action.as_deref() == Some(action)) {
             return Ok(Some(hold));
         }
@@ -145,25 +144,25 @@ pub async fn say_alone(
     key: &RequestKey,
     asked: &Asked,
 ) -> Result<Hold, StorageError> {
-    let hold = say(zones.quarantine.bucket(), key, asked).await?;
+    let hold = say(zones.quarantine.work(), key, asked).await?;
     let chain = Chain::new(key.ledger());
     chain
-        .append(zones.records.bucket(), vec![event(key, &hold)])
+        .append(&zones.records, vec![event(key, &hold)])
         .await?;
     Ok(hold)
 }
 
 /// The sequences that are taken, in order.
-async fn sequences(work: &Bucket, key: &RequestKey) -> Result<Vec<i64>, StorageError> {
+async fn sequences(work: &Work, key: &RequestKey) -> Result<Vec<i64>, StorageError> {
     let prefix = key.holds();
     let number = |key: &str| {
-        key.strip_prefix(&prefix)?
+        key.strip_prefix(&*prefix)?
             .strip_suffix(".json")?
             .parse()
             .ok()
     };
     let listed = work.list(&prefix).await?;
-    let mut found: Vec<i64> = listed.iter().filter_map(|l| number(&l.key)).collect();
+    let mut found: Vec<i64> = listed.iter().filter_map(|at| number(at)).collect();
     found.sort_unstable();
     Ok(found)
 }

@@ -8,7 +8,6 @@
 use jiff::{SignedDuration, Timestamp};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::adopt::adopt;
@@ -16,58 +15,44 @@ use super::error::RetentionError;
 use super::{clock, tickets};
 use trevor_api::{AirlockRequest, FINALIZER};
 use trevor_config::Config;
-use trevor_core::keys::RequestKey;
+use trevor_core::keys::{RequestKey, letting_go, letting_go_at};
 use trevor_core::policy::Rules;
-use trevor_core::retention::What;
-use trevor_store::commit::{commit, read};
+use trevor_core::retention::{LetGo, What};
 use trevor_store::observe;
-use trevor_store::{Bucket, Release, StorageError, Zones};
+use trevor_store::{Records, Release, StorageError, Work, Zones};
 
-/// Where it is announced that finalizers go; the newest counts.
-const ANNOUNCED: &str = "work/letting-go/";
 /// How long an announcement keeps a controller from setting finalizers: until Helm has
 /// ended it, and no longer, since one that is installed again waits for it too.
 const STANDS: SignedDuration = SignedDuration::from_mins(2);
-
-/// `let-go/<time>.json`: when the finalizer went, and when the files go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LetGo {
-    /// When.
-    pub time: Timestamp,
-    /// When the quarantined files are due, if the request is gone then.
-    pub quarantine_due: Timestamp,
-}
-
-trevor_core::stored_fact!(LetGo);
 
 /// Announces that finalizers go now.
 ///
 /// # Errors
 /// As the server says.
-pub async fn announce(work: &Bucket, now: Timestamp) -> Result<(), StorageError> {
+pub async fn announce(work: &Work, now: Timestamp) -> Result<(), StorageError> {
     let now = trevor_api::condition::second(now);
-    let key = format!("{ANNOUNCED}{}.json", now.as_second());
-    commit(work, &key, &now).await.map(drop)
+    let at = letting_go_at(now.as_second());
+    work.create(&at, &now).await.map(drop)
 }
 
 /// Whether finalizers go at this time, and none is to be set.
 ///
 /// # Errors
 /// As the server says.
-pub async fn is_announced(work: &Bucket, now: Timestamp) -> Result<bool, StorageError> {
+pub async fn is_announced(work: &Work, now: Timestamp) -> Result<bool, StorageError> {
     let since = now.checked_sub(STANDS).unwrap_or(Timestamp::MIN);
-    let after = format!("{ANNOUNCED}{}", since.as_second());
-    Ok(!work.page(ANNOUNCED, &after, 1).await?.is_empty())
+    let after = format!("{}{}", letting_go(), since.as_second());
+    let (page, _) = work.page(&letting_go(), &after, 1).await?;
+    Ok(!page.is_empty())
 }
 
 /// What was promised of a request, the last time that it was let go.
 ///
 /// # Errors
 /// As the server says.
-pub async fn promised(records: &Bucket, key: &RequestKey) -> Result<Option<LetGo>, StorageError> {
+pub async fn promised(records: &Records, key: &RequestKey) -> Result<Option<LetGo>, StorageError> {
     match records.list(&key.let_goes()).await?.pop() {
-        Some(last) => read(records, &last.key).await,
+        Some(last) => records.get(&last).await,
         None => Ok(None),
     }
 }
@@ -141,12 +126,12 @@ async fn promise(
     key: &RequestKey,
     now: Timestamp,
 ) -> Result<(), RetentionError> {
-    let records = zones.records.bucket();
+    let records = &zones.records;
     let facts = observe::facts(records, key).await?;
     if facts.owner.is_none() || facts.closed.is_some() {
         return Ok(());
     }
-    clock::agree(&zones.quarantine.bucket().emptying(), now).await?;
+    clock::agree(zones.quarantine.work().clock(), now).await?;
     let now = trevor_api::condition::second(now);
     let sealed = facts.last.as_ref().and_then(|last| last.seal.as_ref());
     let direction = request.spec.direction;
@@ -161,7 +146,7 @@ async fn promise(
         quarantine_due: due.unwrap_or(Timestamp::MAX),
     };
     let at = key.let_go(now.as_second());
-    let standing = commit(records, &at, &promise).await?.into_inner();
-    let work = zones.quarantine.bucket();
+    let standing = records.create(&at, &promise).await?.into_inner();
+    let work = zones.quarantine.work();
     Ok(tickets::write(work, key, What::Quarantine, standing.quarantine_due).await?)
 }

@@ -11,8 +11,7 @@ use super::tickets;
 use trevor_core::commit::{Closed, Owner};
 use trevor_core::keys::RequestKey;
 use trevor_core::retention::{What, plain};
-use trevor_store::commit::read;
-use trevor_store::{Bucket, StorageError};
+use trevor_store::{Records, StorageError, Work};
 
 /// Orphans that are named; all are counted.
 const NAMED: usize = 100;
@@ -41,8 +40,8 @@ pub struct Orphans {
 /// them. They only wake, so that one too many does no harm.
 #[derive(Clone, Copy, Debug)]
 pub struct Mend<'a> {
-    /// The quarantine bucket.
-    pub work: &'a Bucket,
+    /// Where tickets are.
+    pub work: &'a Work,
     /// Now.
     pub now: Timestamp,
 }
@@ -53,7 +52,7 @@ pub struct Mend<'a> {
 /// # Errors
 /// As the server says.
 pub async fn scan(
-    records: &Bucket,
+    records: &Records,
     cluster: &str,
     mend: Option<Mend<'_>>,
     has_resource: impl Fn(&RequestKey, Option<&Owner>) -> bool + Send + Sync,
@@ -65,12 +64,12 @@ pub async fn scan(
 ///
 /// # Errors
 /// As the server says.
-pub async fn all_of(records: &Bucket, cluster: &str) -> Result<Orphans, StorageError> {
+pub async fn all_of(records: &Records, cluster: &str) -> Result<Orphans, StorageError> {
     look(records, cluster, None, usize::MAX, |_, _| false).await
 }
 
 async fn look(
-    records: &Bucket,
+    records: &Records,
     cluster: &str,
     mend: Option<Mend<'_>>,
     most: usize,
@@ -87,7 +86,7 @@ async fn look(
                 continue;
             }
             tokio::time::sleep(PAUSE).await;
-            match read::<Closed>(records, &key.closed()).await {
+            match records.get(&key.closed()).await {
                 Ok(None) => {}
                 Ok(Some(closed)) => {
                     if let Some(mend) = mend {
@@ -102,10 +101,10 @@ async fn look(
                 Err(error) => return Err(error),
             }
             // What was let go has a promise.
-            if !records.page(&key.let_goes(), "", 1).await?.is_empty() {
+            if !records.page(&key.let_goes(), "", 1).await?.0.is_empty() {
                 continue;
             }
-            match read::<Owner>(records, &key.owner()).await {
+            match records.get(&key.owner()).await {
                 Ok(Some(owner))
                     if owner.cluster == cluster && !has_resource(&key, Some(&owner)) =>
                 {
@@ -128,7 +127,7 @@ async fn look(
 
 /// Gives how many tickets were written again.
 async fn wake(
-    records: &Bucket,
+    records: &Records,
     key: &RequestKey,
     cluster: &str,
     closed: &Closed,
@@ -147,7 +146,7 @@ async fn wake(
         if records.exists(&key.deletion(what.word())).await? || mend.work.exists(&ticket).await? {
             continue;
         }
-        let owner: Option<Owner> = read(records, &key.owner()).await.unwrap_or_default();
+        let owner = records.get(&key.owner()).await.unwrap_or_default();
         if owner.is_some_and(|owner| owner.cluster == cluster) {
             tracing::warn!(namespace = key.namespace, uid = key.uid, what = what.word(), %due, "the ticket of a deletion that is due was lost; it is written again");
             tickets::write(mend.work, key, what, due).await?;
@@ -157,7 +156,7 @@ async fn wake(
     Ok(woken)
 }
 
-async fn plain_folders(records: &Bucket, prefix: &str) -> Result<BTreeSet<String>, StorageError> {
+async fn plain_folders(records: &Records, prefix: &str) -> Result<BTreeSet<String>, StorageError> {
     let mut folders = records.folders(prefix).await?;
     folders.retain(|name| plain(name));
     Ok(folders)

@@ -17,7 +17,9 @@ use super::pace::Pace;
 use super::taken::is_taken;
 use super::witness::Witness;
 use trevor_config as config;
-use trevor_core::keys::TICKETS;
+use trevor_core::commit::Ticket;
+use trevor_core::keys::tickets;
+use trevor_core::object_key::WorkKey;
 use trevor_core::retention::{Named, named};
 use trevor_store::{Release, StorageError, Zones};
 
@@ -138,13 +140,13 @@ impl Sweeper {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
-        let work = self.zones.quarantine.bucket();
+        let (work, tickets) = (self.zones.quarantine.work(), tickets());
         let (mut found, mut left) = (Sweep::default(), self.most.max(1));
         let mut after = String::new();
         'pages: loop {
-            let (page, more) = work.page_of(TICKETS, &after, PAGE).await?;
-            for key in page.iter().map(|listed| &listed.key) {
-                let Some(named) = key.strip_prefix(TICKETS).and_then(named) else {
+            let (page, more) = work.page(&tickets, &after, PAGE).await?;
+            for key in &page {
+                let Some(named) = key.strip_prefix(&*tickets).and_then(named) else {
                     let why = "its name is not that of a ticket";
                     self.refuse(&mut found, (key, None), why, witness).await;
                     continue;
@@ -161,7 +163,7 @@ impl Sweeper {
                     .await?;
             }
             match page.last() {
-                Some(last) if more => after.clone_from(&last.key),
+                Some(last) if more => after = last.to_string(),
                 _ => break,
             }
         }
@@ -173,7 +175,7 @@ impl Sweeper {
     async fn take(
         &self,
         found: &mut Sweep,
-        key: &str,
+        key: &WorkKey<Ticket>,
         named: &Named,
         now: Timestamp,
         witness: &impl Witness,
@@ -223,7 +225,7 @@ impl Sweeper {
             Err(error) => {
                 self.numbers.failures.fetch_add(1, Relaxed);
                 let again = self.remember(|memory| memory.failed(key, now));
-                tracing::warn!(ticket = key, reason = error.reason(), %error, %again, "a deletion failed; it is tried again");
+                tracing::warn!(ticket = %key, reason = error.reason(), %error, %again, "a deletion failed; it is tried again");
                 found.fails(key, &error.to_string());
                 found.overdue += u64::from(late);
                 found.next = Some(again).into_iter().chain(found.next).min();
@@ -251,7 +253,7 @@ impl Sweeper {
         if let Some(known) = asked().get(cluster).copied() {
             return Ok(known);
         }
-        let records = self.zones.records.bucket();
+        let records = &self.zones.records;
         let taken = is_taken(records, cluster, &self.cluster).await?;
         asked().insert(cluster.to_owned(), taken);
         Ok(taken)
@@ -259,11 +261,11 @@ impl Sweeper {
 
     /// Nothing is deleted while our clock and a server's differ.
     async fn clocks(&self, now: Timestamp) -> Result<(), RetentionError> {
-        clock::agree(&self.zones.quarantine.bucket().emptying(), now).await?;
-        clock::agree(&self.zones.records.bucket().emptying(), now).await?;
-        clock::agree(&self.release.emptying(), now).await?;
+        clock::agree(self.zones.quarantine.work().clock(), now).await?;
+        clock::agree(self.zones.records.clock(), now).await?;
+        clock::agree(self.release.clock(), now).await?;
         if let Some(staging) = &self.zones.staging {
-            clock::agree(&staging.emptying(), now).await?;
+            clock::agree(staging.clock(), now).await?;
         }
         Ok(())
     }

@@ -6,16 +6,16 @@ use jiff::Timestamp;
 
 use trevor_core::commit::Ticket;
 use trevor_core::keys::RequestKey;
+use trevor_core::object_key::WorkKey;
 use trevor_core::retention::{What, due_name};
-use trevor_store::commit::commit;
-use trevor_store::{Bucket, StorageError};
+use trevor_store::{StorageError, Work};
 
-/// Stores a wake-up. `work` is the quarantine bucket.
+/// Stores a wake-up.
 ///
 /// # Errors
 /// As the server says.
 pub async fn write(
-    work: &Bucket,
+    work: &Work,
     key: &RequestKey,
     what: What,
     due: Timestamp,
@@ -26,12 +26,12 @@ pub async fn write(
         what: what.word().to_owned(),
         due,
     };
-    commit(work, &at(key, what, due), &ticket).await.map(drop)
+    work.create(&at(key, what, due), &ticket).await.map(drop)
 }
 
 /// Where a ticket lies.
 #[must_use]
-pub fn at(key: &RequestKey, what: What, due: Timestamp) -> String {
+pub fn at(key: &RequestKey, what: What, due: Timestamp) -> WorkKey<Ticket> {
     key.ticket(&due_name(due), what.word())
 }
 
@@ -39,6 +39,6 @@ pub fn at(key: &RequestKey, what: What, due: Timestamp) -> String {
 ///
 /// # Errors
 /// As the server says.
-pub async fn remove(work: &Bucket, key: &str) -> Result<(), StorageError> {
+pub async fn remove(work: &Work, key: &WorkKey<Ticket>) -> Result<(), StorageError> {
     work.delete_versions(key).await
 }

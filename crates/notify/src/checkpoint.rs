@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use trevor_core::keys::RequestKey;
 use trevor_store::audit;
-use trevor_store::{Bucket, StorageError};
+use trevor_store::{Records, StorageError};
 
 /// The signed note of the newest checkpoint that has the request's chain at `sequence`
 /// or later; none while there is none. `since` is when the entry was written.
@@ -13,7 +13,7 @@ use trevor_store::{Bucket, StorageError};
 /// # Errors
 /// As the server says.
 pub async fn covering(
-    records: &Bucket,
+    records: &Records,
     key: &RequestKey,
     sequence: i64,
     since: Timestamp,

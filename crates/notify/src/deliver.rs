@@ -17,14 +17,14 @@ use super::delivery::{
 use super::dispatch::{Dispatcher, Left};
 use super::health::is_of_channel;
 use super::message::Message;
-use super::outbox::Entry;
 use super::queue::Tries;
 use super::{backoff, checkpoint, shown};
-use trevor_core::keys::RequestKey;
-use trevor_core::notice::Kind;
+use trevor_core::keys::{self, RequestKey};
+use trevor_core::notice::{Kind, OutboxEntry};
+use trevor_core::object_key::FactKey;
+use trevor_core::url_issue::UrlIssue;
 use trevor_store::audit::Chain;
-use trevor_store::commit::{commit, read};
-use trevor_store::{StorageError, UrlIssue, urls};
+use trevor_store::{StorageError, urls};
 
 /// So often it is looked whether a checkpoint covers a release.
 const CHECKPOINT: Duration = Duration::from_secs(5);
@@ -48,12 +48,15 @@ impl Dispatcher {
     /// Tries what is not over of an entry; once all is, marks that, and takes it out of the
     /// outbox.
     pub(super) async fn entry(&self, at: &str, mut tries: Tries) -> Result<(), Left> {
-        let bucket = self.zones.quarantine.bucket();
-        let entry: Entry = match read(bucket, at).await {
+        let work = self.zones.quarantine.work();
+        let Some(at) = keys::outbox().key_of(at) else {
+            return Ok(());
+        };
+        let entry = match work.get(&at).await {
             Ok(Some(entry)) => entry,
             Ok(None) => return Ok(()),
             Err(error @ StorageError::Corrupt { .. }) => {
-                tracing::error!(key = at, %error, "a notification cannot be read; it is left alone");
+                tracing::error!(key = %at, %error, "a notification cannot be read; it is left alone");
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
@@ -102,9 +105,9 @@ impl Dispatcher {
             .collect();
         Chain::new(key.ledger())
             .telling(Arc::clone(&self.heads))
-            .append(self.zones.records.bucket(), events)
+            .append(&self.zones.records, events)
             .await?;
-        bucket.delete_versions(at).await?;
+        work.delete_versions(&at).await?;
         Ok(())
     }
 
@@ -112,13 +115,12 @@ impl Dispatcher {
     async fn slot(
         &self,
         key: &RequestKey,
-        entry: &Entry,
+        entry: &OutboxEntry,
         slot: &Slot,
         tries: &Tries,
     ) -> Result<End, Left> {
-        let records = self.zones.records.bucket();
         let mark = key.notified(&entry.notice.what, &slot.name());
-        if let Some(over) = read::<Notification>(records, &mark).await? {
+        if let Some(over) = self.zones.records.get(&mark).await? {
             return Ok(End::Over(over));
         }
         self.leads()?;
@@ -173,12 +175,15 @@ impl Dispatcher {
 
     /// Stores how a slot ended. What was taken would be sent again if this failed, or be
     /// recorded as superseded where a revocation comes first: so it is tried a few times.
-    async fn store(&self, mark: &str, delivery: &Notification) -> Result<Notification, Left> {
-        let records = self.zones.records.bucket();
+    async fn store(
+        &self,
+        mark: &FactKey<Notification>,
+        delivery: &Notification,
+    ) -> Result<Notification, Left> {
         let mut failures = 0;
         loop {
             self.leads()?;
-            match commit(records, mark, delivery).await {
+            match self.zones.records.create(mark, delivery).await {
                 Ok(stands) => return Ok(stands.into_inner()),
                 Err(error) if error.is_transient() && failures < MARK_RETRIES => {
                     failures += 1;
@@ -189,7 +194,7 @@ impl Dispatcher {
         }
     }
 
-    async fn show(&self, entry: &Entry, delivery: &Notification) {
+    async fn show(&self, entry: &OutboxEntry, delivery: &Notification) {
         let all = std::slice::from_ref(delivery);
         if let Err(error) = shown::on_record(&self.client, entry, all).await {
             tracing::debug!(id = delivery.id, %error, "a delivery could not be shown");
@@ -208,19 +213,24 @@ impl Dispatcher {
         self.leadership.current().map(drop).ok_or(Left::NotLeading)
     }
 
-    fn is_late(&self, entry: &Entry, now: Timestamp) -> bool {
+    fn is_late(&self, entry: &OutboxEntry, now: Timestamp) -> bool {
         let since = Duration::try_from(now.duration_since(entry.notice.time));
         since.is_ok_and(|since| since >= self.outbox.channels.patience)
     }
 
-    fn waits_for_checkpoint(&self, entry: &Entry) -> bool {
+    fn waits_for_checkpoint(&self, entry: &OutboxEntry) -> bool {
         let patience = self.checkpoint_patience;
         let since = Duration::try_from(Timestamp::now().duration_since(entry.notice.time));
         entry.notice.kind == Kind::Released
             && patience.is_some_and(|patience| since.is_ok_and(|since| since < patience))
     }
 
-    async fn try_once(&self, key: &RequestKey, entry: &Entry, slot: &Slot) -> Result<Tried, Left> {
+    async fn try_once(
+        &self,
+        key: &RequestKey,
+        entry: &OutboxEntry,
+        slot: &Slot,
+    ) -> Result<Tried, Left> {
         let failed = |reason| Ok(Tried::Failed(Failure::lasting(reason)));
         let channel = match (&slot.to, self.outbox.channels.get(&slot.channel)) {
             (To::Nowhere(reason), _) => return failed(*reason),
@@ -274,7 +284,7 @@ impl Dispatcher {
     async fn message<'a>(
         &'a self,
         key: &RequestKey,
-        entry: &'a Entry,
+        entry: &'a OutboxEntry,
     ) -> Result<Option<Message<'a>>, StorageError> {
         let notice = &entry.notice;
         let mut message = Message {
@@ -290,7 +300,7 @@ impl Dispatcher {
         if !of_url {
             return Ok(Some(message));
         }
-        let records = self.zones.records.bucket();
+        let records = &self.zones.records;
         let over = notice.ends.is_some_and(|ends| ends <= Timestamp::now());
         if over || records.exists(&key.revoked()).await? {
             return Ok(None);
@@ -302,7 +312,7 @@ impl Dispatcher {
         let Some(issue) = notice.issue.filter(|_| notice.kind != Kind::WindowEnding) else {
             return Ok(Some(message));
         };
-        let issues = urls::issues(self.zones.quarantine.bucket(), key).await?;
+        let issues = urls::issues(self.zones.quarantine.work(), key).await?;
         let in_force: Option<&UrlIssue> = issues.last();
         Ok(match (notice.kind, in_force) {
             // A later one is told of by itself.

@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::channel::{Channels, Way};
-use super::outbox::Entry;
 use trevor_api::condition::second;
 pub use trevor_api::{Notification, NotificationError, NotificationFailure, NotificationState};
 use trevor_core::digest::Sha256Hex;
+use trevor_core::notice::OutboxEntry;
 
 /// Why a try failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl Slot {
 
 /// Everywhere that an entry goes.
 #[must_use]
-pub fn slots(entry: &Entry, channels: &Channels) -> Vec<Slot> {
+pub fn slots(entry: &OutboxEntry, channels: &Channels) -> Vec<Slot> {
     let kind = entry.notice.kind;
     let mut found = Vec::new();
     for name in &entry.channels {
@@ -179,7 +179,7 @@ channels:
         let entry = serde_json::json!({"channels": channels, "recipients": recipients,
             "request": "r", "record": "r", "notice": {"what": "w", "kind": kind, "namespace": "a",
                 "uid": "u", "time": "2026-01-02T03:04:05Z"}});
-        let entry: Entry = serde_json::from_value(entry).unwrap();
+        let entry: OutboxEntry = serde_json::from_value(entry).unwrap();
         let slots = slots(&entry, &all);
         let names: std::collections::BTreeSet<_> = slots.iter().map(Slot::name).collect();
         assert_eq!(names.len(), slots.len(), "each has a mark of its own");

@@ -19,9 +19,9 @@ use tokio::time::Instant;
 use super::outbox::Outbox;
 use super::queue::{Queue, Tries};
 use trevor_cluster::lease::Leadership;
-use trevor_core::keys::OUTBOX;
+use trevor_core::keys::outbox;
 use trevor_store::audit::Heads;
-use trevor_store::{Bucket, StorageError, Zones};
+use trevor_store::{StorageError, Work, Zones};
 
 /// The whole outbox is listed at least so often.
 const SLOWLY: Duration = Duration::from_secs(600);
@@ -80,7 +80,7 @@ pub async fn serve(dispatcher: Dispatcher) {
     loop {
         tokio::select! {
             () = tokio::time::sleep_until(scan) => {
-                scan = look(dispatcher.zones.quarantine.bucket(), &mut queue).await;
+                scan = look(dispatcher.zones.quarantine.work(), &mut queue).await;
             }
             Some(key) = woken.recv() => scan = scan.min(take(&mut queue, key)),
             Some(ended) = running.join_next() => {
@@ -121,11 +121,11 @@ fn ends(queue: &mut Queue, key: &str, result: Result<(), Left>) {
 
 /// Goes through the outbox up to what is not due, or to what there is room for. Gives
 /// when to look again.
-async fn look(bucket: &Bucket, queue: &mut Queue) -> Instant {
+async fn look(work: &Work, queue: &mut Queue) -> Instant {
     let mut after = String::new();
     let next = Instant::now() + SLOWLY;
     loop {
-        let (page, more) = match bucket.page_of(OUTBOX, &after, PAGE).await {
+        let (page, more) = match work.page(&outbox(), &after, PAGE).await {
             Ok(page) => page,
             Err(error) => {
                 tracing::warn!(%error, "the outbox could not be listed; it is tried again");
@@ -133,18 +133,18 @@ async fn look(bucket: &Bucket, queue: &mut Queue) -> Instant {
             }
         };
         let now = Timestamp::now();
-        for key in page.iter().map(|listed| &listed.key) {
+        for key in &page {
             match due(key) {
                 // What is due first comes first.
                 Some(due) if due > now => return next.min(in_time(due, now)),
-                Some(_) if queue.found(key.clone()) => {}
+                Some(_) if queue.found(key.to_string()) => {}
                 // Its time comes when there is room.
                 Some(_) => return next,
-                None => tracing::warn!(key, "is not the name of a notification; it is left alone"),
+                None => tracing::warn!(%key, "is not the name of a notification; it is left alone"),
             }
         }
         match page.last() {
-            Some(last) if more => after.clone_from(&last.key),
+            Some(last) if more => after = last.to_string(),
             _ => break,
         }
     }
@@ -170,5 +170,9 @@ fn in_time(due: Timestamp, now: Timestamp) -> Instant {
 
 /// When an entry is due, by its key.
 fn due(key: &str) -> Option<Timestamp> {
-    key.strip_prefix(OUTBOX)?.split_once('/')?.0.parse().ok()
+    key.strip_prefix(&*outbox())?
+        .split_once('/')?
+        .0
+        .parse()
+        .ok()
 }

@@ -26,4 +26,4 @@ mod webhook;
 pub use channel::{ChannelError, Channels};
 pub use delivery::{Failure, Notification};
 pub use metrics::Metrics;
-pub use outbox::{Entry, Outbox, Route};
+pub use outbox::{Outbox, Route};

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use trevor_core::notice::{Kind, Notice};
-use trevor_store::SecretUrl;
+use trevor_core::url_issue::SecretUrl;
 
 /// What a notice says, with what only its message may carry.
 #[derive(Debug)]

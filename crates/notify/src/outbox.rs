@@ -9,42 +9,16 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::channel::Channels;
 use super::metrics::Metrics;
-use trevor_core::canonical;
 use trevor_core::keys::RequestKey;
-use trevor_core::notice::{Kind, Notice};
+use trevor_core::notice::{Kind, Notice, OutboxEntry};
 use trevor_store::{StorageError, Zones};
 
 /// Keys of new entries that wait to be heard.
 const NEW: usize = 1_000;
-
-/// `work/outbox/<due>/<uid>.<what>.json`: something to be told. No URL is in it; the
-/// one in force is read when it is told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Entry {
-    /// What.
-    pub notice: Notice,
-    /// By which channels.
-    pub channels: Vec<String>,
-    /// Whom the request names, as far as the policy lets mail go there.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub recipients: Vec<String>,
-    /// Name of the request; for Events and status, never for a message.
-    pub request: String,
-    /// Name of its ReleaseRecord.
-    pub record: String,
-    /// The ledger had it at this sequence.
-    #[serde(default)]
-    pub sequence: i64,
-}
-
-trevor_core::stored_fact!(Entry);
 
 /// By which way a request's notifications go.
 #[derive(Clone, Debug)]
@@ -126,18 +100,17 @@ impl Outbox {
         }
         let prefix = key.all_notified();
         let mut done = HashSet::new();
-        let each = |key: &str, _| {
-            let rest = key.strip_prefix(&prefix).and_then(|r| r.split_once('/'));
+        for at in zones.records.list(&prefix).await? {
+            let rest = at.strip_prefix(&*prefix).and_then(|r| r.split_once('/'));
             done.extend(rest.map(|(what, _)| what.to_owned()));
-        };
-        zones.records.bucket().visit(&prefix, each).await?;
-        let bucket = zones.quarantine.bucket();
+        }
+        let work = zones.quarantine.work();
         for (notice, channels) in wanted {
             let what = notice.what.clone();
             if !done.contains(&what) {
                 let due = notice.time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
                 let at = key.outbox(&due, &what);
-                let entry = Entry {
+                let entry = OutboxEntry {
                     notice,
                     channels,
                     recipients: route.recipients.clone(),
@@ -145,16 +118,9 @@ impl Outbox {
                     record: route.record.clone(),
                     sequence: route.sequence,
                 };
-                let bytes = canonical::to_vec(&entry).map_err(|e| StorageError::Corrupt {
-                    bucket: bucket.name().to_owned(),
-                    key: at.clone(),
-                    problem: e.to_string(),
-                })?;
-                bucket
-                    .create(&at, Bytes::from(bytes), "application/json")
-                    .await?;
+                work.create_unread(&at, &entry).await?;
                 // The dispatcher may be another process's by now; then its list has it.
-                if self.wake.try_send(at).is_err() {
+                if self.wake.try_send(at.into()).is_err() {
                     self.missed.store(true, Ordering::Relaxed);
                 }
             }

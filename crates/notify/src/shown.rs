@@ -8,10 +8,10 @@ use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 
 use super::delivery::{Notification, NotificationState};
-use super::outbox::Entry;
 use trevor_api::{GROUP, ReleaseRecord};
 
 use trevor_core::keys::RequestKey;
+use trevor_core::notice::OutboxEntry;
 
 /// Deliveries that status shows.
 const SHOWN: usize = 50;
@@ -20,7 +20,7 @@ const SHOWN: usize = 50;
 /// being recorded shows them when it is looked at again.
 pub async fn on_record(
     client: &Client,
-    entry: &Entry,
+    entry: &OutboxEntry,
     deliveries: &[Notification],
 ) -> Result<(), kube::Error> {
     if !entry.notice.is_of_release() {
@@ -74,7 +74,7 @@ fn merged(mut all: Vec<Notification>, new: &[Notification]) -> Vec<Notification>
 }
 
 /// An Event on the request: a channel did not take a notification, and it was given up.
-pub async fn by_event(recorder: &Recorder, entry: &Entry, delivery: &Notification) {
+pub async fn by_event(recorder: &Recorder, entry: &OutboxEntry, delivery: &Notification) {
     let why = delivery.last_error.map_or_else(String::new, |error| {
         let code = error.code.map_or_else(String::new, |c| format!(" {c}"));
         format!(" ({:?}{code})", error.reason)
@@ -107,7 +107,7 @@ pub async fn by_event(recorder: &Recorder, entry: &Entry, delivery: &Notificatio
 /// The ledger's event of one delivery that ended. No address is in it.
 pub fn in_ledger(
     key: &RequestKey,
-    entry: &Entry,
+    entry: &OutboxEntry,
     slot: &str,
     delivery: &Notification,
 ) -> trevor_core::event::Event {

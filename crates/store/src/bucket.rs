@@ -267,7 +267,7 @@ impl Bucket {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn server_version(&self) -> Result<String, StorageError> {
+    pub(crate) async fn server_version(&self) -> Result<String, StorageError> {
         let headers = self.ask_for_absent().await?;
         Ok(headers.server.unwrap_or_default())
     }
@@ -281,7 +281,7 @@ impl Bucket {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn exists(&self, key: &str) -> Result<bool, StorageError> {
+    pub(crate) async fn exists(&self, key: &str) -> Result<bool, StorageError> {
         match self.get(key).await {
             Ok(found) => Ok(found.is_some()),
             Err(error) => Err(error),
@@ -292,7 +292,7 @@ impl Bucket {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn get(&self, key: &str) -> Result<Option<Bytes>, StorageError> {
+    pub(crate) async fn get(&self, key: &str) -> Result<Option<Bytes>, StorageError> {
         match self.open(key, None).await {
             Ok(found) => {
                 let bytes =
@@ -342,7 +342,7 @@ impl Bucket {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StorageError> {
+    pub(crate) async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StorageError> {
         let mut found = Vec::new();
         let each = |key: &str, size| {
             found.push(Listed {
@@ -386,7 +386,7 @@ impl Bucket {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn folders(&self, prefix: &str) -> Result<BTreeSet<String>, StorageError> {
+    pub(crate) async fn folders(&self, prefix: &str) -> Result<BTreeSet<String>, StorageError> {
         let mut found = BTreeSet::new();
         let mut pages = self
             .client
@@ -411,7 +411,7 @@ impl Bucket {
     ///
     /// # Errors
     /// As the server says, errors inside a 200 included.
-    pub async fn delete(&self, keys: &[String]) -> Result<(), StorageError> {
+    pub(crate) async fn delete(&self, keys: &[String]) -> Result<(), StorageError> {
         let targets: Vec<Target> = keys.iter().map(|key| (key.clone(), None)).collect();
         match self.delete_targets(&targets).await?.into_iter().next() {
             None => Ok(()),
@@ -540,7 +540,12 @@ impl Bucket {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn copy(&self, from: &str, to: &str, content_type: &str) -> Result<(), StorageError> {
+    pub(crate) async fn copy(
+        &self,
+        from: &str,
+        to: &str,
+        content_type: &str,
+    ) -> Result<(), StorageError> {
         self.copy_in_parts(from, to, content_type, COPIED).await
     }
 
@@ -548,7 +553,7 @@ impl Bucket {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn copy_in_parts(
+    pub(crate) async fn copy_in_parts(
         &self,
         from: &str,
         to: &str,
@@ -595,7 +600,10 @@ impl Bucket {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn open_uploads(&self, prefix: &str) -> Result<Vec<(String, String)>, StorageError> {
+    pub(crate) async fn open_uploads(
+        &self,
+        prefix: &str,
+    ) -> Result<Vec<(String, String)>, StorageError> {
         let mut found = Vec::new();
         let (mut key_marker, mut id_marker) = (None, None);
         loop {

@@ -3,8 +3,9 @@
 //! Bytes under review live in [`Quarantine`], facts that are never deleted in
 //! [`Records`], packages in [`Release`]: three types, so that code which mixes
 //! them up does not compile. Facts are create-only objects
-//! ([`commit`]): all that compete for one step compete for one key, the first
-//! wins, and a loser reads and adopts it (docs/design.md#what-commits).
+//! ([`Objects::create`]): all that compete for one step compete for one key, the first
+//! wins, and a loser reads and adopts it (docs/design.md#what-commits). What is stored under
+//! a key is in its type ([`trevor_core::object_key`]).
 
 #![cfg_attr(test, allow(clippy::too_many_lines, reason = "tables"))]
 
@@ -12,7 +13,6 @@ pub mod audit;
 mod bucket;
 mod checksum;
 mod client;
-pub mod commit;
 mod credentials;
 mod deleting;
 mod download;
@@ -21,6 +21,7 @@ mod failures;
 mod hashed;
 mod leftovers;
 mod listing;
+mod objects;
 pub mod observe;
 mod plain;
 pub mod preflight;
@@ -30,6 +31,7 @@ pub mod purge;
 mod read_back;
 pub mod revocation;
 mod rounds;
+mod server_clock;
 pub mod set_aside;
 pub mod staging;
 mod staging_proof;
@@ -48,9 +50,10 @@ pub use download::{Bytestream, download};
 pub use error::StorageError;
 pub use failures::render as failures;
 pub use hashed::{Hashed, hash_object};
-pub use presign::{Life, Links, SecretUrl, ShortLived, Signer, check_life};
+pub use objects::{Committed, Objects, Records, Work};
+pub use presign::{Life, Links, ShortLived, Signer, check_life};
 pub use read_back::read_back;
 pub use rounds::observe_previous;
+pub use server_clock::ServerClock;
 pub use staging::Staging;
-pub use urls::UrlIssue;
-pub use zones::{Quarantine, Records, Release, ReleaseUpload, Zones};
+pub use zones::{Quarantine, Release, ReleaseUpload, Zones};

@@ -11,7 +11,7 @@ impl Bucket {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn page(
+    pub(crate) async fn page(
         &self,
         prefix: &str,
         after: &str,
@@ -24,7 +24,7 @@ impl Bucket {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn page_of(
+    pub(crate) async fn page_of(
         &self,
         prefix: &str,
         after: &str,
@@ -84,7 +84,10 @@ impl Bucket {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn last_written(&self, prefix: &str) -> Result<Option<Timestamp>, StorageError> {
+    pub(crate) async fn last_written(
+        &self,
+        prefix: &str,
+    ) -> Result<Option<Timestamp>, StorageError> {
         let mut newest = None;
         self.visit_times(prefix, |_, time| newest = newest.max(time))
             .await?;

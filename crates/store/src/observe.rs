@@ -4,31 +4,30 @@ use std::sync::{Mutex, PoisonError};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::commit::read_any;
-use crate::{Bucket, StorageError};
+use crate::{Records, StorageError};
 use trevor_core::commit::{Attempt, Verdict};
 use trevor_core::format::{Fact, Later};
-use trevor_core::frozen::FrozenRound;
 use trevor_core::keys::RequestKey;
 use trevor_core::manifest::Frozen;
+use trevor_core::object_key::FactKey;
 use trevor_core::phase::{End, Facts, Round};
 
 /// Reads facts of whatever format, and keeps in mind whether one was of a later one.
 struct Reader<'a> {
-    records: &'a Bucket,
+    records: &'a Records,
     later: Mutex<Option<Later>>,
 }
 
 impl<'a> Reader<'a> {
-    fn new(records: &'a Bucket) -> Self {
+    fn new(records: &'a Records) -> Self {
         Self {
             records,
             later: Mutex::default(),
         }
     }
 
-    async fn read<T: Fact>(&self, key: &str) -> Result<Option<T>, StorageError> {
-        let Some((fact, later)) = read_any(self.records, key).await? else {
+    async fn read<T: Fact>(&self, key: &FactKey<T>) -> Result<Option<T>, StorageError> {
+        let Some((fact, later)) = self.records.get_any(key).await? else {
             return Ok(None);
         };
         if later.is_some() {
@@ -46,7 +45,7 @@ impl<'a> Reader<'a> {
 }
 
 /// All facts of a request.
-pub async fn facts(records: &Bucket, key: &RequestKey) -> Result<Facts, StorageError> {
+pub async fn facts(records: &Records, key: &RequestKey) -> Result<Facts, StorageError> {
     let reader = Reader::new(records);
     let (owner_key, rounds_key) = (key.owner(), key.rounds());
     let (owner, rounds) = tokio::try_join!(reader.read(&owner_key), records.folders(&rounds_key))?;
@@ -86,7 +85,7 @@ async fn previous(
     older: impl Iterator<Item = i64>,
 ) -> Result<Option<Frozen>, StorageError> {
     for number in older {
-        if let Some(freeze) = reader.read::<FrozenRound>(&key.manifest(number)).await?
+        if let Some(freeze) = reader.read(&key.manifest(number)).await?
             && let Some(frozen) = freeze.frozen()
         {
             return Ok(Some(frozen));
@@ -96,7 +95,11 @@ async fn previous(
 }
 
 /// The facts of one round.
-pub async fn round(records: &Bucket, key: &RequestKey, number: i64) -> Result<Round, StorageError> {
+pub async fn round(
+    records: &Records,
+    key: &RequestKey,
+    number: i64,
+) -> Result<Round, StorageError> {
     let reader = Reader::new(records);
     let (seal, manifest, decision) = (key.seal(number), key.manifest(number), key.decision(number));
     let (seen, indexed) = (key.seen(number), key.indexed(number));
@@ -105,7 +108,7 @@ pub async fn round(records: &Bucket, key: &RequestKey, number: i64) -> Result<Ro
         reader.read(&manifest),
         reader.read(&decision),
         reader.read(&seen),
-        reader.read::<i64>(&indexed)
+        reader.read(&indexed)
     )?;
     let mut found = Round {
         round: number,
@@ -141,13 +144,9 @@ async fn attempts(
     key: &RequestKey,
     number: i64,
 ) -> Result<Vec<Attempt>, StorageError> {
-    let listed = reader.records.list(&key.attempts(number)).await?;
-    let keys = listed
-        .into_iter()
-        .map(|l| l.key)
-        .filter(|k| !k.ends_with(".failed.json"));
+    let keys = reader.records.list(&key.attempts(number)).await?;
     let mut found: Vec<Attempt> = stream::iter(keys)
-        .map(|key| async move { reader.read::<Attempt>(&key).await })
+        .map(|key| async move { reader.read(&key).await })
         .buffered(8)
         .try_filter_map(|attempt| async move { Ok(attempt) })
         .try_collect()

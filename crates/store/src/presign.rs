@@ -12,31 +12,7 @@ use aws_sdk_s3::presigning::PresigningConfig;
 use super::error::{StorageError, translate};
 use super::unreached;
 use trevor_core::attachment::disposition;
-
-/// A pre-signed URL. It is a secret: whoever has it can read the object, so it
-/// prints as nothing.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SecretUrl(String);
-
-impl SecretUrl {
-    /// The URL, for its bucket object, its Secret or the one who asked for it.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// From a text that was stored before.
-    #[must_use]
-    pub fn from_stored(url: String) -> Self {
-        Self(url)
-    }
-}
-
-impl fmt::Debug for SecretUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretUrl(…)")
-    }
-}
+use trevor_core::url_issue::SecretUrl;
 
 /// Which URLs, and whose credentials sign them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -242,7 +218,7 @@ pub async fn presign_get(
         .presigned(config)
         .await
         .map_err(|e| translate("presign", bucket, key, &e))?;
-    Ok(SecretUrl(signed.uri().to_owned()))
+    Ok(SecretUrl::from_stored(signed.uri().to_owned()))
 }
 
 fn unavailable(bucket: &str, key: &str, message: &str) -> StorageError {

@@ -323,7 +323,7 @@ async fn create_once(bucket: &Bucket, key: &str, writer: usize) -> Result<Create
 ///
 /// # Errors
 /// As the server says.
-pub async fn reach(bucket: &Bucket) -> Result<(), StorageError> {
+pub(super) async fn reach(bucket: &Bucket) -> Result<(), StorageError> {
     let listed = bucket
         .client()
         .list_objects_v2()

@@ -6,11 +6,9 @@
 
 use jiff::SignedDuration;
 
-use super::commit::{commit, read};
 use super::error::StorageError;
 use super::urls::issues;
 use super::zones::{Release, Zones};
-use trevor_core::commit::UrlDeleted;
 use trevor_core::keys::RequestKey;
 
 /// How long after a revocation something may still arrive that was sent before it:
@@ -41,10 +39,10 @@ pub async fn sweep(
 /// # Errors
 /// As the servers say.
 pub async fn receipts(zones: &Zones, key: &RequestKey) -> Result<Vec<String>, StorageError> {
-    let records = zones.records.bucket();
-    for issue in issues(zones.quarantine.bucket(), key).await? {
+    for issue in issues(zones.quarantine.work(), key).await? {
         let receipt = issue.receipt();
-        commit(records, &key.url_deleted(&receipt.secret_name), &receipt).await?;
+        let at = key.url_deleted(&receipt.secret_name);
+        zones.records.create(&at, &receipt).await?;
     }
     receipts_of(zones, key).await
 }
@@ -54,10 +52,9 @@ pub async fn receipts(zones: &Zones, key: &RequestKey) -> Result<Vec<String>, St
 /// # Errors
 /// As the server says.
 pub async fn receipts_of(zones: &Zones, key: &RequestKey) -> Result<Vec<String>, StorageError> {
-    let records = zones.records.bucket();
     let mut secrets = Vec::new();
-    for listed in records.list(&key.urls_deleted()).await? {
-        let receipt: Option<UrlDeleted> = read(records, &listed.key).await?;
+    for at in zones.records.list(&key.urls_deleted()).await? {
+        let receipt = zones.records.get(&at).await?;
         secrets.extend(receipt.map(|receipt| receipt.secret_name));
     }
     Ok(secrets)
@@ -68,12 +65,12 @@ pub async fn receipts_of(zones: &Zones, key: &RequestKey) -> Result<Vec<String>,
 /// # Errors
 /// As the server says.
 pub async fn forget(zones: &Zones, key: &RequestKey) -> Result<(), StorageError> {
-    let bucket = zones.quarantine.bucket();
-    bucket.delete_versions(&key.urls()).await?;
-    if bucket.list(&key.urls()).await?.is_empty() {
+    let work = zones.quarantine.work();
+    work.delete_all_versions(&key.urls()).await?;
+    if work.list(&key.urls()).await?.is_empty() {
         Ok(())
     } else {
-        Err(still_there(bucket.name(), &key.urls()))
+        Err(still_there(work.name(), &key.urls()))
     }
 }
 

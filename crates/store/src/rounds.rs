@@ -1,9 +1,7 @@
 //! Reading what an earlier round left.
 
-use super::bucket::Bucket;
-use super::commit::read;
 use super::error::StorageError;
-use trevor_core::frozen::FrozenRound;
+use super::objects::Records;
 use trevor_core::keys::RequestKey;
 use trevor_core::receipt::Receipt;
 
@@ -12,7 +10,7 @@ use trevor_core::receipt::Receipt;
 /// # Errors
 /// As the server says.
 pub async fn observe_previous(
-    records: &Bucket,
+    records: &Records,
     key: &RequestKey,
     round: i64,
 ) -> Result<Vec<Receipt>, StorageError> {
@@ -24,7 +22,7 @@ pub async fn observe_previous(
         .collect();
     numbers.sort_unstable_by(|a, b| b.cmp(a));
     for number in numbers {
-        if let Some(freeze) = read::<FrozenRound>(records, &key.manifest(number)).await? {
+        if let Some(freeze) = records.get(&key.manifest(number)).await? {
             return Ok(freeze.listing());
         }
     }

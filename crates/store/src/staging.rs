@@ -20,12 +20,16 @@ use super::bucket::{Bucket, Listed};
 use super::client::{connect, signer_as};
 use super::credentials::Identity;
 use super::error::{StorageError, translate};
-use super::presign::{Life, SecretUrl, Signer};
+use super::presign::{Life, Signer};
 use super::proof::ProofError;
+use super::purge::Emptying;
+use super::server_clock::ServerClock;
 use super::staging_proof::prove_signing;
 use super::zones::Quarantine;
 use trevor_config as config;
 use trevor_core::digest::Sha256Hex;
+use trevor_core::keys::RequestKey;
+use trevor_core::url_issue::SecretUrl;
 
 /// The staging bucket.
 #[derive(Clone, Debug)]
@@ -113,6 +117,18 @@ impl Staging {
             proved: Arc::default(),
             others: Vec::new(),
         }
+    }
+
+    /// What a request has there, for whoever empties it.
+    #[must_use]
+    pub fn emptying(&self, key: &RequestKey) -> Emptying {
+        Emptying::new(&self.bucket, key.staged())
+    }
+
+    /// The server's clock.
+    #[must_use]
+    pub fn clock(&self) -> ServerClock<'_> {
+        ServerClock::of(&self.bucket)
     }
 
     /// For the start-up proof only.

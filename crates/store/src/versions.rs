@@ -43,7 +43,11 @@ impl Bucket {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn versions(&self, prefix: &str, from: Marker) -> Result<Versions, StorageError> {
+    pub(crate) async fn versions(
+        &self,
+        prefix: &str,
+        from: Marker,
+    ) -> Result<Versions, StorageError> {
         let page = self
             .client()
             .list_object_versions()
@@ -91,7 +95,7 @@ impl Bucket {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn ever_stored(&self, prefix: &str) -> Result<BTreeSet<String>, StorageError> {
+    pub(crate) async fn ever_stored(&self, prefix: &str) -> Result<BTreeSet<String>, StorageError> {
         let mut stored = BTreeSet::new();
         let mut from = Some(Marker::default());
         while let Some(marker) = from {
@@ -108,7 +112,7 @@ impl Bucket {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn delete_versions(&self, prefix: &str) -> Result<(), StorageError> {
+    pub(crate) async fn delete_versions(&self, prefix: &str) -> Result<(), StorageError> {
         self.delete_listed(prefix, |_| true).await.map(drop)
     }
 
@@ -116,7 +120,7 @@ impl Bucket {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn purge(&self, key: &str) -> Result<(), StorageError> {
+    pub(crate) async fn purge(&self, key: &str) -> Result<(), StorageError> {
         // Whoever reads it by a URL gets nothing from here on, whatever follows.
         self.delete(&[key.to_owned()]).await?;
         // Some servers list late what was written a moment ago; and some keep a marker

@@ -14,25 +14,27 @@ use super::client::{connect, signer_as};
 use super::credentials::Identity;
 use super::download::{Bytestream, download_stretch};
 use super::error::StorageError;
-use super::presign::{Life, SecretUrl, Signer, presign_get};
+use super::objects::{Records, Work};
+use super::presign::{Life, Signer, presign_get};
+use super::purge::Emptying;
+use super::server_clock::ServerClock;
 use super::staging::Staging;
 use trevor_config as config;
 use trevor_core::commit::{Attempt, PackageFact};
 use trevor_core::ingress::ReleasedFile;
+use trevor_core::keys::{RequestKey, is_quarantined};
 use trevor_core::manifest::Frozen;
 use trevor_core::quorum::Approved;
+use trevor_core::url_issue::SecretUrl;
 
-/// Files under review: write-once, random keys (docs/design.md#invariants).
+/// Files under review: write-once, random keys (docs/design.md#invariants). And working
+/// objects.
 #[derive(Clone, Debug)]
 pub struct Quarantine {
-    bucket: Bucket,
+    work: Work,
     /// Signs for the endpoint inside; none: there are no credentials.
     signer: Option<Signer>,
 }
-
-/// Facts that are never deleted.
-#[derive(Clone, Debug)]
-pub struct Records(Bucket);
 
 /// Approved packages. It can be read and emptied by anyone who holds it; written
 /// only through [`Release::begin`], which takes an [`Approved`] manifest.
@@ -63,26 +65,68 @@ impl Zones {
         };
         Self {
             quarantine: Quarantine {
-                bucket: quarantine,
+                work: Work::of_bucket(quarantine),
                 signer: signer_as(&storage.quarantine, None, Identity::Quarantine).await,
             },
-            records: Records(records),
+            records: Records::of_bucket(records),
             staging: Staging::connect(storage).await,
         }
     }
 }
 
 impl Quarantine {
-    /// The bucket, for reads, write-once files and `work/`.
+    /// The bucket, for the bytes of files.
     #[must_use]
     pub fn bucket(&self) -> &Bucket {
-        &self.bucket
+        self.work.bucket()
+    }
+
+    /// Working objects.
+    #[must_use]
+    pub fn work(&self) -> &Work {
+        &self.work
+    }
+
+    /// The files of a request, for whoever empties them.
+    #[must_use]
+    pub fn emptying(&self, key: &RequestKey) -> Emptying {
+        Emptying::new(self.bucket(), key.files())
+    }
+
+    /// Deletes a file.
+    ///
+    /// # Errors
+    /// As the server says, or when the key is not that of a file.
+    pub async fn delete_file(&self, key: &str) -> Result<(), StorageError> {
+        self.check_file(key)?;
+        self.bucket().delete(&[key.to_owned()]).await
+    }
+
+    /// Deletes a file with every version and delete marker that it ever had.
+    ///
+    /// # Errors
+    /// As the server says, or when the key is not that of a file.
+    pub async fn purge_file(&self, key: &str) -> Result<(), StorageError> {
+        self.check_file(key)?;
+        self.bucket().purge(key).await
+    }
+
+    /// Facts may lie in the same bucket.
+    fn check_file(&self, key: &str) -> Result<(), StorageError> {
+        if is_quarantined(key) {
+            return Ok(());
+        }
+        Err(StorageError::Corrupt {
+            bucket: self.bucket().name().to_owned(),
+            key: key.to_owned(),
+            problem: "is no file under review, and is not deleted".to_owned(),
+        })
     }
 
     fn signer(&self) -> Result<&Signer, StorageError> {
         let none = || StorageError::Unavailable {
             operation: "presign",
-            bucket: self.bucket.name().to_owned(),
+            bucket: self.bucket().name().to_owned(),
             key: String::new(),
             message: "there are no credentials to sign with".to_owned(),
         };
@@ -104,7 +148,7 @@ impl Quarantine {
     /// When there are no credentials to sign with, or they end now.
     pub async fn hold(&self, wanted: Duration) -> Result<InsideSigner<'_>, StorageError> {
         let (with, life) = self.signer()?.hold(wanted).await?;
-        let bucket = &self.bucket;
+        let bucket = self.bucket();
         Ok(InsideSigner { bucket, with, life })
     }
 }
@@ -132,14 +176,6 @@ impl InsideSigner<'_> {
         let file = file.get();
         let bucket = self.bucket.name();
         presign_get(&self.with, bucket, &file.key, self.life, &file.path).await
-    }
-}
-
-impl Records {
-    /// The bucket, for create-only facts.
-    #[must_use]
-    pub fn bucket(&self) -> &Bucket {
-        &self.0
     }
 }
 
@@ -267,9 +303,16 @@ impl Release {
         self.0.copy(&package.key, to, ZIP).await
     }
 
-    /// For whoever empties prefixes.
-    pub(super) fn listing(&self) -> &Bucket {
-        &self.0
+    /// The packages of a request, for whoever empties them.
+    #[must_use]
+    pub fn emptying(&self, key: &RequestKey) -> Emptying {
+        Emptying::new(&self.0, key.releases())
+    }
+
+    /// The server's clock.
+    #[must_use]
+    pub fn clock(&self) -> ServerClock<'_> {
+        ServerClock::of(&self.0)
     }
 
     /// For the start-up proof only, which writes probes under `probe/`.

@@ -120,7 +120,7 @@ impl Where {
         }
         let path = config.ok_or("--bucket needs --config")?;
         let zones = Zones::connect(&Config::load(path)?.storage).await;
-        Ok(Source::Bucket(zones.records.bucket().clone()))
+        Ok(Source::from(&zones.records))
     }
 }
 
@@ -132,8 +132,10 @@ async fn stock(
         let storage = Config::load(path)?.storage;
         let quarantine = Zones::connect(&storage).await.quarantine;
         let release = Release::connect(&storage).await;
-        let quarantine = Source::Bucket(quarantine.bucket().clone());
-        return Ok((Some(quarantine), Some(Packages::Bucket(release))));
+        return Ok((
+            Some(Source::from(&quarantine)),
+            Some(Packages::Bucket(release)),
+        ));
     }
     let folder = |given: &Option<PathBuf>| match given {
         Some(folder) if !folder.is_dir() => Err(InputError::NoFolder(folder.display().to_string())),

@@ -14,7 +14,6 @@ use trevor_core::commit::{Closed, ClosedAs};
 use trevor_core::phase::Facts;
 use trevor_core::retention::What;
 use trevor_lifecycle::{self as retention, tickets};
-use trevor_store::commit::commit;
 
 /// Writes the closing facts, once all else of the round is done.
 pub async fn close(
@@ -44,17 +43,18 @@ pub async fn close(
             .then(|| due(time, terms.release_retention_seconds)),
         policy: decision.policy.clone(),
     };
-    let records = ctx.zones.records.bucket();
+    let records = &ctx.zones.records;
     // A wrong clock would make wrong due dates, for good.
     let now = Timestamp::now();
-    retention::agree(&ctx.zones.quarantine.bucket().emptying(), now).await?;
+    retention::agree(ctx.zones.quarantine.work().clock(), now).await?;
     if let Some(due) = closed.release_due {
-        retention::agree(&ctx.release.emptying(), now).await?;
+        retention::agree(ctx.release.clock(), now).await?;
         ticket(ctx, subject, What::Release, due).await?;
     }
     ticket(ctx, subject, What::Quarantine, closed.quarantine_due).await?;
     facts.closed = Some(
-        commit(records, &subject.key.closed(), &closed)
+        records
+            .create(&subject.key.closed(), &closed)
             .await?
             .into_inner(),
     );
@@ -68,7 +68,7 @@ pub async fn ticket(
     what: What,
     due: Timestamp,
 ) -> Result<(), EffectError> {
-    let work = ctx.zones.quarantine.bucket();
+    let work = ctx.zones.quarantine.work();
     tickets::write(work, &subject.key, what, due).await?;
     // It looks now and then by itself, and knows by then of what is due later.
     let every = Duration::from_secs(ctx.config.controller.retention.look_seconds);

@@ -12,9 +12,8 @@ use super::super::reconcile::{Rest, Subject};
 use super::confirm::Confirmed;
 use super::gather;
 use trevor_core::phase::Facts;
-use trevor_core::volume::{Collection, Errand, JobMade};
+use trevor_core::volume::{Collection, Errand};
 use trevor_core::{collection, declared};
-use trevor_store::commit::read;
 
 /// Whether the request has sources.
 pub fn has_sources(subject: &Subject) -> bool {
@@ -99,12 +98,12 @@ pub async fn list(
     if !has_sources(subject) {
         return Ok(None);
     }
-    let (bucket, key) = (ctx.zones.quarantine.bucket(), &subject.key);
-    let made: Option<JobMade> = read(bucket, &key.job_made(Errand::Collect { round })).await?;
+    let (work, key) = (ctx.zones.quarantine.work(), &subject.key);
+    let made = work.get(&key.job_made(Errand::Collect { round })).await?;
     if made.is_none() {
         return Ok(None);
     }
-    Ok(read(bucket, &key.collection(round)).await?)
+    Ok(work.get(&key.collection(round)).await?)
 }
 
 /// The round is sealed: nobody collects for it any more.

@@ -25,6 +25,7 @@ use super::{close, gather};
 use trevor_api::{AirlockRequest, DeclaredFile};
 use trevor_core::ingress::{self, Planned};
 use trevor_core::keys::RequestKey;
+use trevor_core::object_key::WorkKey;
 use trevor_core::phase::Facts;
 use trevor_core::receipt::{Content, Receipt, version};
 use trevor_core::retention::What;
@@ -32,9 +33,8 @@ use trevor_core::retry::PASSING;
 use trevor_core::sniff::sniff;
 use trevor_core::{declared, media_type};
 use trevor_lifecycle::SLACK_SECONDS;
-use trevor_store::commit::{Committed, commit, read};
 use trevor_store::staging::StagedPart;
-use trevor_store::{Quarantine, Records, Staging, StorageError, hash_object};
+use trevor_store::{Committed, Quarantine, Records, Staging, StorageError, hash_object};
 
 /// Files looked at, at the same time.
 const LOOKS: usize = 16;
@@ -268,10 +268,10 @@ async fn look(
     round: i64,
     (wanted, outstanding): (&[DeclaredFile], &[&DeclaredFile]),
 ) -> Result<(Vec<Arrived>, Vec<String>), EffectError> {
-    let work = ctx.zones.quarantine.bucket();
+    let work = ctx.zones.quarantine.work();
     let key = &subject.key;
-    let plans = format!("{}{round}/", key.plans());
-    let planned: BTreeSet<String> = keys(work.list(&plans).await?);
+    let planned = work.list(&key.plans_of(round)).await?;
+    let planned = planned.into_iter().collect();
     let staged: BTreeSet<String> = keys(staging.custody().list(&key.staged_in(round)).await?);
     let place = Place {
         ctx,
@@ -302,7 +302,7 @@ struct Place<'a> {
     key: &'a RequestKey,
     round: i64,
     wanted: &'a [DeclaredFile],
-    planned: &'a BTreeSet<String>,
+    planned: &'a BTreeSet<WorkKey<Planned>>,
     staged: &'a BTreeSet<String>,
 }
 
@@ -310,14 +310,14 @@ impl Place<'_> {
     /// A file that is all there, or else its path.
     async fn find(&self, file: &DeclaredFile) -> Result<Result<Arrived, String>, StorageError> {
         let absent = || Ok(Err(file.path.clone()));
-        let work = self.ctx.zones.quarantine.bucket();
+        let work = self.ctx.zones.quarantine.work();
         let at = self
             .key
             .plan(self.round, &ingress::plan_name(self.wanted, file));
         if !self.planned.contains(&at) {
             return absent();
         }
-        let Some(plan) = read::<Planned>(work, &at).await? else {
+        let Some(plan) = work.get(&at).await? else {
             return absent();
         };
         let file = file.clone();
@@ -433,15 +433,14 @@ impl Job {
         plan: &Planned,
         key: String,
     ) -> Result<Option<String>, EffectError> {
-        let quarantine = self.quarantine.bucket();
-        let hashed = hash_object(quarantine, &key, || {}).await?;
+        let hashed = hash_object(self.quarantine.bucket(), &key, || {}).await?;
         if let Err(differs) = declared::check(
             std::slice::from_ref(file),
             &file.path,
             Some(hashed.size),
             Some(hashed.sha256.as_str()),
         ) {
-            quarantine.delete(&[key]).await?;
+            self.quarantine.delete_file(&key).await?;
             return Ok(Some(format!("{}: {differs}", file.path)));
         }
         let content = Content {
@@ -464,7 +463,7 @@ impl Job {
 
     /// Writes a receipt under the next version that is free.
     async fn receipt(&self, path: &str, content: Content) -> Result<(), StorageError> {
-        let records = self.records.bucket();
+        let records = &self.records;
         let mut receipt = Receipt {
             more: Default::default(),
             path: path.to_owned(),
@@ -477,19 +476,14 @@ impl Job {
         let folder = self.key.receipts_of(path);
         let taken = records.list(&folder).await?;
         let number = |key: &str| {
-            let name = key.strip_prefix(&folder)?.strip_suffix(".json")?;
+            let name = key.strip_prefix(&*folder)?.strip_suffix(".json")?;
             name.parse::<u64>().ok()
         };
-        let mut next = taken
-            .iter()
-            .filter_map(|l| number(&l.key))
-            .max()
-            .unwrap_or(0)
-            + 1;
+        let mut next = taken.iter().filter_map(|at| number(at)).max().unwrap_or(0) + 1;
         loop {
             receipt.version = version(next);
             let at = self.key.receipt(path, &receipt.version);
-            match commit(records, &at, &receipt).await? {
+            match records.create(&at, &receipt).await? {
                 Committed::Ours(_) => return Ok(()),
                 Committed::Theirs(_) => next += 1,
             }
@@ -538,10 +532,8 @@ pub async fn retire(ctx: &Context, subject: &Subject, facts: &Facts) -> Result<(
         close::ticket(ctx, subject, What::Staging, due(ctx, ended)).await?;
     }
     staging.custody().empty(&subject.key.staged()).await?;
-    let work = ctx.zones.quarantine.bucket();
-    let plans: Vec<String> = keys(work.list(&subject.key.plans()).await?)
-        .into_iter()
-        .collect();
+    let work = ctx.zones.quarantine.work();
+    let plans = work.list(&subject.key.plans()).await?;
     Ok(work.delete(&plans).await?)
 }
 

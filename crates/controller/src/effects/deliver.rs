@@ -10,8 +10,8 @@ use super::record::{self, Crossed};
 use super::statement;
 use super::url::{self, Life};
 use trevor_core::phase::Facts;
-use trevor_store::commit::{commit, read};
-use trevor_store::{StorageError, UrlIssue, urls};
+use trevor_core::url_issue::UrlIssue;
+use trevor_store::{StorageError, urls};
 
 /// Makes what the outcome promises; does nothing once the request is closed. A
 /// revocation by somebody else is seen at the end: then the facts have it.
@@ -40,7 +40,7 @@ pub async fn deliver(
         }
     }
     // Whatever renews or delivers looks here last, and a revocation sweeps after it.
-    facts.revoked = read(ctx.zones.records.bucket(), &subject.key.revoked()).await?;
+    facts.revoked = ctx.zones.records.get(&subject.key.revoked()).await?;
     Ok(())
 }
 
@@ -52,9 +52,9 @@ async fn first(
     until: jiff::Timestamp,
 ) -> Result<Option<UrlIssue>, EffectError> {
     const FIRST: i64 = 1;
-    let bucket = ctx.zones.quarantine.bucket();
+    let work = ctx.zones.quarantine.work();
     let key = crossed.key.url(FIRST);
-    if let Some(standing) = read::<UrlIssue>(bucket, &key).await? {
+    if let Some(standing) = work.get(&key).await? {
         return Ok(Some(standing));
     }
     let Some((package, terms)) = facts.released() else {
@@ -67,7 +67,7 @@ async fn first(
     let Some(made) = url::sign(ctx, crossed, package, life).await? else {
         return Ok(None);
     };
-    Ok(Some(commit(bucket, &key, &made).await?.into_inner()))
+    Ok(Some(work.create(&key, &made).await?.into_inner()))
 }
 
 /// The URL in force, for status.
@@ -75,6 +75,6 @@ pub async fn url_in_force(
     ctx: &Context,
     subject: &Subject,
 ) -> Result<Option<UrlIssue>, StorageError> {
-    let all = urls::issues(ctx.zones.quarantine.bucket(), &subject.key).await?;
+    let all = urls::issues(ctx.zones.quarantine.work(), &subject.key).await?;
     Ok(all.into_iter().next_back())
 }

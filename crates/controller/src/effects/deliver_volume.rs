@@ -12,8 +12,7 @@ use super::super::reconcile::Subject;
 use trevor_api::{DeliveryType, VolumePath};
 use trevor_core::ingress::FilesFact;
 use trevor_core::manifest::Frozen;
-use trevor_core::volume::{Delivered, Errand, JobMade};
-use trevor_store::commit::read;
+use trevor_core::volume::{Delivered, Errand};
 
 /// How far a delivery is.
 pub enum Delivery {
@@ -78,10 +77,9 @@ fn compare(
 }
 
 async fn receipt(ctx: &Context, subject: &Subject) -> Result<Option<Delivered>, EffectError> {
-    let (bucket, key) = (ctx.zones.quarantine.bucket(), &subject.key);
-    let made: Option<JobMade> = read(bucket, &key.job_made(Errand::Deliver)).await?;
-    if made.is_none() {
+    let (work, key) = (ctx.zones.quarantine.work(), &subject.key);
+    if work.get(&key.job_made(Errand::Deliver)).await?.is_none() {
         return Ok(None);
     }
-    Ok(read(bucket, &key.delivered()).await?)
+    Ok(work.get(&key.delivered()).await?)
 }

@@ -17,7 +17,6 @@ use trevor_api::{AirlockRequest, DeliveryType, Direction, FINALIZER};
 use trevor_core::commit::Owner;
 use trevor_core::phase::Facts;
 use trevor_lifecycle::let_go;
-use trevor_store::commit::commit;
 
 /// Makes sure that the request has an owner object and the finalizer; or says
 /// why it cannot go on.
@@ -62,13 +61,14 @@ pub async fn ensure(
         if spec.direction == Direction::Ingress {
             super::confirm::promise(ctx, subject, owner.created).await?;
         }
-        let standing = commit(ctx.zones.records.bucket(), &subject.key.owner(), &owner).await?;
+        let at = subject.key.owner();
+        let standing = ctx.zones.records.create(&at, &owner).await?;
         facts.owner = Some(standing.into_inner());
     }
     // Without it the gateway takes no byte.
     if !has_finalizer(&subject.request)
         && !subject.deleting()
-        && !let_go::is_announced(ctx.zones.quarantine.bucket(), Timestamp::now()).await?
+        && !let_go::is_announced(ctx.zones.quarantine.work(), Timestamp::now()).await?
     {
         subject.request = set_finalizer(ctx, subject, true).await?;
     }

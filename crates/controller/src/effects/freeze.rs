@@ -21,7 +21,6 @@ use trevor_core::receipt::{self, Receipt};
 use trevor_core::volume::Collection;
 use trevor_core::{collection, declared, rounds};
 use trevor_store::StorageError;
-use trevor_store::commit::commit;
 
 /// Writes `manifest.json`.
 pub async fn freeze(
@@ -57,11 +56,11 @@ pub async fn freeze(
         }
     };
     let at = subject.key.manifest(round);
-    let records = ctx.zones.records.bucket();
+    let records = &ctx.zones.records;
     let written = |freeze| {
         FrozenRound::of(freeze).map_err(|e| StorageError::Corrupt {
             bucket: records.name().to_owned(),
-            key: at.clone(),
+            key: at.to_string(),
             problem: format!("cannot be written: {e}"),
         })
     };
@@ -70,7 +69,7 @@ pub async fn freeze(
     if let Some(why) = frozen.manifest().and_then(|_| Manifest::too_large(bytes)) {
         frozen = written(refused(facts, round, &[why], standing))?;
     }
-    let standing = commit(records, &at, &frozen).await?.into_inner();
+    let standing = records.create(&at, &frozen).await?.into_inner();
     if let Some(last) = &mut facts.last {
         last.freeze = Some(standing);
     }

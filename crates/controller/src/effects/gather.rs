@@ -22,9 +22,8 @@ use trevor_core::origin::{self, Origin};
 use trevor_core::phase::{Facts, Round};
 use trevor_core::policy::{Applied, Rules};
 use trevor_core::receipt::{self, Receipt};
-use trevor_core::volume::{Errand, JobIntent};
+use trevor_core::volume::Errand;
 use trevor_core::{collection, declared};
-use trevor_store::commit::{commit, read_known};
 use trevor_store::{StorageError, observe_previous};
 
 /// Receipts read at once.
@@ -141,8 +140,9 @@ async fn time_left(
         round,
         time: trevor_api::condition::second(now),
     };
-    let records = ctx.zones.records.bucket();
-    let since = commit(records, &subject.key.submitted(round), &since)
+    let records = &ctx.zones.records;
+    let since = records
+        .create(&subject.key.submitted(round), &since)
         .await?
         .into_inner();
     let allowed = subject
@@ -171,7 +171,9 @@ pub async fn seal(
         because,
         time: Timestamp::now(),
     };
-    let seal = commit(ctx.zones.records.bucket(), &subject.key.seal(round), &seal)
+    let records = &ctx.zones.records;
+    let seal = records
+        .create(&subject.key.seal(round), &seal)
         .await?
         .into_inner();
     let before = facts.last.take();
@@ -243,7 +245,7 @@ async fn origin(
     let mut senders: BTreeSet<String> = people.into_iter().flatten().collect();
     for round in rounds {
         let at = key.job(Errand::Collect { round: *round });
-        let intent: Option<JobIntent> = read_known(ctx.zones.quarantine.bucket(), &at).await?;
+        let intent = ctx.zones.quarantine.work().get_known(&at).await?;
         senders.extend(intent.map(|intent| {
             let account = intent.service_account;
             format!("system:serviceaccount:{}:{account}", key.namespace)
@@ -271,27 +273,24 @@ async fn carried(
             .map(|frozen| frozen.listing())
             .unwrap_or_default());
     }
-    observe_previous(ctx.zones.records.bucket(), &subject.key, round).await
+    observe_previous(&ctx.zones.records, &subject.key, round).await
 }
 
 async fn all_receipts(ctx: &Context, subject: &Subject) -> Result<Vec<Receipt>, StorageError> {
-    let bucket = ctx.zones.records.bucket();
+    let records = &ctx.zones.records;
     let cache = ctx.receipts(&subject.key.uid);
     let mut known = cache.lock().await;
-    let listed = bucket.list(&subject.key.receipts()).await?;
-    let new: Vec<String> = listed
+    let listed = records.list(&subject.key.receipts()).await?;
+    let new: Vec<_> = listed
         .into_iter()
-        .map(|l| l.key)
-        .filter(|k| !known.contains_key(k))
+        .filter(|key| !known.contains_key(key.as_str()))
         .collect();
     let mut found = stream::iter(new)
-        .map(|key| async move {
-            Ok::<_, StorageError>((read_known::<Receipt>(bucket, &key).await?, key))
-        })
+        .map(|key| async move { Ok::<_, StorageError>((records.get_known(&key).await?, key)) })
         .buffer_unordered(READERS);
     while let Some((receipt, key)) = found.try_next().await? {
         if let Some(receipt) = receipt {
-            known.insert(key, receipt);
+            known.insert(key.into(), receipt);
         }
     }
     Ok(known.values().cloned().collect())

@@ -21,7 +21,6 @@ use trevor_api::condition::{reason, second};
 use trevor_core::event::Event;
 use trevor_core::phase::{Facts, Round};
 use trevor_core::retention::{Idle, IdleWarning, idle};
-use trevor_store::commit::{commit, read};
 
 /// What is to be done about a request that waits for its submitter.
 pub enum Patience {
@@ -45,9 +44,9 @@ pub async fn patience(
     };
     let allowed = SignedDuration::from_secs(applied.rules.idle_seconds);
     let now = Timestamp::now();
-    let records = ctx.zones.records.bucket();
+    let records = &ctx.zones.records;
     let mut since = touched(subject, facts);
-    let mut warning: Option<IdleWarning> = warned(ctx, subject, since).await?;
+    let mut warning = warned(ctx, subject, since).await?;
     if !matches!(idle(since, allowed, warning.as_ref(), now), Idle::Rests(_)) {
         // Uploads touch it too; they are looked at only when it matters.
         let uploaded = records.last_written(&subject.key.receipts()).await?;
@@ -70,7 +69,7 @@ pub async fn patience(
                 withdraw: second(withdraw),
             };
             let key = subject.key.idle_warning(since.as_second());
-            let fact = commit(records, &key, &fact).await?.into_inner();
+            let fact = records.create(&key, &fact).await?.into_inner();
             events.extend(ledger::of_idle(&subject.key, &fact));
             // Nobody is told what the ledger does not have.
             ledger::append(ctx, &subject.key, facts, events.clone()).await?;
@@ -95,7 +94,7 @@ async fn warned(
     since: Timestamp,
 ) -> Result<Option<IdleWarning>, EffectError> {
     let key = subject.key.idle_warning(since.as_second());
-    Ok(read(ctx.zones.records.bucket(), &key).await?)
+    Ok(ctx.zones.records.get(&key).await?)
 }
 
 fn left(until: Timestamp, now: Timestamp) -> Option<Duration> {

@@ -18,14 +18,12 @@ use super::super::past::{Past, Sighted};
 use super::super::reconcile::Subject;
 use super::super::retries::Thing;
 use trevor_api::AirlockRequest;
-use trevor_core::digest::Sha256Hex;
-use trevor_core::keys::RequestKey;
+use trevor_core::keys::{RequestKey, index_entry, index_first, index_of};
 use trevor_core::manifest::Frozen;
-use trevor_core::names;
+use trevor_core::object_key::FactPrefix;
 use trevor_core::phase::Facts;
 use trevor_core::seen::{Prior, Seen, Sighting};
-use trevor_store::commit::{commit, read};
-use trevor_store::{Bucket, StorageError};
+use trevor_store::{Records, StorageError};
 
 /// Calls at the same time.
 const AT_ONCE: usize = 48;
@@ -52,7 +50,7 @@ pub async fn look_back(
     if last.seen.is_some() && last.indexed {
         return Ok(true);
     }
-    let records = ctx.zones.records.bucket();
+    let records = &ctx.zones.records;
     if frozen.manifest.files.len() <= SMALL {
         last.seen = Some(seen(records, &ctx.past, &subject.key, frozen).await?);
         index(records, &subject.key, frozen).await?;
@@ -60,13 +58,13 @@ pub async fn look_back(
         return Ok(true);
     }
     let target = ObjectRef::<AirlockRequest>::new(&subject.name).within(&subject.key.namespace);
-    let (bucket, key, frozen) = (records.clone(), subject.key.clone(), frozen.clone());
+    let (records, key, frozen) = (records.clone(), subject.key.clone(), frozen.clone());
     let (past, queue) = (Arc::clone(&ctx.past), ctx.queue.clone());
     let retries = Arc::clone(&ctx.retries);
     ctx.in_background(&subject.key.uid, async move {
         let done = async {
-            seen(&bucket, &past, &key, &frozen).await?;
-            index(&bucket, &key, &frozen).await
+            seen(&records, &past, &key, &frozen).await?;
+            index(&records, &key, &frozen).await
         };
         let thing = Thing::Effect("look_back::look_back");
         match done.await {
@@ -84,22 +82,22 @@ pub async fn look_back(
 
 /// What the round has in common with earlier ones.
 async fn seen(
-    bucket: &Bucket,
+    records: &Records,
     past: &Past,
     key: &RequestKey,
     frozen: &Frozen,
 ) -> Result<Seen, StorageError> {
     let manifest = &frozen.manifest;
     let at = key.seen(manifest.round);
-    if let Some(seen) = read::<Seen>(bucket, &at).await? {
+    if let Some(seen) = records.get(&at).await? {
         return Ok(seen);
     }
     let found: Vec<(usize, Found)> = stream::iter(0..manifest.files.len())
         .map(|file| async move {
             let file_ = &manifest.files[file];
             let mut all = Found::default();
-            for folder in folders(&manifest.namespace, &file_.path, &file_.sha256) {
-                all.add(sightings(bucket, past, &folder).await?);
+            for folder in index_of(&manifest.namespace, &file_.path, &file_.sha256) {
+                all.add(sightings(records, past, &folder).await?);
             }
             all.sightings
                 .retain(|s| s.same(&manifest.namespace, &manifest.uid, file_).is_some());
@@ -115,7 +113,7 @@ async fn seen(
         .collect();
     let fates: BTreeMap<_, _> = stream::iter(rounds)
         .map(|round| async move {
-            let fate = past.fate(bucket, &round).await?;
+            let fate = past.fate(records, &round).await?;
             Ok::<_, StorageError>((round, fate))
         })
         .buffer_unordered(AT_ONCE)
@@ -137,22 +135,7 @@ async fn seen(
             })
         });
     let seen = Seen::new(manifest.round, priors.collect(), more, Timestamp::now());
-    Ok(commit(bucket, &at, &seen).await?.into_inner())
-}
-
-/// The folders of a file: of its content, and of its path in the project.
-fn folders(namespace: &str, path: &str, sha256: &Sha256Hex) -> [String; 2] {
-    let path = Sha256Hex::of(format!("{namespace}/{}", names::stored_form(path)).as_bytes());
-    [
-        format!("index/sha256/{sha256}/"),
-        format!("index/path/{path}/"),
-    ]
-}
-
-/// A folder's first entry has a fixed name, so that a folder with nothing in it,
-/// which nearly all are, costs one read and no listing.
-fn first(folder: &str) -> String {
-    format!("{folder}first.json")
+    Ok(records.create(&at, &seen).await?.into_inner())
 }
 
 /// What lies in folders of the index.
@@ -175,19 +158,24 @@ impl Found {
     }
 }
 
-async fn sightings(bucket: &Bucket, past: &Past, folder: &str) -> Result<Found, StorageError> {
-    if past.sighting(bucket, &first(folder)).await?.is_none() {
+async fn sightings(
+    records: &Records,
+    past: &Past,
+    folder: &FactPrefix<Sighting>,
+) -> Result<Found, StorageError> {
+    let first = past.sighting(records, &index_first(folder)).await?;
+    if first.is_none() {
         return Ok(Found::default());
     }
     let mut keys = Vec::new();
-    bucket
-        .visit_times(folder, |key, time| keys.push((time, key.to_owned())))
+    records
+        .visit(folder, |key, time| keys.push((time, key)))
         .await?;
     keys.sort_by(|a, b| b.cmp(a));
     let more = keys.len().saturating_sub(READ);
     keys.truncate(READ);
     let sightings = stream::iter(keys)
-        .map(|(_, key)| async move { past.sighting(bucket, &key).await })
+        .map(|(_, key)| async move { past.sighting(records, &key).await })
         .buffer_unordered(AT_ONCE)
         .try_filter_map(|sighting| async move { Ok(sighting) })
         .try_collect()
@@ -196,26 +184,25 @@ async fn sightings(bucket: &Bucket, past: &Past, folder: &str) -> Result<Found, 
 }
 
 /// Adds the round's files to the index.
-async fn index(records: &Bucket, key: &RequestKey, frozen: &Frozen) -> Result<(), StorageError> {
+async fn index(records: &Records, key: &RequestKey, frozen: &Frozen) -> Result<(), StorageError> {
     let manifest = &frozen.manifest;
     let entries = manifest.files.iter().flat_map(|file| {
-        let folders = folders(&manifest.namespace, &file.path, &file.sha256);
+        let folders = index_of(&manifest.namespace, &file.path, &file.sha256);
         folders.map(|folder| (folder, Sighting::of(frozen, file)))
     });
     stream::iter(entries.collect::<Vec<_>>())
         .map(|(folder, sighting)| async move {
-            let standing = commit(records, &first(&folder), &sighting)
-                .await?
-                .into_inner();
-            if standing != sighting {
-                let own = format!("{folder}{}-{}.json", sighting.uid, sighting.round);
-                commit(records, &own, &sighting).await?;
+            let first = records.create(&index_first(&folder), &sighting).await?;
+            if first.into_inner() != sighting {
+                let own = index_entry(&folder, &sighting.uid, sighting.round);
+                records.create(&own, &sighting).await?;
             }
             Ok::<_, StorageError>(())
         })
         .buffer_unordered(AT_ONCE)
         .try_collect::<()>()
         .await?;
-    commit(records, &key.indexed(manifest.round), &manifest.round).await?;
+    let indexed = key.indexed(manifest.round);
+    records.create(&indexed, &manifest.round).await?;
     Ok(())
 }

@@ -158,9 +158,7 @@ async fn lifetime(
     let (Some((_, terms)), Some(window_end)) = (facts.released(), window_end(facts)) else {
         return Ok(None);
     };
-    let url = urls::issues(ctx.zones.quarantine.bucket(), key)
-        .await?
-        .pop();
+    let url = urls::issues(ctx.zones.quarantine.work(), key).await?.pop();
     Ok(Some(Lifetime {
         renewed: url.as_ref().is_some_and(|url| url.action.is_some()),
         url: url.map(|url| (url.issue, url.expires)),

@@ -7,8 +7,6 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::super::context::Context;
 use super::super::error::EffectError;
 use super::super::jobs::spec::Whose;
@@ -20,13 +18,12 @@ use super::release::{self, Crossed, Maker, new_attempt, run_task, superseded};
 use trevor_api::Direction;
 use trevor_api::condition::reason;
 use trevor_core::commit::Attempt;
-use trevor_core::packaging::Sent;
+use trevor_core::packaging::{AttemptOver, Sent};
 use trevor_core::phase::{Facts, Round};
 use trevor_core::quorum::approve;
 use trevor_core::retry::MOST_ATTEMPTS;
-use trevor_core::volume::{Errand, JobMade};
+use trevor_core::volume::Errand;
 use trevor_store::StorageError;
-use trevor_store::commit::{commit, read};
 
 /// What is to be done about a release.
 pub enum Step {
@@ -37,16 +34,6 @@ pub enum Step {
     /// The attempt is over.
     Failed(PackagingError),
 }
-
-/// `work/jobs/<uid>/….over.json`: an attempt ended without a package. Create-only.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Ended {
-    /// Why.
-    message: String,
-}
-
-trevor_core::stored_fact!(Ended);
 
 /// Goes on with the attempt of a Job, or begins one where a Job is to make the package.
 pub async fn go_on(
@@ -94,7 +81,7 @@ async fn current(
         return Ok(None);
     };
     let over = subject.key.package_over(errand(last.round, attempt));
-    let over: Option<Ended> = read(ctx.zones.quarantine.bucket(), &over).await?;
+    let over = ctx.zones.quarantine.work().get(&over).await?;
     Ok(over.is_none().then(|| attempt.clone()))
 }
 
@@ -144,11 +131,11 @@ async fn observe(
     attempt: Attempt,
 ) -> Result<Step, EffectError> {
     let errand = errand(round, &attempt);
-    let (bucket, at) = (
-        ctx.zones.quarantine.bucket(),
+    let (work, at) = (
+        ctx.zones.quarantine.work(),
         subject.key.package_sent(errand),
     );
-    if let Some(sent) = read::<Sent>(bucket, &at).await? {
+    if let Some(sent) = work.get(&at).await? {
         return read_back(ctx, subject, round, attempt, sent).await;
     }
     let standing = match jobs::look(ctx, subject, errand).await? {
@@ -175,7 +162,7 @@ async fn observe(
         }
         Standing::Done => match said(ctx, subject, errand).await? {
             Some(sent) => {
-                let sent = commit(bucket, &at, &sent).await?.into_inner();
+                let sent = work.create(&at, &sent).await?.into_inner();
                 read_back(ctx, subject, round, attempt, sent).await
             }
             None => {
@@ -206,8 +193,8 @@ async fn said(
     subject: &Subject,
     errand: Errand,
 ) -> Result<Option<Sent>, EffectError> {
-    let bucket = ctx.zones.quarantine.bucket();
-    let Some(made) = read::<JobMade>(bucket, &subject.key.job_made(errand)).await? else {
+    let work = ctx.zones.quarantine.work();
+    let Some(made) = work.get(&subject.key.job_made(errand)).await? else {
         return Ok(None);
     };
     let said = pods::result(ctx, &ctx.home, &made.uid).await?;
@@ -297,11 +284,11 @@ async fn mark_over(
     attempt: &Attempt,
     why: &str,
 ) -> Result<(), EffectError> {
-    let ended = Ended {
+    let over = AttemptOver {
         message: why.to_owned(),
     };
     let at = subject.key.package_over(errand(round, attempt));
-    commit(ctx.zones.quarantine.bucket(), &at, &ended).await?;
+    ctx.zones.quarantine.work().create(&at, &over).await?;
     Ok(())
 }
 

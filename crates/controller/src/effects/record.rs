@@ -25,9 +25,8 @@ use trevor_core::keys::RequestKey;
 use trevor_core::names;
 use trevor_core::phase::Facts;
 use trevor_core::retention::{Hold, HoldState, What};
+use trevor_core::url_issue::UrlIssue;
 use trevor_lifecycle::Trouble;
-use trevor_store::UrlIssue;
-use trevor_store::commit::commit;
 
 /// A release, as whoever acts on it needs it, with its request or without.
 #[derive(Clone, Debug)]
@@ -107,8 +106,8 @@ pub async fn keep(
     }
     let digest = frozen.digest.as_str();
     let spec = spec(subject, decision, outcome, digest);
-    let records = ctx.zones.records.bucket();
-    let spec = commit(records, &subject.key.record(), &spec).await?;
+    let at = subject.key.record();
+    let spec = ctx.zones.records.create(&at, &spec).await?;
     Ok(Some(spec.into_inner()))
 }
 

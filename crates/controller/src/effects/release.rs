@@ -28,7 +28,7 @@ use super::progress::Progress;
 use super::{deliver_volume, ingress_release, package};
 use trevor_api::{AirlockRequest, Direction, VolumePath};
 use trevor_core::commit::{
-    Attempt, AttemptFailure, Decision, Move, Outcome, OutcomeKind, PackageFact, Verdict,
+    Attempt, AttemptFailure, Decision, Outcome, OutcomeKind, PackageFact, Verdict,
 };
 use trevor_core::ingress::FilesFact;
 use trevor_core::manifest::Frozen;
@@ -36,7 +36,6 @@ use trevor_core::phase::{Facts, Round};
 use trevor_core::quorum::{Question, ReviewFact, approve, judge};
 use trevor_core::retention::What;
 use trevor_core::retry::{self, Try, next_try};
-use trevor_store::commit::{commit, read};
 
 /// A release that a look waits for.
 const FEW_BYTES: u64 = 1 << 20;
@@ -343,9 +342,7 @@ async fn conclude(
 ) -> Result<(), EffectError> {
     ctx.claim()?;
     let key = subject.key.outcome(outcome.round);
-    let standing = commit(ctx.zones.records.bucket(), &key, &outcome)
-        .await?
-        .into_inner();
+    let standing = ctx.zones.records.create(&key, &outcome).await?.into_inner();
     let uid = subject.key.uid.as_str();
     ctx.retries.succeeded(uid, &Thing::Release(outcome.round));
     let keep = standing.package.as_ref().map(|p| p.key.clone());
@@ -536,7 +533,7 @@ pub async fn new_attempt(
     decision: &Decision,
     term: i64,
 ) -> Result<Attempt, EffectError> {
-    let records = ctx.zones.records.bucket();
+    let records = &ctx.zones.records;
     if last.attempts.is_empty() && maker != Maker::Nobody {
         let due = super::close::due(decision.time, decision.terms.release_retention_seconds);
         super::close::ticket(ctx, subject, What::Release, due).await?;
@@ -557,7 +554,8 @@ pub async fn new_attempt(
             time: Timestamp::now(),
             job: maker == Maker::Job,
         };
-        let standing = commit(records, &subject.key.attempt(last.round, number), &attempt)
+        let standing = records
+            .create(&subject.key.attempt(last.round, number), &attempt)
             .await?
             .into_inner();
         if standing == attempt || (standing.job && maker == Maker::Job) {
@@ -625,8 +623,8 @@ async fn failed(
         time: trevor_api::condition::second(Timestamp::now()),
     };
     let key = subject.key.attempt_failed(round, number);
-    let records = ctx.zones.records.bucket();
-    last.failure = Some(commit(records, &key, &failure).await?.into_inner());
+    let records = &ctx.zones.records;
+    last.failure = Some(records.create(&key, &failure).await?.into_inner());
     if into_volume {
         // The gateway gives files to a Job only while the request is shown as releasing,
         // which takes an attempt that has not failed.
@@ -709,10 +707,10 @@ async fn clean(
 }
 
 async fn moves(ctx: &Context, subject: &Subject) -> Result<BTreeSet<String>, EffectError> {
-    let records = ctx.zones.records.bucket();
+    let records = &ctx.zones.records;
     let mut found = BTreeSet::new();
-    for listed in records.list(&subject.key.moves()).await? {
-        let moved: Option<Move> = read(records, &listed.key).await?;
+    for at in records.list(&subject.key.moves()).await? {
+        let moved = records.get(&at).await?;
         found.extend(moved.map(|moved| moved.key));
     }
     Ok(found)

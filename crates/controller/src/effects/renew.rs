@@ -25,8 +25,8 @@ use trevor_core::keys::RequestKey;
 use trevor_core::manifest::Frozen;
 use trevor_core::phase::{Facts, Round};
 use trevor_core::quorum::{Approved, approve};
-use trevor_store::commit::{commit, read, too_late};
-use trevor_store::{Bucket, Release, StorageError, UrlIssue, read_back, urls};
+use trevor_core::url_issue::UrlIssue;
+use trevor_store::{Records, Release, StorageError, read_back, urls};
 
 /// How far a renewal is.
 #[derive(Clone, Debug)]
@@ -51,9 +51,9 @@ pub async fn renew(
     facts: &mut Facts,
     (fact, now): (&ActionFact, ForRenewal),
 ) -> Result<Renewed, EffectError> {
-    let bucket = ctx.zones.quarantine.bucket();
+    let work = ctx.zones.quarantine.work();
     let (all, made) = loop {
-        let all = urls::issues(bucket, &crossed.key).await?;
+        let all = urls::issues(work, &crossed.key).await?;
         let known = all.iter().find(|i| i.action.as_deref() == Some(&fact.uid));
         if let Some(known) = known.cloned() {
             break (all, known);
@@ -84,7 +84,7 @@ pub async fn renew(
         old.dedup();
         ctx.release.delete(&old).await?;
     }
-    facts.revoked = read(ctx.zones.records.bucket(), &crossed.key.revoked()).await?;
+    facts.revoked = ctx.zones.records.get(&crossed.key.revoked()).await?;
     Ok(Renewed::Done(made))
 }
 
@@ -105,8 +105,7 @@ async fn issue(
     all: &[UrlIssue],
 ) -> Result<Issued, EffectError> {
     if let Some(later) = facts.later() {
-        let bucket = ctx.zones.records.bucket();
-        return Err(too_late(bucket, later).into());
+        return Err(ctx.zones.records.too_late(later).into());
     }
     let over = Ok(Issued::NotYet(Renewed::WindowOver));
     let (Some((package, terms)), Some(until)) = (facts.released(), window_end(facts)) else {
@@ -136,9 +135,8 @@ async fn issue(
     made.action = Some(fact.uid.clone());
     made.issue = all.last().map_or(0, |issue| issue.issue) + 1;
     let key = crossed.key.url(made.issue);
-    let standing = commit(ctx.zones.quarantine.bucket(), &key, &made)
-        .await?
-        .into_inner();
+    let work = ctx.zones.quarantine.work();
+    let standing = work.create(&key, &made).await?.into_inner();
     if standing.action == made.action {
         Ok(Issued::Stored(standing))
     } else {
@@ -164,10 +162,9 @@ async fn moved(
     fact: &ActionFact,
     package: &PackageFact,
 ) -> Result<Result<String, Renewed>, EffectError> {
-    let records = ctx.zones.records.bucket();
+    let records = &ctx.zones.records;
     let key = &crossed.key;
-    let failed: Option<MoveFailure> = read(records, &key.move_failed(&fact.uid)).await?;
-    if let Some(failed) = failed {
+    if let Some(failed) = records.get(&key.move_failed(&fact.uid)).await? {
         return Ok(Err(Renewed::Failed(failed.message)));
     }
     let nonce = uuid::Uuid::new_v4().simple().to_string();
@@ -176,7 +173,7 @@ async fn moved(
         action: fact.uid.clone(),
         key: key.release(&nonce, file),
     };
-    let to = commit(records, &key.moved(&fact.uid), &wanted).await?;
+    let to = records.create(&key.moved(&fact.uid), &wanted).await?;
     let to = to.into_inner().key;
     if ctx.is_verified(&to) {
         return Ok(Ok(to));
@@ -225,7 +222,7 @@ async fn moved(
 /// Copies a package and reads the copy back.
 struct Copying {
     release: Release,
-    records: Bucket,
+    records: Records,
     key: RequestKey,
     action: String,
     approved: Approved<Frozen>,
@@ -287,7 +284,8 @@ impl Copying {
             message: "the stored package is not what was released; revoke it, and look at the release server".to_owned(),
             time: trevor_api::condition::second(Timestamp::now()),
         };
-        commit(&self.records, &self.key.move_failed(&self.action), &failure).await?;
+        let at = self.key.move_failed(&self.action);
+        self.records.create(&at, &failure).await?;
         Ok(false)
     }
 }

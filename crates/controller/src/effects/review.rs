@@ -18,7 +18,6 @@ use trevor_core::manifest::Frozen;
 use trevor_core::phase::{Facts, Round};
 use trevor_core::policy::{self, Rules};
 use trevor_core::quorum::{Judgement, Question, Quorum, ReviewFact, judge};
-use trevor_store::commit::commit;
 
 const NO_PUBLISHER: &str = "packages name who releases them, and no publisher is configured: a cluster administrator sets crate.publisher.name (Helm values); approvals stay as they are, and the release follows by itself";
 
@@ -237,9 +236,8 @@ async fn decide(
 ) -> Result<(), EffectError> {
     ctx.claim()?;
     let key = subject.key.decision(decision.round);
-    let standing = commit(ctx.zones.records.bucket(), &key, &decision)
-        .await?
-        .into_inner();
+    let records = &ctx.zones.records;
+    let standing = records.create(&key, &decision).await?.into_inner();
     if let Some(last) = &mut facts.last {
         last.decision = Some(standing);
     }

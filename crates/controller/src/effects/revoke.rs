@@ -14,7 +14,6 @@ use super::{aside, release, url};
 use trevor_core::commit::{Revoked, RevokedThrough};
 use trevor_core::keys::RequestKey;
 use trevor_core::phase::Facts;
-use trevor_store::commit::commit;
 use trevor_store::revocation;
 
 /// Takes the release of a request back.
@@ -48,8 +47,7 @@ pub async fn fix(
         && let Some(asked) = asked
     {
         ctx.claim()?;
-        let records = ctx.zones.records.bucket();
-        let standing = commit(records, &key.revoked(), asked).await?;
+        let standing = ctx.zones.records.create(&key.revoked(), asked).await?;
         facts.revoked = Some(standing.into_inner());
     }
     Ok(facts.revoked.clone())

@@ -3,15 +3,13 @@
 //! Repeated: create-only, and signatures follow from what they are over. Without a
 //! signing key there is none.
 
-use bytes::Bytes;
-
 use super::super::context::Context;
 use super::super::error::EffectError;
 use super::record::Crossed;
 use trevor_core::canonical;
 use trevor_core::phase::Facts;
 use trevor_store::StorageError;
-use trevor_store::audit::dsse::Envelope;
+use trevor_store::audit::dsse;
 use trevor_store::audit::statement::Statement;
 
 /// Stores the statement of a package that crossed.
@@ -29,27 +27,19 @@ pub async fn keep(ctx: &Context, crossed: &Crossed, facts: &Facts) -> Result<(),
     let Some(statement) = statement else {
         return Ok(());
     };
-    let (records, key) = (ctx.zones.records.bucket(), crossed.key.statement());
-    let corrupt = |error: serde_json::Error| StorageError::Corrupt {
+    let (records, at) = (&ctx.zones.records, crossed.key.statement());
+    let payload = canonical::to_vec(&statement).map_err(|error| StorageError::Corrupt {
         bucket: records.name().to_owned(),
-        key: key.clone(),
+        key: at.to_string(),
         problem: error.to_string(),
-    };
-    let payload = canonical::to_vec(&statement).map_err(corrupt)?;
-    let envelope = canonical::to_vec(&Envelope::sign(&payload, signing)).map_err(corrupt)?;
-    records
-        .create(&key, Bytes::from(envelope), "application/json")
-        .await?;
-    Ok(())
+    })?;
+    let envelope = dsse::sign(&payload, signing);
+    Ok(records.create_unread(&at, &envelope).await?)
 }
 
 /// The statement as stored, to be delivered with a URL.
 pub async fn stored(ctx: &Context, crossed: &Crossed) -> Result<Option<String>, EffectError> {
-    let stored = ctx
-        .zones
-        .records
-        .bucket()
-        .get(&crossed.key.statement())
-        .await?;
+    let at = crossed.key.statement();
+    let stored = ctx.zones.records.get_bytes(&at).await?;
     Ok(stored.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }

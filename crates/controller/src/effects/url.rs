@@ -18,7 +18,7 @@ use super::record::Crossed;
 use super::statement;
 use trevor_api::{RELEASE_SECRET_TYPE, condition};
 use trevor_core::commit::PackageFact;
-use trevor_store::UrlIssue;
+use trevor_core::url_issue::UrlIssue;
 
 /// For how long a URL is wanted.
 #[derive(Clone, Copy, Debug)]

@@ -22,8 +22,8 @@ use trevor_api::ReleaseRecord;
 use trevor_api::condition::reason;
 use trevor_core::phase::Facts;
 use trevor_core::url_ending::{UrlStanding, UrlWarning, Warning, warning};
-use trevor_store::commit::{commit, read};
-use trevor_store::{StorageError, UrlIssue};
+use trevor_core::url_issue::UrlIssue;
+use trevor_store::StorageError;
 
 /// Warns if it is time. Gives when it will be, if it will.
 pub async fn warn(
@@ -59,9 +59,9 @@ pub async fn warn(
                 expires: url.expires,
                 time: now,
             };
-            let records = ctx.zones.records.bucket();
+            let records = &ctx.zones.records;
             let key = subject.key.url_warned(url.issue);
-            commit(records, &key, &fact).await?.into_inner()
+            records.create(&key, &fact).await?.into_inner()
         }
     };
     // Nobody is told what the ledger does not have.
@@ -79,13 +79,13 @@ async fn known(
     facts: &Facts,
     url: &UrlIssue,
 ) -> Result<(bool, Option<UrlWarning>), StorageError> {
-    let records = ctx.zones.records.bucket();
+    let records = &ctx.zones.records;
     let round = facts.last.as_ref().map_or(0, |last| last.round);
     let (read_at, warned_at) = (
         subject.key.url_read(round, url.issue),
         subject.key.url_warned(url.issue),
     );
-    tokio::try_join!(records.exists(&read_at), read(records, &warned_at))
+    tokio::try_join!(records.exists(&read_at), records.get(&warned_at))
 }
 
 fn waits(subject: &Subject) -> bool {

@@ -15,7 +15,6 @@ use super::super::error::EffectError;
 use super::spec::CONTAINER;
 use trevor_core::keys::RequestKey;
 use trevor_core::volume::{Errand, JobPod};
-use trevor_store::commit::commit;
 
 /// Stores the uids of those pods of a Job that run what it says. Of one that does not,
 /// gives its name and what differs. Repeated: what stands is not written again.
@@ -26,7 +25,7 @@ pub async fn record(
     job: &Job,
     pods: &[Pod],
 ) -> Result<Option<(String, &'static str)>, EffectError> {
-    let bucket = ctx.zones.quarantine.bucket();
+    let work = ctx.zones.quarantine.work();
     let mut other = None;
     for pod in pods.iter().filter(|pod| is_of(job, pod) && lives(pod)) {
         if let Some(what) = differs(job, pod) {
@@ -34,12 +33,12 @@ pub async fn record(
             continue;
         }
         let at = key.job_pod(errand, &pod.uid().unwrap_or_default());
-        if !bucket.exists(&at).await? {
+        if !work.exists(&at).await? {
             let pod = JobPod {
                 pod: pod.name_any(),
                 job: job.uid().unwrap_or_default(),
             };
-            commit(bucket, &at, &pod).await?;
+            work.create(&at, &pod).await?;
         }
     }
     Ok(other)

@@ -24,10 +24,10 @@ use super::reconcile::Subject;
 use trevor_api::condition::reason;
 use trevor_config::{Config, ConfigError};
 use trevor_core::keys::RequestKey;
+use trevor_core::object_key::WorkPrefix;
 use trevor_core::phase::Facts;
 use trevor_core::texts::harmless_line;
 use trevor_core::volume::{Errand, JobIntent, JobMade};
-use trevor_store::commit::{commit, read};
 
 pub use watch::{watch, watch_packaging};
 
@@ -117,8 +117,8 @@ pub async fn look(
     subject: &Subject,
     errand: Errand,
 ) -> Result<Option<Standing>, EffectError> {
-    let bucket = ctx.zones.quarantine.bucket();
-    match read::<JobMade>(bucket, &subject.key.job_made(errand)).await? {
+    let work = ctx.zones.quarantine.work();
+    match work.get(&subject.key.job_made(errand)).await? {
         Some(made) => standing(ctx, subject, errand, &made).await.map(Some),
         None => Ok(None),
     }
@@ -137,10 +137,8 @@ pub async fn make(
         nonce: uuid::Uuid::new_v4().to_string(),
         service_account: order.service_account.to_owned(),
     };
-    let bucket = ctx.zones.quarantine.bucket();
-    let intent = commit(bucket, &key.job(errand), &intent)
-        .await?
-        .into_inner();
+    let work = ctx.zones.quarantine.work();
+    let intent = work.create(&key.job(errand), &intent).await?.into_inner();
     let jobs = jobs(ctx, key, errand);
     let wanted = (order.build)(&intent);
     let job = match jobs.create(&PostParams::default(), &wanted).await {
@@ -174,7 +172,8 @@ pub async fn make(
     let made = JobMade {
         uid: job.uid().unwrap_or_default(),
     };
-    let made = commit(bucket, &key.job_made(errand), &made)
+    let made = work
+        .create(&key.job_made(errand), &made)
         .await?
         .into_inner();
     standing(ctx, subject, errand, &made).await
@@ -241,11 +240,11 @@ fn end_of(job: &Job) -> Option<End> {
 
 /// Ends the Job of an errand, if there is one of ours.
 pub async fn end(ctx: &Context, key: &RequestKey, errand: Errand) -> Result<(), EffectError> {
-    let bucket = ctx.zones.quarantine.bucket();
-    let Some(intent) = read::<JobIntent>(bucket, &key.job(errand)).await? else {
+    let work = ctx.zones.quarantine.work();
+    let Some(intent) = work.get(&key.job(errand)).await? else {
         return Ok(());
     };
-    let uid = match read::<JobMade>(bucket, &key.job_made(errand)).await? {
+    let uid = match work.get(&key.job_made(errand)).await? {
         Some(made) => made.uid,
         // Made, perhaps, and not recorded any more.
         None => match jobs(ctx, key, errand).get_opt(&intent.job).await? {
@@ -292,8 +291,7 @@ pub async fn end(ctx: &Context, key: &RequestKey, errand: Errand) -> Result<(), 
 /// Ends a delivery that failed and forgets it, so that the next attempt makes another.
 pub async fn end_delivery(ctx: &Context, key: &RequestKey) -> Result<(), EffectError> {
     end(ctx, key, Errand::Deliver).await?;
-    let stem = format!("{}{}.", key.jobs(), Errand::Deliver.slug());
-    forget(ctx, &stem).await
+    forget(ctx, &key.delivery_jobs()).await
 }
 
 /// The request closes: what is stored of its Jobs is not needed any more.
@@ -313,11 +311,10 @@ fn has_errands(subject: &Subject) -> bool {
 }
 
 /// What is stored under a prefix of Jobs is not needed any more.
-pub async fn forget(ctx: &Context, prefix: &str) -> Result<(), EffectError> {
-    let bucket = ctx.zones.quarantine.bucket();
-    let listed = bucket.list(prefix).await?;
-    let keys: Vec<String> = listed.into_iter().map(|found| found.key).collect();
-    Ok(bucket.delete(&keys).await?)
+pub async fn forget(ctx: &Context, prefix: &WorkPrefix<()>) -> Result<(), EffectError> {
+    let work = ctx.zones.quarantine.work();
+    let keys = work.list(prefix).await?;
+    Ok(work.delete(&keys).await?)
 }
 
 /// The namespace that the Job of an errand runs in.

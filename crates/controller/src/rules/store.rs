@@ -9,10 +9,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use trevor_core::epoch::{Began, Ended, Epoch};
-use trevor_store::commit::{commit, read_known};
-use trevor_store::{Bucket, StorageError};
-
-const PREFIX: &str = "audit/epochs/";
+use trevor_core::keys::{epoch_began, epoch_ended, epochs, epochs_began, epochs_ended};
+use trevor_core::object_key::FactKey;
+use trevor_store::{Records, StorageError};
 
 /// An epoch by its sequence, and whether it is kept under its cluster.
 type Id = (i64, bool);
@@ -34,30 +33,30 @@ pub struct Stored {
 impl Stored {
     /// Reads the epochs of a cluster. One that cannot be read counts for nothing, and what
     /// follows it is numbered behind it; what does not belong here is passed over.
-    pub async fn load(bucket: &Bucket, cluster: &str) -> Result<Self, StorageError> {
+    pub async fn load(records: &Records, cluster: &str) -> Result<Self, StorageError> {
         let mut stored = Self {
             cluster: cluster.to_owned(),
             ..Self::default()
         };
-        for listed in bucket.list(PREFIX).await? {
-            let Some(name) = stored.name(&listed.key) else {
+        let (begins, ends) = (epochs_began(), epochs_ended());
+        for listed in records.list(&epochs()).await? {
+            let Some((id, _)) = stored.name(&listed) else {
                 continue;
             };
-            let (id, ends) = name;
-            let found = if ends {
-                read_known::<Ended>(bucket, &listed.key).await.map(|ended| {
+            let found = match (ends.key_of(&listed), begins.key_of(&listed)) {
+                (Some(at), _) => records.get_known(&at).await.map(|ended| {
                     stored.ended.extend(ended.map(|ended| (id, ended)));
-                })
-            } else {
-                read_known::<Began>(bucket, &listed.key).await.map(|began| {
+                }),
+                (None, Some(at)) => records.get_known(&at).await.map(|began| {
                     stored.began.extend(began.map(|began| (id, began)));
-                })
+                }),
+                (None, None) => continue,
             };
             match found {
                 Ok(()) => {}
                 Err(StorageError::Corrupt { problem, .. }) => {
                     tracing::error!(
-                        key = listed.key,
+                        key = %listed,
                         problem,
                         "an epoch is lost: what was made in it counts no more"
                     );
@@ -76,7 +75,7 @@ impl Stored {
     /// Which epoch of this cluster, or of before clusters were told apart, a key is of, and
     /// whether it is its end.
     fn name(&self, key: &str) -> Option<(Id, bool)> {
-        let rest = key.strip_prefix(PREFIX)?;
+        let rest = key.strip_prefix(&*epochs())?;
         let (own, name) = match rest.split_once('/') {
             Some((cluster, name)) if cluster == self.cluster => (true, name),
             // Another cluster's.
@@ -90,12 +89,12 @@ impl Stored {
         Some(((sequence, own), name.ends_with(".ended.json")))
     }
 
-    fn key(&self, (sequence, own): Id, end: &str) -> String {
-        let folder = match own {
-            true => format!("{}/", self.cluster),
-            false => String::new(),
-        };
-        format!("{PREFIX}{folder}{sequence:020}{end}.json")
+    fn began_at(&self, (sequence, own): Id) -> FactKey<Began> {
+        epoch_began(own.then_some(self.cluster.as_str()), sequence)
+    }
+
+    fn ended_at(&self, (sequence, own): Id) -> FactKey<Ended> {
+        epoch_ended(own.then_some(self.cluster.as_str()), sequence)
     }
 
     /// Epochs of this cluster that did not end, with these objects at hand.
@@ -128,19 +127,23 @@ impl Stored {
     }
 
     /// Ends an epoch; who ends it second adopts the first.
-    pub async fn end(&mut self, bucket: &Bucket, id: Id, ended: Ended) -> Result<(), StorageError> {
-        let key = self.key(id, ".ended");
-        let ended = commit(bucket, &key, &ended).await?.into_inner();
+    pub async fn end(
+        &mut self,
+        records: &Records,
+        id: Id,
+        ended: Ended,
+    ) -> Result<(), StorageError> {
+        let ended = records.create(&self.ended_at(id), &ended).await?;
+        let ended = ended.into_inner();
         self.ended.insert(id, ended);
         Ok(())
     }
 
     /// Begins the next epoch; false: another process did first.
-    pub async fn begin(&mut self, bucket: &Bucket, began: Began) -> Result<bool, StorageError> {
+    pub async fn begin(&mut self, records: &Records, began: Began) -> Result<bool, StorageError> {
         let id = (began.sequence, true);
-        let stored = commit(bucket, &self.key(id, ""), &began)
-            .await?
-            .into_inner();
+        let stored = records.create(&self.began_at(id), &began).await?;
+        let stored = stored.into_inner();
         let ours = stored == began;
         self.began.insert(id, stored);
         Ok(ours)
@@ -257,7 +260,11 @@ mod tests {
         ] {
             assert_eq!(stored.name(key), found, "{key}");
             if let Some((id, end)) = found {
-                assert_eq!(stored.key(id, if end { ".ended" } else { "" }), key);
+                let at = match end {
+                    true => stored.ended_at(id).to_string(),
+                    false => stored.began_at(id).to_string(),
+                };
+                assert_eq!(at, key);
             }
         }
     }

@@ -14,7 +14,7 @@ use super::store::Stored;
 use super::{RulesError, live, probe};
 use trevor_core::digest::Sha256Hex;
 use trevor_core::epoch::{self, Began, Ended, Epoch};
-use trevor_store::Bucket;
+use trevor_store::Records;
 
 /// What a verification found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,7 +94,7 @@ pub struct Verifier {
     namespace: String,
     /// uid of the cluster: epochs are kept by it.
     cluster: String,
-    records: Bucket,
+    records: Records,
     file: Option<PathBuf>,
     known: Mutex<Known>,
     report: watch::Sender<Arc<Report>>,
@@ -106,7 +106,7 @@ impl Verifier {
     pub fn new(
         client: Client,
         (cluster, namespace): (&str, &str),
-        records: Bucket,
+        records: Records,
         file: Option<PathBuf>,
     ) -> Self {
         Self {

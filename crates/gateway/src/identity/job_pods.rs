@@ -15,10 +15,9 @@ use crate::identity::token::SERVICE_ACCOUNT;
 use crate::problem::Problem;
 use trevor_core::keys::RequestKey;
 use trevor_core::names;
-use trevor_core::volume::{Errand, JobIntent, JobPod};
+use trevor_core::volume::Errand;
 use trevor_net::cache::Cache;
-use trevor_store::Bucket;
-use trevor_store::commit::read;
+use trevor_store::Work;
 
 /// Records of a Job never change, so that a result holds for as long as a Job runs.
 const CACHE_TTL: Duration = Duration::from_secs(600);
@@ -32,16 +31,16 @@ const MAX_PREFIX_LENGTH: usize = 58;
 /// Recognises pods of Jobs. The cache has the service account, by uid of the request, errand and
 /// uid of the pod.
 pub struct JobPods {
-    bucket: Bucket,
+    work: Work,
     cache: Cache<(String, Errand, String), String>,
 }
 
 impl JobPods {
-    /// Reads what is recorded of Jobs in `bucket`, which is the quarantine bucket.
+    /// Reads what is recorded of Jobs among the working objects.
     #[must_use]
-    pub fn new(bucket: Bucket) -> Self {
+    pub fn new(work: Work) -> Self {
         Self {
-            bucket,
+            work,
             cache: Cache::new(CACHE_CAPACITY),
         }
     }
@@ -68,16 +67,13 @@ impl JobPods {
         if let Some(cached) = self.cache.get(&at) {
             return Ok(cached == account);
         }
-        let work = &self.bucket;
-        let intent: Option<JobIntent> = read(work, &key.job(errand)).await?;
+        let intent = self.work.get(&key.job(errand)).await?;
         let Some(intent) = intent.filter(|i| i.job == job && i.service_account == account) else {
             return Ok(false);
         };
         // The controller never records a pod that does not run what the Job says.
-        if read::<JobPod>(work, &key.job_pod(errand, uid))
-            .await?
-            .is_none()
-        {
+        let pod = key.job_pod(errand, uid);
+        if self.work.get(&pod).await?.is_none() {
             return Err(Problem::unavailable(
                 "JobNotRecorded",
                 "the controller has not recorded this pod of the Job; try again",

@@ -53,7 +53,7 @@ impl CollectionJob {
         requests::require_upload_round(&self.request)?;
         let submitted = self.request.spec.submission == self.round;
         let seal = self.key.seal(self.round);
-        if !submitted || gateway.zones.records.bucket().exists(&seal).await? {
+        if !submitted || gateway.zones.records.exists(&seal).await? {
             return Err(requests::round_sealed());
         }
         Ok(())
@@ -65,7 +65,7 @@ impl CollectionJob {
     /// 409 with the reason when the round accepts no files.
     pub async fn check_accepts_files(&self, gateway: &Gateway) -> Result<(), Problem> {
         self.check_open(gateway).await?;
-        let work = gateway.zones.quarantine.bucket();
+        let work = gateway.zones.quarantine.work();
         match work.exists(&self.key.collection(self.round)).await? {
             true => Err(Problem::conflict(
                 "Collected",

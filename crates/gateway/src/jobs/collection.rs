@@ -23,7 +23,7 @@ use trevor_core::receipt::Receipt;
 use trevor_core::texts::harmless_line;
 use trevor_core::volume::MOST_FILES;
 use trevor_core::volume::{Collection, Missing, VolumeFile};
-use trevor_store::commit::{Committed, commit, read};
+use trevor_store::Committed;
 
 /// Accepts the list of the sources of a round.
 ///
@@ -44,9 +44,9 @@ pub async fn put(
             format!("this Job collects for round {}", job.round),
         ));
     }
-    let work = gateway.zones.quarantine.bucket();
+    let work = gateway.zones.quarantine.work();
     let at = job.key.collection(job.round);
-    if let Some(standing) = read::<Collection>(work, &at).await? {
+    if let Some(standing) = work.get(&at).await? {
         return created_or_conflict(standing == list);
     }
     // Waiting for the permit and reading the list may have taken long, so the checks are repeated.
@@ -77,7 +77,7 @@ pub async fn put(
         detail: json!({"round": job.round, "files": list.files.len(), "bytes": bytes, "pod": call.caller.pod.as_ref().map(|pod| &pod.name)}),
     };
     gateway.ledger.record(action).await?;
-    let stored = commit(work, &at, &list).await?;
+    let stored = work.create(&at, &list).await?;
     gateway.reconcile_hints.send(&call.namespace, &call.name);
     created_or_conflict(matches!(stored, Committed::Ours(_)))
 }

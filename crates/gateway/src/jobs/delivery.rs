@@ -17,7 +17,7 @@ use crate::records::ledger::AuditAction;
 use crate::state::Gateway;
 use trevor_api::AirlockRequest;
 use trevor_core::volume::{Delivered, VolumeFile};
-use trevor_store::commit::{Committed, commit, read};
+use trevor_store::Committed;
 
 /// Lists the files to be written.
 ///
@@ -40,10 +40,10 @@ pub async fn put(gateway: &Gateway, call: &Call, body: &mut Body) -> Result<Resp
     let _list_permit = gateway.job_list_permits.acquire().await;
     let (receipt, _permit) = read_list::<Delivered>(gateway, call, body).await?;
     let key = requests::key(&request);
-    let work = gateway.zones.quarantine.bucket();
+    let work = gateway.zones.quarantine.work();
     let at = key.delivered();
     // A repeated confirmation is accepted at any time, because it changes nothing.
-    if let Some(standing) = read::<Delivered>(work, &at).await? {
+    if let Some(standing) = work.get(&at).await? {
         return created_or_conflict(standing == receipt);
     }
     // Waiting for the permit and reading the list may have taken long, so the checks are repeated.
@@ -62,8 +62,7 @@ pub async fn put(gateway: &Gateway, call: &Call, body: &mut Body) -> Result<Resp
             "what was written is not what was approved",
         ));
     }
-    let records = gateway.zones.records.bucket();
-    if records.exists(&key.outcome(round)).await? {
+    if gateway.zones.records.exists(&key.outcome(round)).await? {
         return Err(Problem::conflict(
             "NotReleasing",
             "the release of this request has ended",
@@ -77,7 +76,7 @@ pub async fn put(gateway: &Gateway, call: &Call, body: &mut Body) -> Result<Resp
         detail: json!({"round": round, "files": receipt.files.len(), "manifest": frozen.digest(), "pod": call.caller.pod.as_ref().map(|pod| &pod.name)}),
     };
     gateway.ledger.record(action).await?;
-    let stored = commit(work, &at, &receipt).await?;
+    let stored = work.create(&at, &receipt).await?;
     gateway.reconcile_hints.send(&call.namespace, &call.name);
     created_or_conflict(matches!(stored, Committed::Ours(_)))
 }

@@ -20,12 +20,11 @@ use crate::records::frozen_rounds::not_frozen;
 use crate::records::ledger::AuditAction;
 use crate::state::Gateway;
 use trevor_api::condition::second;
-use trevor_core::commit::{Decision, Seal, Verdict};
+use trevor_core::commit::Verdict;
 use trevor_core::keys::RequestKey;
 use trevor_core::manifest::Frozen;
 use trevor_package::{CrateInputs, metadata, preview};
 use trevor_store::StorageError;
-use trevor_store::commit::read;
 
 /// Whether the crate is that of a decision, or what is expected.
 const BASIS: HeaderName = HeaderName::from_static("x-trevor-crate");
@@ -108,8 +107,8 @@ async fn inputs<'a>(
     round: i64,
     frozen: &'a Frozen,
 ) -> Result<(CrateInputs<'a>, &'static str), Problem> {
-    let records = gateway.zones.records.bucket();
-    let decision: Option<Decision> = match read(records, &key.decision(round)).await {
+    let records = &gateway.zones.records;
+    let decision = match records.get(&key.decision(round)).await {
         // Without access to decisions the gateway shows what is expected.
         Err(StorageError::Refused { .. }) => None,
         decision => decision?,
@@ -117,7 +116,8 @@ async fn inputs<'a>(
     if let Some(decision) = decision.filter(|d| d.verdict == Verdict::Approved) {
         return Ok((CrateInputs::decided(frozen, &decision), "decided"));
     }
-    let seal: Seal = read(records, &key.seal(round))
+    let seal = records
+        .get(&key.seal(round))
         .await?
         .ok_or_else(|| not_frozen(round))?;
     let mut terms = gateway.config.terms(frozen.manifest.direction, &seal.rules);

@@ -82,7 +82,7 @@ pub async fn files(gateway: &Gateway, call: &Call, page: PageQuery) -> Result<Re
         Some(frozen) => (true, listed(&entry, &frozen)),
         None => {
             let seal = key.seal(round);
-            let sealed = open.is_none() || gateway.zones.records.bucket().exists(&seal).await?;
+            let sealed = open.is_none() || gateway.zones.records.exists(&seal).await?;
             (sealed, entry.receipts().current_files())
         }
     };

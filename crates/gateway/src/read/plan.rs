@@ -29,9 +29,9 @@ use trevor_core::digest::Sha256Hex;
 use trevor_core::ingress::{self, Planned};
 use trevor_core::keys::RequestKey;
 use trevor_core::names;
+use trevor_core::object_key::WorkKey;
 use trevor_core::policy::Rules;
 use trevor_store::Staging;
-use trevor_store::commit::{commit, read};
 use trevor_store::staging::{PlanSigner, SignedPut};
 
 const CONCURRENT_FILES: usize = 16;
@@ -82,13 +82,7 @@ pub async fn plan(gateway: &Gateway, call: &Call) -> Result<Response, Problem> {
         .await?;
     let round = require_open_round(&request)?;
     let key = requests::key(&request);
-    if gateway
-        .zones
-        .records
-        .bucket()
-        .exists(&key.seal(round))
-        .await?
-    {
+    if gateway.zones.records.exists(&key.seal(round)).await? {
         return Err(round_sealed());
     }
     // Read before anything is signed, so that no URL ends before the time in the plan.
@@ -256,12 +250,12 @@ impl Planner<'_> {
     /// The stored plan of a file, or a new one.
     async fn planned(
         &self,
-        at: String,
+        at: WorkKey<Planned>,
         file: &DeclaredFile,
         part_size: u64,
     ) -> Result<Planned, Problem> {
-        let work = self.gateway.zones.quarantine.bucket();
-        if let Some(standing) = read::<Planned>(work, &at).await? {
+        let work = self.gateway.zones.quarantine.work();
+        if let Some(standing) = work.get(&at).await? {
             return Ok(standing);
         }
         let size = ingress::size(file);
@@ -280,7 +274,7 @@ impl Planner<'_> {
             upload,
         };
         // A concurrent call that loses leaves an empty upload, which is deleted with the round.
-        Ok(commit(work, &at, &planned).await?.into_inner())
+        Ok(work.create(&at, &planned).await?.into_inner())
     }
 
     /// The missing parts of a file, with signed URLs.

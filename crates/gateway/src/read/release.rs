@@ -17,7 +17,6 @@ use crate::state::Gateway;
 use trevor_api::{AirlockRequest, Direction, Phase};
 use trevor_core::digest::Sha256Hex;
 use trevor_core::url_ending::UrlRead;
-use trevor_store::{UrlIssue, commit};
 
 #[derive(Serialize)]
 struct PackageRelease<'a> {
@@ -42,8 +41,7 @@ pub async fn release(gateway: &Gateway, call: &Call) -> Result<Response, Problem
         return release_urls(gateway, call, &request).await;
     }
     let issue = valid_issue(gateway, &request).await?;
-    let stored: Option<UrlIssue> =
-        commit::read(gateway.zones.quarantine.bucket(), &key.url(issue)).await?;
+    let stored = gateway.zones.quarantine.work().get(&key.url(issue)).await?;
     let stored = stored.ok_or_else(revoked)?;
     if stored.expires <= Timestamp::now() {
         return Err(expired());
@@ -64,9 +62,8 @@ pub async fn release(gateway: &Gateway, call: &Call) -> Result<Response, Problem
         by: call.caller.user.clone(),
         time: Timestamp::now(),
     };
-    let records = gateway.zones.records.bucket();
     let at = key.url_read(requests::round(&request), stored.issue);
-    commit::commit(records, &at, &mark).await?;
+    gateway.zones.records.create(&at, &mark).await?;
     let url = stored.url();
     let released = PackageRelease {
         r#type: "Package",

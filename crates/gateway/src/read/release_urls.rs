@@ -22,12 +22,10 @@ use crate::records::ledger::AuditAction;
 use crate::state::Gateway;
 use trevor_api::condition::second;
 use trevor_api::{AirlockRequest, Phase};
-use trevor_core::commit::{Outcome, Seal};
 use trevor_core::digest::Sha256Hex;
 use trevor_core::ingress::{FilesFact, ReleasedFiles};
 use trevor_core::keys::set_aside_key;
 use trevor_store::StorageError;
-use trevor_store::commit::read_known;
 
 /// The lifetime of a URL where the policy of the round sets none
 /// (docs/reference/resources.md#policy-fields).
@@ -69,9 +67,9 @@ pub async fn release_urls(
     let round = requests::round(request);
     let record = available_record(gateway, request).await?;
     let delete_after = record.spec.delete_after_time.0;
-    let records = gateway.zones.records.bucket();
-    let outcome: Option<Outcome> = read_known(records, &key.outcome(round)).await?;
-    let seal: Option<Seal> = read_known(records, &key.seal(round)).await?;
+    let records = &gateway.zones.records;
+    let outcome = records.get_known(&key.outcome(round)).await?;
+    let seal = records.get_known(&key.seal(round)).await?;
     let frozen = gateway.frozen_rounds.get(&key, round).await?;
     let frozen = frozen.and_then(|f| f.frozen());
     let (Some(outcome), Some(frozen)) = (outcome, frozen) else {

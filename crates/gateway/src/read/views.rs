@@ -2,7 +2,6 @@
 //! controller counts, and an event in the ledger.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tracing::warn;
 
@@ -13,27 +12,7 @@ use crate::state::Gateway;
 use trevor_core::digest::Sha256Hex;
 use trevor_core::keys::RequestKey;
 use trevor_core::manifest::ManifestFile;
-use trevor_store::commit::commit;
-
-/// `rounds/<n>/views/…`: a reader opened or viewed a file of a manifest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ViewFact {
-    /// User name of the reader.
-    pub reader: String,
-    /// Path of the file.
-    pub path: String,
-    /// Version of the file.
-    pub version: String,
-    /// SHA-256 of the file.
-    pub sha256: Sha256Hex,
-    /// Digest of the manifest that lists the file.
-    pub manifest_digest: Sha256Hex,
-    /// When it was first read.
-    pub time: Timestamp,
-}
-
-trevor_core::stored_fact!(ViewFact);
+use trevor_core::view::ViewFact;
 
 /// A read of a file by a caller.
 #[derive(Clone, Debug)]
@@ -90,7 +69,7 @@ async fn store(gateway: &Gateway, view: &FileView, what: &str) -> Result<(), Pro
     let at = view
         .key
         .view(view.round, &fact.reader, &fact.path, &fact.version, what);
-    commit(gateway.zones.records.bucket(), &at, &fact).await?;
+    gateway.zones.records.create(&at, &fact).await?;
     Ok(())
 }
 

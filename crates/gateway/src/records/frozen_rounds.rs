@@ -8,8 +8,7 @@ use tokio::sync::{Mutex, Semaphore};
 use crate::problem::Problem;
 pub use trevor_core::frozen::FrozenRound;
 use trevor_core::keys::RequestKey;
-use trevor_store::Bucket;
-use trevor_store::commit::read;
+use trevor_store::Records;
 
 /// Bytes of manifests that are cached.
 const MAX_CACHED_BYTES: usize = 8 << 20;
@@ -20,17 +19,17 @@ type Slot = Arc<Mutex<Option<FrozenRound>>>;
 
 /// Reads frozen rounds. Concurrent reads of one round share one call to the storage.
 pub struct FrozenRounds {
-    bucket: Bucket,
+    records: Records,
     slots: std::sync::Mutex<HashMap<(String, i64), Slot>>,
     reads: Semaphore,
 }
 
 impl FrozenRounds {
-    /// Reads frozen rounds of `bucket`, which is the records bucket.
+    /// Reads frozen rounds of `records`.
     #[must_use]
-    pub fn new(bucket: Bucket) -> Self {
+    pub fn new(records: Records) -> Self {
         Self {
-            bucket,
+            records,
             slots: std::sync::Mutex::default(),
             reads: Semaphore::new(MAX_READS),
         }
@@ -52,7 +51,7 @@ impl FrozenRounds {
         }
         let key = request.manifest(round);
         let _permit = self.reads.acquire().await;
-        let Some(found) = read::<FrozenRound>(&self.bucket, &key).await? else {
+        let Some(found) = self.records.get(&key).await? else {
             drop(cached);
             self.remove_if_empty((&request.uid, round), slot);
             return Ok(None);

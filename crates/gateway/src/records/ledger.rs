@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::problem::Problem;
 use trevor_core::digest::Sha256Hex;
 use trevor_core::event::Event;
-use trevor_store::Bucket;
+use trevor_store::Records;
 use trevor_store::audit::Chain;
 
 const QUEUE_CAPACITY: usize = 4096;
@@ -169,10 +169,10 @@ pub struct Ledger {
 impl Ledger {
     /// Starts the chain of this process, and its task. No other process writes to its prefix.
     #[must_use]
-    pub fn start(bucket: Bucket, metrics: Arc<Metrics>) -> Self {
+    pub fn start(records: Records, metrics: Arc<Metrics>) -> Self {
         let (events, queue) = mpsc::channel(QUEUE_CAPACITY);
         let chain = Chain::fresh(format!("audit/gateway/{}/", process_name()));
-        tokio::spawn(write(bucket, chain, queue, Arc::clone(&metrics)));
+        tokio::spawn(write(records, chain, queue, Arc::clone(&metrics)));
         Self {
             events,
             refusals: Mutex::default(),
@@ -280,7 +280,7 @@ fn event(action: &AuditAction<'_>, now: Timestamp) -> Event {
 }
 
 async fn write(
-    bucket: Bucket,
+    records: Records,
     chain: Chain,
     mut queue: mpsc::Receiver<QueuedEvent>,
     metrics: Arc<Metrics>,
@@ -288,7 +288,7 @@ async fn write(
     let mut batch = Vec::with_capacity(BATCH_SIZE);
     while queue.recv_many(&mut batch, BATCH_SIZE).await > 0 {
         let events: Vec<Event> = batch.iter().map(|item| item.event.clone()).collect();
-        let stored = append(&bucket, &chain, events).await;
+        let stored = append(&records, &chain, events).await;
         if !stored {
             metrics.ledger_failed();
         }
@@ -300,9 +300,9 @@ async fn write(
     }
 }
 
-async fn append(bucket: &Bucket, chain: &Chain, events: Vec<Event>) -> bool {
+async fn append(records: &Records, chain: &Chain, events: Vec<Event>) -> bool {
     for attempt in 1..=ATTEMPTS {
-        match chain.append(bucket, events.clone()).await {
+        match chain.append(records, events.clone()).await {
             Ok(_) => return true,
             Err(error) => warn!(%error, attempt, "the ledger could not be written"),
         }

@@ -11,8 +11,9 @@ use crate::problem::Problem;
 use crate::records::frozen_rounds::FrozenRounds;
 use crate::records::receipt_index::ReceiptIndex;
 use trevor_core::keys::RequestKey;
+use trevor_core::object_key::{FactKey, FactPrefix};
 use trevor_core::receipt::Receipt;
-use trevor_store::{Bucket, StorageError, commit};
+use trevor_store::{Records, StorageError};
 
 /// Receipts of all requests together that are cached.
 const MAX_CACHED_RECEIPTS: usize = 50_000;
@@ -20,7 +21,7 @@ const CONCURRENT_READS: usize = 16;
 
 /// Receipts of requests, by the uid of the request.
 pub struct ReceiptCache {
-    bucket: Bucket,
+    records: Records,
     frozen_rounds: Arc<FrozenRounds>,
     requests: Mutex<HashMap<String, Arc<CachedRequest>>>,
     clock: AtomicU64,
@@ -42,11 +43,11 @@ impl CachedRequest {
 }
 
 impl ReceiptCache {
-    /// Reads receipts of `bucket`, which is the records bucket.
+    /// Reads receipts of `records`.
     #[must_use]
-    pub fn new(bucket: Bucket, frozen_rounds: Arc<FrozenRounds>) -> Self {
+    pub fn new(records: Records, frozen_rounds: Arc<FrozenRounds>) -> Self {
         Self {
-            bucket,
+            records,
             frozen_rounds,
             requests: Mutex::default(),
             clock: AtomicU64::new(0),
@@ -114,19 +115,19 @@ impl ReceiptCache {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn read_new(&self, entry: &CachedRequest, prefix: &str) -> Result<(), Problem> {
-        let listed = self.bucket.list(prefix).await?;
-        let missing: Vec<String> = {
+    async fn read_new(
+        &self,
+        entry: &CachedRequest,
+        prefix: &FactPrefix<Receipt>,
+    ) -> Result<(), Problem> {
+        let mut missing: Vec<FactKey<Receipt>> = self.records.list(prefix).await?;
+        {
             let receipts = entry.receipts();
-            listed
-                .into_iter()
-                .map(|l| l.key)
-                .filter(|key| !receipts.contains(key))
-                .collect()
-        };
+            missing.retain(|key| !receipts.contains(key));
+        }
         let mut reads = stream::iter(missing)
             .map(|key| async move {
-                let receipt = commit::read::<Receipt>(&self.bucket, &key).await?;
+                let receipt = self.records.get(&key).await?;
                 Ok::<_, StorageError>((key, receipt))
             })
             .buffer_unordered(CONCURRENT_READS);
@@ -147,7 +148,7 @@ impl ReceiptCache {
         if round <= 1 {
             return Ok(Arc::default());
         }
-        let rounds = self.bucket.folders(&key.rounds()).await?;
+        let rounds = self.records.folders(&key.rounds()).await?;
         let mut earlier: Vec<i64> = rounds
             .iter()
             .filter_map(|r| r.parse().ok())

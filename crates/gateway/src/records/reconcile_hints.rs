@@ -21,9 +21,8 @@ use uuid::Uuid;
 
 use trevor_core::hint::{Hint, HintKey};
 use trevor_core::keys::hint_key;
-use trevor_store::Bucket;
+use trevor_store::Work;
 use trevor_store::audit::SigningKey;
-use trevor_store::commit::commit;
 
 /// The shortest time between two hints for one request.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
@@ -40,7 +39,7 @@ pub struct ReconcileHints {
     client: Client<HttpConnector, Full<Bytes>>,
     url: Option<http::Uri>,
     schedule: Arc<Mutex<HintSchedule>>,
-    bucket: Bucket,
+    work: Work,
     signer: Arc<tokio::sync::Mutex<Option<HintSigner>>>,
 }
 
@@ -53,14 +52,14 @@ struct HintSigner {
 
 impl HintSigner {
     /// Generates a key, and stores its public half before it signs anything.
-    async fn establish(bucket: &Bucket) -> Option<Self> {
+    async fn establish(work: &Work) -> Option<Self> {
         let gateway = Uuid::new_v4().simple().to_string();
         let key = SigningKey::generate().ok()?;
         let fact = HintKey {
             key: key.public().vkey(),
             time: Timestamp::now(),
         };
-        let stored = commit(bucket, &hint_key(&gateway), &fact).await;
+        let stored = work.create(&hint_key(&gateway), &fact).await;
         if let Err(error) = stored {
             debug!(%error, "the key for hints could not be stored");
             return None;
@@ -105,9 +104,9 @@ impl HintSchedule {
 
 impl ReconcileHints {
     /// Sends to the controller at `url`. Only plain HTTP is used, because hints hold no secret. The
-    /// public key is stored in `bucket`, which is the quarantine bucket.
+    /// public key is stored in `work`.
     #[must_use]
-    pub fn new(url: &str, bucket: Bucket) -> Self {
+    pub fn new(url: &str, work: Work) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(TIMEOUT));
         let client = Client::builder(TokioExecutor::new())
@@ -120,7 +119,7 @@ impl ReconcileHints {
             client,
             url: url.filter(|u| u.scheme_str() == Some("http")),
             schedule: Arc::default(),
-            bucket,
+            work,
             signer: Arc::default(),
         }
     }
@@ -131,7 +130,7 @@ impl ReconcileHints {
             .as_ref()
             .is_none_or(|s| s.created.elapsed() > KEY_LIFETIME)
         {
-            *signer = HintSigner::establish(&self.bucket).await;
+            *signer = HintSigner::establish(&self.work).await;
         }
         signer.as_ref().map(|signer| signer.sign(target))
     }

@@ -18,7 +18,7 @@ use trevor_core::keys::RequestKey;
 use trevor_core::names;
 use trevor_core::policy::Rules;
 use trevor_core::receipt::Receipt;
-use trevor_store::commit::{Committed, commit};
+use trevor_store::Committed;
 
 /// Attempts to write a receipt under a version that no other upload of the path has.
 const MAX_ATTEMPTS: usize = 20;
@@ -52,7 +52,6 @@ impl OpenRound {
         Ok(gateway
             .zones
             .records
-            .bucket()
             .exists(&self.key.seal(self.round))
             .await?)
     }
@@ -99,7 +98,6 @@ pub async fn write_receipt(
     mut receipt: Receipt,
 ) -> Result<Receipt, Problem> {
     let path = receipt.path.clone();
-    let bucket = gateway.zones.records.bucket();
     if let Some(content) = &receipt.content
         && !content.key.starts_with(&open.key.files())
     {
@@ -118,7 +116,7 @@ pub async fn write_receipt(
     for _ in 0..MAX_ATTEMPTS {
         receipt.version = open.entry.receipts().next_version(&open.key, &path);
         let at = open.key.receipt(&path, &receipt.version);
-        match commit(bucket, &at, &receipt).await {
+        match gateway.zones.records.create(&at, &receipt).await {
             Ok(Committed::Ours(ours)) => {
                 open.entry.receipts().add(&at, ours.clone());
                 return Ok(ours);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use super::heads::Heads;
-use crate::{Bucket, Created, StorageError};
+use crate::{Bucket, Created, Records, StorageError};
 use trevor_core::canonical;
 use trevor_core::digest::Sha256Hex;
 use trevor_core::event::{Entry, Event};
@@ -55,6 +55,16 @@ pub fn entry_name(sequence: i64) -> String {
     format!("{sequence:020}.json")
 }
 
+/// Whether a chain has an entry behind a sequence.
+///
+/// # Errors
+/// As the server says.
+pub async fn goes_on(records: &Records, chain: &str, sequence: i64) -> Result<bool, StorageError> {
+    let after = format!("{chain}{}", entry_name(sequence));
+    let page = records.bucket().page(chain, &after, 1).await?;
+    Ok(!page.is_empty())
+}
+
 impl Chain {
     /// A chain that may have entries; they are read at the first append.
     #[must_use]
@@ -90,7 +100,12 @@ impl Chain {
     /// As the server says. The next append goes on from what is known: if this entry was
     /// stored after all, it is found under its name. Only a chain that is not what it
     /// should be is read anew.
-    pub async fn append(&self, bucket: &Bucket, events: Vec<Event>) -> Result<Head, StorageError> {
+    pub async fn append(
+        &self,
+        records: &Records,
+        events: Vec<Event>,
+    ) -> Result<Head, StorageError> {
+        let bucket = records.bucket();
         let mut slot = self.known.lock().await;
         if slot.is_none() {
             *slot = Some(self.load(bucket).await?);

@@ -15,7 +15,7 @@ use super::chain::Head;
 use super::key::{PublicKey, SigningKey};
 use super::note::{self, Note};
 use super::rotation::KeyChange;
-use crate::{Bucket, Created, StorageError};
+use crate::{Bucket, Created, Records, StorageError};
 use trevor_core::canonical;
 use trevor_core::digest::Sha256Hex;
 
@@ -136,7 +136,7 @@ pub fn bytes(checkpoint: &Checkpoint) -> Result<Vec<u8>, serde_json::Error> {
 ///
 /// # Errors
 /// As the server says, or when it cannot be parsed.
-pub async fn get(
+pub(super) async fn get(
     bucket: &Bucket,
     sequence: i64,
 ) -> Result<Option<(Checkpoint, Sha256Hex)>, StorageError> {
@@ -157,7 +157,7 @@ pub async fn get(
 ///
 /// # Errors
 /// As the server says, or when there is a gap: somebody took checkpoints away.
-pub async fn last(bucket: &Bucket) -> Result<i64, StorageError> {
+pub(super) async fn last(bucket: &Bucket) -> Result<i64, StorageError> {
     let (mut low, mut high) = (0_i64, 1_i64);
     while bucket.exists(&key(high)).await? {
         (low, high) = (high, high.saturating_mul(2));
@@ -199,7 +199,10 @@ pub enum Stored {
 ///
 /// # Errors
 /// As the server says.
-pub async fn store(bucket: &Bucket, checkpoint: &Checkpoint) -> Result<Stored, StorageError> {
+pub(super) async fn store(
+    bucket: &Bucket,
+    checkpoint: &Checkpoint,
+) -> Result<Stored, StorageError> {
     let key = key(checkpoint.sequence);
     let bytes = bytes(checkpoint).map_err(|e| corrupt(bucket, &key, &e.to_string()))?;
     let hash = Sha256Hex::of(&bytes);
@@ -224,7 +227,7 @@ pub async fn store(bucket: &Bucket, checkpoint: &Checkpoint) -> Result<Stored, S
 ///
 /// # Errors
 /// As the server says.
-pub async fn sign(
+pub(super) async fn sign(
     bucket: &Bucket,
     mark: &Mark,
     signing: &SigningKey,
@@ -243,7 +246,10 @@ pub async fn sign(
 ///
 /// # Errors
 /// As the server says.
-pub async fn stored_note(bucket: &Bucket, sequence: i64) -> Result<Option<String>, StorageError> {
+pub(super) async fn stored_note(
+    bucket: &Bucket,
+    sequence: i64,
+) -> Result<Option<String>, StorageError> {
     read_text(bucket, &note_key(sequence)).await
 }
 
@@ -268,11 +274,12 @@ pub fn signer<'a>(
 /// # Errors
 /// As the server says.
 pub async fn covering(
-    bucket: &Bucket,
+    records: &Records,
     prefix: &str,
     sequence: i64,
     since: Timestamp,
 ) -> Result<Option<Signed>, StorageError> {
+    let bucket = records.bucket();
     let mut at = last(bucket).await?;
     while at > 0 {
         let Some((checkpoint, hash)) = get(bucket, at).await? else {

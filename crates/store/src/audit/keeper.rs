@@ -20,7 +20,7 @@ use super::checkpoint::{self, Checkpoint, Mark, Signed, Stored};
 use super::heads::Heads;
 use super::key::{PublicKey, SigningKey};
 use super::rotation::KeyChange;
-use crate::{Bucket, StorageError};
+use crate::{Bucket, Records, StorageError};
 use trevor_core::digest::Sha256Hex;
 
 /// Chains of requests.
@@ -75,9 +75,9 @@ struct Quiet {
 impl Keeper {
     /// One that knows nothing yet.
     #[must_use]
-    pub fn new(bucket: Bucket, signing: Arc<SigningKey>, heads: Arc<Heads>) -> Self {
+    pub fn new(records: &Records, signing: Arc<SigningKey>, heads: Arc<Heads>) -> Self {
         Self {
-            bucket,
+            bucket: records.bucket().clone(),
             signing,
             heads,
             last: None,

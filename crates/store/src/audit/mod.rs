@@ -18,7 +18,7 @@ mod rotation;
 pub mod statement;
 pub mod verify;
 
-pub use chain::{Chain, Head, entry_name};
+pub use chain::{Chain, Head, entry_name, goes_on};
 pub use heads::Heads;
 pub use keeper::{Keeper, Kept};
 pub use key::{KeyError, PublicKey, SigningKey};

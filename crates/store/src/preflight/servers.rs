@@ -11,6 +11,7 @@ use super::super::bucket::Bucket;
 use super::super::error::translate;
 use super::super::plain;
 use super::super::proof;
+use super::super::server_clock::ServerClock;
 use super::super::zones::{Release, Zones};
 use super::lifecycle::{LifecycleRule, verdict};
 use super::{Row, State};
@@ -119,7 +120,7 @@ async fn one(place: &Place<'_>) -> Vec<Row> {
 /// Nothing is deleted, and nothing closed, while the clocks disagree.
 async fn clock(place: &Place<'_>) -> Row {
     let (zone, now) = (place.zone, Timestamp::now());
-    match place.bucket.server_time().await {
+    match ServerClock::of(place.bucket).time().await {
         Ok(theirs) if clocks_agree(now, theirs) => Row::new(
             "clock",
             zone,

@@ -164,7 +164,7 @@ fn parses(key: &str, bytes: &Bytes) -> bool {
             is::<JobIntent>(key, bytes)
         }
         _ if key.starts_with("records/") && name.ends_with(".dsse.json") => {
-            is::<crate::audit::dsse::Envelope>(key, bytes)
+            is::<trevor_core::envelope::Envelope>(key, bytes)
         }
         _ if key.starts_with("records/") => is::<trevor_api::ReleaseRecordSpec>(key, bytes),
         _ if key.starts_with("index/") => is::<trevor_core::seen::Sighting>(key, bytes),
@@ -323,7 +323,7 @@ async fn a_change_of_the_bucket_of_98fbe11_is_found() {
     let fixture = Fixture::open();
     let records = fixture.dir.path().join("quarantine");
     let (key, _) = &fixture.requests()["released"];
-    let at = records.join(key.manifest(1));
+    let at = records.join(&*key.manifest(1));
     let mut bytes = std::fs::read(&at).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;

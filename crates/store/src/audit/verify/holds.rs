@@ -50,7 +50,7 @@ impl Holds {
         let mut objects = stored.objects(&key.holds());
         while let Some((at, bytes)) = objects.try_next().await? {
             let hold: Option<Hold> = bytes.and_then(|b| serde_json::from_slice(&b).ok());
-            let Some(hold) = hold.filter(|hold| key.hold(hold.sequence) == at) else {
+            let Some(hold) = hold.filter(|hold| *key.hold(hold.sequence) == *at) else {
                 // Whoever deletes takes it for a hold, and so does whoever verifies.
                 findings.add(Kind::Corrupt, &at, "is no word on a hold");
                 unreadable = Some(Timestamp::MIN);

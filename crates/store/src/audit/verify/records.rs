@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use super::requests::{Requests, read};
 use super::source::{Source, SourceError};
 use super::{Findings, Kind, Packages, Trust};
-use crate::audit::dsse::Envelope;
+use crate::audit::dsse;
 use crate::audit::statement::{PREDICATE, Statement};
 use trevor_api::{ReleaseRecordSpec, ReviewDecision};
-use trevor_core::commit::{Decision, Outcome, OutcomeKind, Verdict};
+use trevor_core::commit::{Decision, OutcomeKind, Verdict};
 use trevor_core::keys::RequestKey;
 
 const PREFIX: &str = "records/";
@@ -58,7 +58,7 @@ async fn record(
     let source = requests.source;
     findings.summary.records += 1;
     let at = key.record();
-    let Some(record) = read::<ReleaseRecordSpec>(source, &at, findings).await? else {
+    let Some(record) = read(source, &at, findings).await? else {
         return Ok(());
     };
     if record.request_ref.uid != key.uid {
@@ -86,8 +86,8 @@ async fn record(
         let detail = "has no signed statement, although a key signed at the time";
         findings.add(Kind::StatementMissing, &at, detail);
     }
-    let decision: Option<Decision> = read(source, &key.decision(round), findings).await?;
-    let outcome: Option<Outcome> = read(source, &key.outcome(round), findings).await?;
+    let decision = read(source, &key.decision(round), findings).await?;
+    let outcome = read(source, &key.outcome(round), findings).await?;
     match &decision {
         None => {
             let detail = format!("has no decision of round {round}");
@@ -169,10 +169,10 @@ async fn statement(
     findings: &mut Findings<'_>,
 ) -> Result<(), SourceError> {
     let at = key.statement();
-    let Some(envelope) = read::<Envelope>(source, &at, findings).await? else {
+    let Some(envelope) = read(source, &at, findings).await? else {
         return Ok(());
     };
-    let Some(payload) = envelope.open(trust.0.iter()) else {
+    let Some(payload) = dsse::open(&envelope, trust.0.iter()) else {
         findings.add(
             Kind::KeyNotTrusted,
             &at,
@@ -180,7 +180,7 @@ async fn statement(
         );
         return Ok(());
     };
-    let record: Option<ReleaseRecordSpec> = read(source, &key.record(), findings).await?;
+    let record = read(source, &key.record(), findings).await?;
     let wanted = record.as_ref().and_then(|r| r.package.as_ref());
     let said = serde_json::from_slice::<Statement>(&payload).ok();
     let same = said.as_ref().zip(wanted).is_some_and(|(said, package)| {

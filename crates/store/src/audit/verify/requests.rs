@@ -12,11 +12,12 @@ use super::retention::{self, Case};
 use super::source::{Source, SourceError};
 use super::stock::{self, Files};
 use super::{Findings, Kind, Question};
-use trevor_core::commit::{Closed, Owner, Revoked};
+use trevor_core::commit::{Closed, Revoked};
 use trevor_core::event::Entry;
 use trevor_core::event::Event;
 use trevor_core::format::{Fact, Later};
 use trevor_core::keys::RequestKey;
+use trevor_core::object_key::FactKey;
 use trevor_core::retention::What;
 
 /// A fact younger than this before the last checkpoint may not be in the ledger yet.
@@ -82,7 +83,7 @@ impl<'a> Requests<'a> {
                 if self.source.get(&key.ledger_entry(1)).await?.is_some() {
                     continue;
                 }
-                let owner = self.read::<Owner>(&key.owner(), findings).await?;
+                let owner = self.read(&key.owner(), findings).await?;
                 // The owner is stored before anything else, and a release is in the ledger
                 // before anybody is told of it.
                 let must = match &owner {
@@ -129,7 +130,7 @@ impl<'a> Requests<'a> {
         let by_id: BTreeMap<&str, &Event> = events.iter().map(|e| (e.id.as_str(), e)).collect();
         let mut files = Files::list(self.question, &key).await?;
         let (mut released, mut attempts_due) = (None, None);
-        let owner = self.read::<Owner>(&key.owner(), findings).await?;
+        let owner = self.read(&key.owner(), findings).await?;
         let named = owner
             .as_ref()
             .is_some_and(|owner| owner.uid == key.uid && owner.namespace == key.namespace);
@@ -201,7 +202,7 @@ impl<'a> Requests<'a> {
         findings: &mut Findings<'_>,
     ) -> Result<Option<Closed>, SourceError> {
         let at = key.closed();
-        let closed = self.read::<Closed>(&at, findings).await?;
+        let closed = self.read(&at, findings).await?;
         if let Some(closed) = &closed {
             let detail = [
                 ("as", json(&closed.closed_as)),
@@ -227,7 +228,7 @@ impl<'a> Requests<'a> {
         findings: &mut Findings<'_>,
     ) -> Result<Option<Revoked>, SourceError> {
         let at = key.revoked();
-        let revoked = self.read::<Revoked>(&at, findings).await?;
+        let revoked = self.read(&at, findings).await?;
         if let Some(revoked) = &revoked {
             let detail = [
                 ("reason", json(&revoked.reason)),
@@ -263,13 +264,13 @@ impl<'a> Requests<'a> {
     ) -> Result<(), SourceError> {
         let round = event.detail.get("round").and_then(Value::as_i64);
         let at = match (event.kind.as_str(), round) {
-            ("Decided", Some(round)) => key.decision(round),
-            ("Frozen", Some(round)) => key.manifest(round),
-            ("Outcome", Some(round)) => key.outcome(round),
-            ("Closed", _) if id == "closed" => key.closed(),
-            ("Revoked", _) if id == "revoked" => key.revoked(),
+            ("Decided", Some(round)) => String::from(key.decision(round)),
+            ("Frozen", Some(round)) => key.manifest(round).into(),
+            ("Outcome", Some(round)) => key.outcome(round).into(),
+            ("Closed", _) if id == "closed" => key.closed().into(),
+            ("Revoked", _) if id == "revoked" => key.revoked().into(),
             ("Deleted", _) => match id.strip_prefix("deleted-").and_then(What::of) {
-                Some(what) => key.deletion(what.word()),
+                Some(what) => key.deletion(what.word()).into(),
                 None => return Ok(()),
             },
             _ => return Ok(()),
@@ -385,7 +386,7 @@ impl<'a> Requests<'a> {
 
     pub(super) async fn read<T: Fact>(
         &self,
-        at: &str,
+        at: &FactKey<T>,
         findings: &mut Findings<'_>,
     ) -> Result<Option<T>, SourceError> {
         read(self.source, at, findings).await
@@ -418,6 +419,15 @@ pub(super) struct About<'a> {
 /// Reads a fact; one that cannot be read is named and passed over, and so is one of a later
 /// format, since what it says is not known here.
 pub async fn read<T: Fact>(
+    source: &Source,
+    at: &FactKey<T>,
+    findings: &mut Findings<'_>,
+) -> Result<Option<T>, SourceError> {
+    read_as(source, at, findings).await
+}
+
+/// The same, as a type of the verification's own.
+pub async fn read_as<T: Fact>(
     source: &Source,
     at: &str,
     findings: &mut Findings<'_>,

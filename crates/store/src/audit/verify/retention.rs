@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::holds::Holds;
-use super::requests::read;
+use super::requests::read_as;
 use super::source::{Source, SourceError};
 use super::{Findings, Kind, Question};
 use trevor_core::commit::{Closed, ClosedAs, Revoked};
@@ -131,7 +131,7 @@ pub async fn verify(
             What::Release => receipts.release = true,
             What::Staging => {}
         }
-        let Some(deletion) = read::<Deletion>(source, &at, findings).await? else {
+        let Some(deletion) = read_as::<Deletion>(source, &at, findings).await? else {
             continue;
         };
         in_time(&at, what, &deletion, question, case, findings);

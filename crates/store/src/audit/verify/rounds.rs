@@ -12,12 +12,13 @@ use super::source::SourceError;
 use super::stock::Files;
 use super::{Findings, Kind};
 use trevor_api::ReviewDecision;
-use trevor_core::commit::{Decision, Outcome, OutcomeKind, PackageFact, Seal, Verdict};
+use trevor_core::commit::{Decision, OutcomeKind, PackageFact, Seal, Verdict};
 use trevor_core::event::Event;
 use trevor_core::format::{Fact as _, Later};
 use trevor_core::frozen::FrozenRound;
 use trevor_core::keys::RequestKey;
 use trevor_core::manifest::{Frozen, Manifest};
+use trevor_core::object_key::FactKey;
 use trevor_core::quorum::{ReviewFact, approve};
 use trevor_core::receipt::{self, Receipt};
 use trevor_core::{canonical, packaging};
@@ -46,7 +47,7 @@ impl Requests<'_> {
         let crossed = self.source.exists(&key.outcome(round)).await?
             && self.source.exists(&key.record()).await?;
         let at = key.decision(round);
-        if let Some(decision) = self.read::<Decision>(&at, findings).await? {
+        if let Some(decision) = self.read(&at, findings).await? {
             let uids: Vec<&str> = decision.reviews.iter().map(|r| r.uid.as_str()).collect();
             let detail = [
                 ("verdict", json(&decision.verdict)),
@@ -79,7 +80,7 @@ impl Requests<'_> {
                 .await?;
         }
         let at = key.outcome(round);
-        if let Some(outcome) = self.read::<Outcome>(&at, findings).await? {
+        if let Some(outcome) = self.read(&at, findings).await? {
             let detail = [
                 ("outcome", json(&outcome.kind)),
                 ("package", json(&outcome.package)),
@@ -114,7 +115,7 @@ impl Requests<'_> {
         findings: &mut Findings<'_>,
     ) -> Result<Option<Seal>, SourceError> {
         let at = about.key.seal(about.round);
-        let seal = self.read::<Seal>(&at, findings).await?;
+        let seal = self.read(&at, findings).await?;
         if let Some(seal) = &seal {
             let detail = [
                 ("policy", json(&seal.policy)),
@@ -268,7 +269,7 @@ impl Requests<'_> {
         let Some(wanted) = &manifest.uploads else {
             return Ok(());
         };
-        let names: Vec<(usize, String)> = manifest
+        let names: Vec<(usize, FactKey<Receipt>)> = manifest
             .files
             .iter()
             .map(|file| key.receipt(&file.path, &file.version))

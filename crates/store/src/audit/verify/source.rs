@@ -7,7 +7,8 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 
-use crate::{Bucket, StorageError};
+use crate::{Bucket, Quarantine, Records, StorageError};
+use trevor_core::object_key::{FactKey, FactPrefix};
 
 /// Objects read at once.
 const AT_ONCE: usize = 16;
@@ -34,8 +35,20 @@ pub enum SourceError {
 pub enum Source {
     /// A copy.
     Folder(PathBuf),
-    /// The records bucket itself.
+    /// The bucket itself.
     Bucket(Bucket),
+}
+
+impl From<&Records> for Source {
+    fn from(records: &Records) -> Self {
+        Self::Bucket(records.bucket().clone())
+    }
+}
+
+impl From<&Quarantine> for Source {
+    fn from(quarantine: &Quarantine) -> Self {
+        Self::Bucket(quarantine.bucket().clone())
+    }
 }
 
 impl Source {
@@ -119,6 +132,21 @@ impl Source {
             Self::Bucket(bucket) => pages(bucket, prefix.to_owned()).boxed(),
             Self::Folder(root) => walk(root, prefix.to_owned()).boxed(),
         }
+    }
+
+    /// Every key under the prefix of a type, in order.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub(super) async fn list<T>(
+        &self,
+        prefix: &FactPrefix<T>,
+    ) -> Result<Vec<FactKey<T>>, SourceError> {
+        let keys = self.keys(prefix).try_filter_map(|listed| {
+            let key = prefix.key_of(&listed);
+            async move { Ok(key) }
+        });
+        keys.try_collect().await
     }
 
     /// Every object under a prefix, in the order of keys, read ahead a little.

@@ -11,7 +11,7 @@ use super::requests::read;
 use super::retention::{Case, Receipts};
 use super::source::{Source, SourceError};
 use super::{Findings, Kind, Packages, Question};
-use trevor_core::commit::{Attempt, Move, PackageFact, Revoked};
+use trevor_core::commit::PackageFact;
 use trevor_core::keys::{RequestKey, set_aside_key};
 use trevor_core::manifest::Manifest;
 use trevor_core::retention::What;
@@ -117,10 +117,10 @@ pub async fn package(
     let there: Vec<String> = packages.keys(&key.releases()).try_collect().await?;
     let mut moved = BTreeSet::new();
     if released.is_some() {
-        let mut moves = source.keys(&key.moves());
-        while let Some(at) = moves.try_next().await? {
-            let to: Option<Move> = read(source, &at, findings).await?;
-            let Some(to) = to else { continue };
+        for at in source.list(&key.moves()).await? {
+            let Some(to) = read(source, &at, findings).await? else {
+                continue;
+            };
             // A copy that is not the package was not handed out.
             if !source.exists(&key.move_failed(&to.action)).await? {
                 moved.insert(to.key);
@@ -130,7 +130,7 @@ pub async fn package(
     let known = |at: &String| moved.contains(at) || released.is_some_and(|p| p.key == *at);
     if let Some(package) = released.filter(|_| !receipts.release && !there.iter().any(known)) {
         // It may have been deleted since: what says so stands before it goes.
-        let revoked = read::<Revoked>(source, &key.revoked(), findings).await?;
+        let revoked = read(source, &key.revoked(), findings).await?;
         let receipt = source.exists(&key.deletion(What::Release.word())).await?;
         if revoked.is_none() && !receipt && case.must_be_there(What::Release, question.now) {
             findings.add(
@@ -201,21 +201,17 @@ async fn attempted(
     findings: &mut Findings<'_>,
 ) -> Result<BTreeSet<String>, SourceError> {
     let mut found = BTreeSet::new();
-    let mut moves = source.keys(&key.moves());
-    while let Some(at) = moves.try_next().await? {
-        let to: Option<Move> = read(source, &at, findings).await?;
+    for at in source.list(&key.moves()).await? {
+        let to = read(source, &at, findings).await?;
         found.extend(to.map(|to| to.key));
     }
     for round in source.folders(&key.rounds()).await? {
         let Ok(round) = round.parse::<i64>() else {
             continue;
         };
-        let mut keys = source.keys(&key.attempts(round));
-        while let Some(at) = keys.try_next().await? {
-            if !at.ends_with(".failed.json") {
-                let attempt: Option<Attempt> = read(source, &at, findings).await?;
-                found.extend(attempt.map(|attempt| attempt.key));
-            }
+        for at in source.list(&key.attempts(round)).await? {
+            let attempt = read(source, &at, findings).await?;
+            found.extend(attempt.map(|attempt| attempt.key));
         }
     }
     Ok(found)
