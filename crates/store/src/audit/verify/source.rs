@@ -36,18 +36,22 @@ pub enum Source {
     /// A copy.
     Folder(PathBuf),
     /// The bucket itself.
-    Bucket(Bucket),
+    Bucket(Read),
 }
+
+/// A bucket that is only read.
+#[derive(Clone, Debug)]
+pub struct Read(Bucket);
 
 impl From<&Records> for Source {
     fn from(records: &Records) -> Self {
-        Self::Bucket(records.bucket().clone())
+        Self::Bucket(Read(records.bucket().clone()))
     }
 }
 
 impl From<&Quarantine> for Source {
     fn from(quarantine: &Quarantine) -> Self {
-        Self::Bucket(quarantine.bucket().clone())
+        Self::Bucket(Read(quarantine.bucket().clone()))
     }
 }
 
@@ -58,7 +62,7 @@ impl Source {
     /// When it cannot be read.
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>, SourceError> {
         match self {
-            Self::Bucket(bucket) => Ok(bucket.get(key).await?),
+            Self::Bucket(Read(bucket)) => Ok(bucket.get(key).await?),
             Self::Folder(root) => {
                 let Some(path) = below(root, key) else {
                     return Ok(None);
@@ -78,7 +82,7 @@ impl Source {
     /// When it cannot be listed.
     pub async fn exists(&self, key: &str) -> Result<bool, SourceError> {
         match self {
-            Self::Bucket(bucket) => {
+            Self::Bucket(Read(bucket)) => {
                 let page = bucket.page(key, "", 1).await?;
                 Ok(page.first().is_some_and(|listed| listed.key == key))
             }
@@ -92,7 +96,7 @@ impl Source {
     /// When it cannot be listed.
     pub async fn stored(&self, key: &str) -> Result<Option<Timestamp>, SourceError> {
         match self {
-            Self::Bucket(bucket) => Ok(bucket.last_written(key).await?),
+            Self::Bucket(Read(bucket)) => Ok(bucket.last_written(key).await?),
             Self::Folder(_) => Ok(None),
         }
     }
@@ -103,7 +107,7 @@ impl Source {
     /// When they cannot be listed.
     pub async fn ever_stored(&self, prefix: &str) -> Result<BTreeSet<String>, SourceError> {
         match self {
-            Self::Bucket(bucket) => Ok(bucket.ever_stored(prefix).await?),
+            Self::Bucket(Read(bucket)) => Ok(bucket.ever_stored(prefix).await?),
             Self::Folder(_) => self.keys(prefix).try_collect().await,
         }
     }
@@ -114,7 +118,7 @@ impl Source {
     /// When they cannot be listed.
     pub async fn folders(&self, prefix: &str) -> Result<Vec<String>, SourceError> {
         match self {
-            Self::Bucket(bucket) => Ok(bucket.folders(prefix).await?.into_iter().collect()),
+            Self::Bucket(Read(bucket)) => Ok(bucket.folders(prefix).await?.into_iter().collect()),
             Self::Folder(root) => {
                 let names = sorted(&root.join(prefix))?;
                 let folders = names.into_iter().filter_map(|name| {
@@ -129,7 +133,7 @@ impl Source {
     /// Every key under a prefix that ends in `/`, in order.
     pub fn keys<'a>(&'a self, prefix: &str) -> stream::BoxStream<'a, Result<String, SourceError>> {
         match self {
-            Self::Bucket(bucket) => pages(bucket, prefix.to_owned()).boxed(),
+            Self::Bucket(Read(bucket)) => pages(bucket, prefix.to_owned()).boxed(),
             Self::Folder(root) => walk(root, prefix.to_owned()).boxed(),
         }
     }
