@@ -17,7 +17,7 @@ What the schema cannot say, in the words of the operator's own check at start
   {{- end -}}
 {{- end -}}
 {{- range list
-    (list "release" "quarantine" "is the quarantine bucket; release needs one of its own (ADR-0002)")
+    (list "release" "quarantine" "is the quarantine bucket; release needs one of its own")
     (list "records" "release" "is the release bucket; records stay inside the boundary")
     (list "staging" "release" "is the release bucket; staging needs one of its own")
     (list "staging" "records" "is the records bucket; outsiders write to staging, so it needs one of its own")

@@ -529,10 +529,11 @@ impl Config {
                 ));
             }
         }
-        if self.controller.concurrency == 0 {
+        let concurrency = self.controller.concurrency;
+        if !(1..=256).contains(&concurrency) {
             return Err(bad(
                 "controller.concurrency",
-                "is 0, which would mean unbounded; give 1 or more",
+                format!("is {concurrency}; give 1 to 256"),
             ));
         }
         self.gateway.check()?;
@@ -559,7 +560,7 @@ impl Storage {
         if self.quarantine.same_place(&self.release) {
             return Err(bad(
                 "storage.release.bucket",
-                "is the quarantine bucket; release needs one of its own (ADR-0002)",
+                "is the quarantine bucket; release needs one of its own",
             ));
         }
         if let Some(records) = &self.records {
