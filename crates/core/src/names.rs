@@ -121,6 +121,11 @@ pub fn folded(path: &str) -> String {
 /// index, upload plans). It must never change, or what is stored would not be found.
 /// It is coarser than [`folded`]: it also maps `ß` to `ss` and `ı` to `i`, so that
 /// different names can share a key's folder, and whoever reads there compares paths.
+///
+/// One kind of name is an exception, which cannot be mended for the sake of what is stored: a
+/// Greek letter with an iota below and a further mark that is no part of it (U+1FF2 U+1E8D0)
+/// has another form than its spelling with an iota behind the mark. Such names are refused side
+/// by side by [`check_set`], which goes by [`folded`].
 #[must_use]
 pub fn stored_form(path: &str) -> String {
     if path.is_ascii() {

@@ -284,6 +284,14 @@ fn messages_are_harmless() {
 }
 
 #[test]
+fn an_iota_below_a_letter_with_another_mark_meets_its_other_spelling_by_folding_alone() {
+    let (below, beside) = ("\u{1ff2}\u{1e8d0}", "\u{1f7c}\u{1e8d0}\u{3b9}");
+    assert_eq!(folded(below), folded(beside));
+    assert_ne!(stored_form(below), stored_form(beside));
+    assert!(check_set([below, beside]).is_err());
+}
+
+#[test]
 fn a_package_is_named_by_its_request() {
     assert_eq!(safe_zip_name("frailty-tables"), "frailty-tables.zip");
     assert_eq!(safe_zip_name("con"), "package-con.zip");
@@ -306,13 +314,17 @@ proptest! {
 
     #[test]
     fn case_and_form_make_no_second_name(text in "\\PC*") {
-        prop_assert_eq!(folded(&text), folded(&text.nfd().collect::<String>()));
-        prop_assert_eq!(stored_form(&text), stored_form(&text.nfd().collect::<String>()));
         // In normal form, as the Unicode standard defines caseless matching (3.13, D145): the
         // iota below a letter comes after other marks there, and is a letter in upper case.
-        let upper = text.nfd().collect::<String>().to_uppercase();
-        prop_assert_eq!(stored_form(&text), stored_form(&upper));
-        prop_assert_eq!(stored_form(&text), stored_form(&folded(&text)));
+        let decomposed: String = text.nfd().collect();
+        let upper = decomposed.to_uppercase();
+        prop_assert_eq!(folded(&text), folded(&decomposed));
+        prop_assert_eq!(stored_form(&text), stored_form(&decomposed));
+        // The exception that stored_form tells of.
+        if !decomposed.contains('\u{345}') {
+            prop_assert_eq!(stored_form(&text), stored_form(&upper));
+            prop_assert_eq!(stored_form(&text), stored_form(&folded(&text)));
+        }
     }
 
     #[test]
