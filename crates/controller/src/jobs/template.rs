@@ -2,7 +2,7 @@
 //! identities and room to spool; the controller names it and says which attempt.
 //!
 //! Nothing of a request reaches it but namespace and uid, as arguments and for people
-//! who look: what it may do it reads from the bucket (`domain::packaging`).
+//! who look: what it may do it reads from the bucket (`trevor_core::packaging`).
 
 use std::path::Path;
 
